@@ -1,0 +1,222 @@
+//! The leaf of a trail entry: what a Merkle log commits to, with no personal data in it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Digest, RequestId, Salt};
+use crate::json::{self, StrictError};
+use crate::time::Instant;
+
+/// The version of leaves and messages that this code writes.
+pub const VERSION: u16 = 1;
+
+/// What an entry records. Closed: a kind that is not here is not in any trail that this version reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+pub enum Kind {
+    /// A question to one or more partners.
+    #[serde(rename = "query.asked")]
+    QueryAsked,
+    /// The owner's answer to one question: permitted, denied, referred or withheld.
+    #[serde(rename = "query.answered")]
+    QueryAnswered,
+    /// What the asker got: the leaf hashes of the answers, and who gave none.
+    #[serde(rename = "query.received")]
+    QueryReceived,
+    /// An agreement document offered to the partner.
+    #[serde(rename = "agreement.offered")]
+    AgreementOffered,
+    /// One event of the sender's own stream under an agreement.
+    #[serde(rename = "agreement.event")]
+    AgreementEvent,
+    /// A partner's offer or event was received and kept.
+    #[serde(rename = "agreement.acknowledged")]
+    AgreementAcknowledged,
+    /// A partner was enrolled from its descriptor.
+    #[serde(rename = "peer.enrolled")]
+    PeerEnrolled,
+    /// The register of Attorney General findings changed.
+    #[serde(rename = "ag.finding")]
+    AgFinding,
+    /// A sweep of the Attorney General's sources was made.
+    #[serde(rename = "ag.check")]
+    AgCheck,
+    /// An account was opened, changed or closed.
+    #[serde(rename = "user.changed")]
+    UserChanged,
+    /// A user's training was recorded.
+    #[serde(rename = "training.recorded")]
+    TrainingRecorded,
+    /// A batch of reads was ingested.
+    #[serde(rename = "reads.ingested")]
+    ReadsIngested,
+    /// What was refused without an entry of its own, counted.
+    #[serde(rename = "refused.counted")]
+    RefusedCounted,
+    /// The trail was searched.
+    #[serde(rename = "trail.searched")]
+    TrailSearched,
+}
+
+impl Kind {
+    /// The written name, such as `query.asked`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::QueryAsked => "query.asked",
+            Self::QueryAnswered => "query.answered",
+            Self::QueryReceived => "query.received",
+            Self::AgreementOffered => "agreement.offered",
+            Self::AgreementEvent => "agreement.event",
+            Self::AgreementAcknowledged => "agreement.acknowledged",
+            Self::PeerEnrolled => "peer.enrolled",
+            Self::AgFinding => "ag.finding",
+            Self::AgCheck => "ag.check",
+            Self::UserChanged => "user.changed",
+            Self::TrainingRecorded => "training.recorded",
+            Self::ReadsIngested => "reads.ingested",
+            Self::RefusedCounted => "refused.counted",
+            Self::TrailSearched => "trail.searched",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl FromStr for Kind {
+    type Err = serde::de::value::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        use serde::de::IntoDeserializer as _;
+        Self::deserialize(text.into_deserializer())
+    }
+}
+
+/// The leaf. Its canonical bytes are the record of the Merkle tree (RFC 6962, section 2.1: hashed after a zero byte).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Leaf {
+    /// When the entry was appended, by the clock of the log's owner.
+    pub at: Instant,
+    /// What the entry records.
+    pub kind: Kind,
+    /// `SHA-256(salt_m || message)`.
+    pub message: Digest,
+    /// `SHA-256(salt_n || note)`.
+    pub note: Digest,
+    /// The entry's id, unique in its log.
+    pub rid: RequestId,
+    /// [`VERSION`].
+    pub v: u16,
+}
+
+impl Leaf {
+    /// The leaf over a message (what the partner gets) and a note (what never travels), each with its own salt.
+    #[must_use]
+    pub fn over(kind: Kind, rid: RequestId, at: Instant, message: (&Salt, &[u8]), note: (&Salt, &[u8])) -> Self {
+        Self {
+            at,
+            kind,
+            message: Digest::salted(message.0, message.1),
+            note: Digest::salted(note.0, note.1),
+            rid,
+            v: VERSION,
+        }
+    }
+
+    /// The canonical bytes (RFC 8785). Written out, not serialised: every field's text is fixed by its type, and a
+    /// test holds this to [`json::canonical`].
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let Self { at, kind, message, note, rid, v } = self;
+        format!(r#"{{"at":"{at}","kind":"{kind}","message":"{message}","note":"{note}","rid":"{rid}","v":{v}}}"#)
+            .into_bytes()
+    }
+
+    /// Reads a leaf from bytes that must be its canonical ones.
+    ///
+    /// # Errors
+    /// Not strict JSON, not a leaf of this version, or not canonical.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, LeafError> {
+        let leaf: Self = json::parse(bytes)?;
+        if leaf.v != VERSION {
+            return Err(LeafError::Version(leaf.v));
+        }
+        if leaf.to_bytes() != bytes {
+            return Err(LeafError::NotCanonical);
+        }
+        Ok(leaf)
+    }
+
+    /// The hash by which other entries name this one: SHA-256 over a zero byte and the leaf (RFC 6962, section 2.1).
+    #[must_use]
+    pub fn hash_of(bytes: &[u8]) -> Digest {
+        Digest::of(&[&[0], bytes].concat())
+    }
+}
+
+/// Why bytes are no leaf.
+#[derive(Debug, thiserror::Error)]
+pub enum LeafError {
+    /// Not strict JSON of a leaf.
+    #[error("the leaf: {0}")]
+    Json(#[from] StrictError),
+    /// Another version.
+    #[error("the leaf is of version {0}; this node reads version {VERSION}")]
+    Version(u16),
+    /// Other bytes than the canonical ones.
+    #[error("the leaf is not in canonical form (RFC 8785)")]
+    NotCanonical,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn leaf_bytes_are_canonical_and_go_round() {
+        let at: Instant = "2026-11-23T20:17:00.000001Z".parse().unwrap();
+        let leaf = Leaf::over(
+            Kind::QueryAsked,
+            RequestId::new(at, [3; 10]),
+            at,
+            (&Salt([1; 32]), b"{}"),
+            (&Salt([2; 32]), b"{}"),
+        );
+        let bytes = leaf.to_bytes();
+        assert_eq!(bytes, json::canonical(&leaf).unwrap());
+        assert_eq!(Leaf::from_bytes(&bytes).unwrap(), leaf);
+        let spaced = [&b" "[..], &bytes].concat();
+        assert!(matches!(Leaf::from_bytes(&spaced), Err(LeafError::NotCanonical)));
+        let two = String::from_utf8(bytes).unwrap().replace("\"v\":1", "\"v\":2");
+        assert!(matches!(Leaf::from_bytes(two.as_bytes()), Err(LeafError::Version(2))));
+    }
+
+    #[test]
+    fn kinds_are_written_as_they_are_read() {
+        for kind in [
+            Kind::QueryAsked,
+            Kind::QueryAnswered,
+            Kind::QueryReceived,
+            Kind::AgreementOffered,
+            Kind::AgreementEvent,
+            Kind::AgreementAcknowledged,
+            Kind::PeerEnrolled,
+            Kind::AgFinding,
+            Kind::AgCheck,
+            Kind::UserChanged,
+            Kind::TrainingRecorded,
+            Kind::ReadsIngested,
+            Kind::RefusedCounted,
+            Kind::TrailSearched,
+        ] {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
+            assert_eq!(kind.as_str().parse::<Kind>().unwrap(), kind);
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! Concordat's domain, pure: what an agreement is, when it is in force, who may ask whom for what, and the exact
+//! bytes that are signed.
+//!
+//! In scope: the agreement document and its two event streams, status, the decision, the screens over free text,
+//! canonical and strict JSON, the shapes of trail entries and of the messages inside them.
+//! Out of scope: any input or output, any clock (time is an argument), any key (see `certs`), any store (see `node`).
+
+pub mod entry;
+pub mod ids;
+pub mod json;
+pub mod plate;
+pub mod time;

@@ -5,8 +5,15 @@
 //! canonical and strict JSON, the shapes of trail entries and of the messages inside them.
 //! Out of scope: any input or output, any clock (time is an argument), any key (see `certs`), any store (see `node`).
 
+pub mod agreement;
+pub mod decide;
 pub mod entry;
 pub mod ids;
 pub mod json;
+pub mod message;
+pub mod party;
 pub mod plate;
+pub mod purpose;
+pub mod screen;
+pub mod status;
 pub mod time;

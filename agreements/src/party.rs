@@ -1,0 +1,228 @@
+//! A party to an agreement: a California public agency, its policy, its node and its keys.
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Digest, Ori, OriClass};
+use crate::purpose::Purpose;
+
+/// What kind of public agency (Civ. Code 1798.90.5(f); V-01). There is no member for a federal, out-of-state or
+/// private body, so none can be a party (V-03, V-05).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AgencyKind {
+    /// An agency of the State of California.
+    State,
+    /// A county.
+    County,
+    /// A city.
+    City,
+    /// A city and county.
+    CityAndCounty,
+    /// A political subdivision, such as a transit district.
+    Subdivision,
+}
+
+/// The only state there is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum State {
+    /// California.
+    CA,
+}
+
+/// An agency as an agreement names it. A partner's descriptor file is a sealed `Party`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Party {
+    /// Its originating agency identifier.
+    pub ori: Ori,
+    /// Its legal name.
+    pub legal_name: String,
+    /// What kind of public agency it is.
+    pub kind: AgencyKind,
+    /// Always California.
+    pub state: State,
+    /// The county that it is in.
+    pub county: String,
+    /// Whether it asks for others (a fusion centre, a shared service): it must then name end agency and end user.
+    pub hub: bool,
+    /// The title of its custodian of records (Civ. Code 1798.90.51(b)(2)(E); XI-04).
+    pub custodian_title: String,
+    /// Who signs for it.
+    pub official: Official,
+    /// Its Ed25519 identity key, kept offline: SPKI DER in base64url.
+    pub identity_key: String,
+    /// Its published ALPR usage and privacy policy.
+    pub policy: Policy,
+    /// Its node.
+    pub node: NodeAddress,
+    /// What allowed it to sign.
+    pub approvals: Approvals,
+    /// For bodies at the edge of the statute's definition: the written determination that they are within it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub determination: Option<Determination>,
+}
+
+/// Who signs for an agency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Official {
+    /// Name.
+    pub name: String,
+    /// Title.
+    pub title: String,
+}
+
+/// The usage and privacy policy that Civ. Code 1798.90.51(b) and 1798.90.53(b) demand.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// Where it is published.
+    pub url: String,
+    /// SHA-256 of its text.
+    pub sha256: Digest,
+    /// When it was last compared with the text.
+    pub checked_on: Date,
+    /// Where it says each of the seven things that the statute demands.
+    pub elements: Elements,
+    /// The agency's own list of purposes, each mapped to the policy's seven.
+    pub purposes: Vec<PolicyPurpose>,
+}
+
+/// A purpose in an agency's own words, and which of the seven it is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PolicyPurpose {
+    /// The agency's own words.
+    pub name: String,
+    /// Which of the seven.
+    pub purpose: Purpose,
+}
+
+/// Civ. Code 1798.90.51(b)(2)(A)-(G): where the policy says it (a section, a page). An element that the policy lacks
+/// is absent here, and the agreement cannot then be activated.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Elements {
+    /// Authorized purposes.
+    #[serde(rename = "A", default, skip_serializing_if = "Option::is_none")]
+    pub a: Option<String>,
+    /// Who may use the system, and their training.
+    #[serde(rename = "B", default, skip_serializing_if = "Option::is_none")]
+    pub b: Option<String>,
+    /// How use is monitored.
+    #[serde(rename = "C", default, skip_serializing_if = "Option::is_none")]
+    pub c: Option<String>,
+    /// Purposes, process and restrictions of sharing.
+    #[serde(rename = "D", default, skip_serializing_if = "Option::is_none")]
+    pub d: Option<String>,
+    /// The title of the custodian.
+    #[serde(rename = "E", default, skip_serializing_if = "Option::is_none")]
+    pub e: Option<String>,
+    /// How accuracy is ensured and errors are corrected.
+    #[serde(rename = "F", default, skip_serializing_if = "Option::is_none")]
+    pub f: Option<String>,
+    /// How long information is kept and how it is destroyed.
+    #[serde(rename = "G", default, skip_serializing_if = "Option::is_none")]
+    pub g: Option<String>,
+}
+
+impl Elements {
+    /// The letters of the elements that are absent or blank.
+    #[must_use]
+    pub fn missing(&self) -> Vec<char> {
+        [(&self.a, 'A'), (&self.b, 'B'), (&self.c, 'C'), (&self.d, 'D'), (&self.e, 'E'), (&self.f, 'F'), (&self.g, 'G')]
+            .into_iter()
+            .filter(|(text, _)| text.as_deref().is_none_or(|text| text.trim().is_empty()))
+            .map(|(_, letter)| letter)
+            .collect()
+    }
+}
+
+/// Where a node is and which keys are its own: the values of the day, vouched for by the identity key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct NodeAddress {
+    /// `https://` URL of its peer port.
+    pub url: String,
+    /// SHA-256 of its TLS certificate's SubjectPublicKeyInfo.
+    pub tls_spki: Digest,
+    /// Its seal key (P-256): SPKI DER in base64url.
+    pub seal_key: String,
+    /// The origin line of its trail's checkpoints (c2sp.org/tlog-checkpoint).
+    pub log_origin: String,
+    /// Its trail's verifier key (c2sp.org/signed-note).
+    pub log_vkey: String,
+    /// Its witness verifier key (c2sp.org/signed-note).
+    pub witness_vkey: String,
+}
+
+/// What allowed an agency to sign.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Approvals {
+    /// Counsel's approval: who and when.
+    pub counsel: String,
+    /// The public meeting of Civ. Code 1798.90.55(a).
+    pub public_meeting: PublicMeeting,
+    /// What empowers the official to sign.
+    pub signing_authority: String,
+}
+
+/// A public meeting at which the use of ALPR was open to comment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PublicMeeting {
+    /// When it was.
+    pub date: Date,
+    /// Where its record is published.
+    pub url: String,
+}
+
+/// A written determination that a body at the edge of Civ. Code 1798.90.5(f) is a public agency.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Determination {
+    /// SHA-256 of the document.
+    pub sha256: Digest,
+    /// The first day on which it no longer counts.
+    pub expires_on: Date,
+}
+
+impl Party {
+    /// Whether this body may be a party only with a determination: hubs, and campus or rail police (ORI class `E`).
+    #[must_use]
+    pub fn needs_determination(&self) -> bool {
+        self.hub || self.ori.class() == OriClass::CampusOrRail
+    }
+
+    /// What is wrong or missing in the form of this party, each as a sentence that says what to supply.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = Vec::new();
+        let mut need = |good: bool, what: &str| {
+            if !good {
+                problems.push(format!("{}: {what}", self.ori));
+            }
+        };
+        for (text, what) in [
+            (&self.legal_name, "legal_name is blank"),
+            (&self.county, "county is blank"),
+            (&self.custodian_title, "custodian_title is blank (Civ. Code 1798.90.51(b)(2)(E))"),
+            (&self.official.name, "official.name is blank"),
+            (&self.official.title, "official.title is blank"),
+            (&self.node.log_origin, "node.log_origin is blank"),
+            (&self.approvals.counsel, "approvals.counsel is blank"),
+            (&self.approvals.signing_authority, "approvals.signing_authority is blank"),
+        ] {
+            need(!text.trim().is_empty() && text.chars().count() <= 300, what);
+        }
+        need(self.node.url.starts_with("https://"), "node.url must begin with https://");
+        need(!self.policy.purposes.is_empty(), "policy.purposes is empty: list the purposes of the published policy");
+        need(
+            !self.needs_determination() || self.determination.is_some(),
+            "a hub, campus or rail police needs a determination under Civ. Code 1798.90.5(f)",
+        );
+        problems
+    }
+}

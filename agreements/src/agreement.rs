@@ -36,9 +36,9 @@ pub struct Agreement {
     /// The federation's witness policy, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witnesses: Option<Witnesses>,
-    /// In force from 00:00 America/Los_Angeles at the start of this date.
+    /// In force from 00:00 `America/Los_Angeles` at the start of this date.
     pub effective_on: Date,
-    /// Not in force from 00:00 America/Los_Angeles at the start of this date; at most the anniversary (V-27).
+    /// Not in force from 00:00 `America/Los_Angeles` at the start of this date; at most the anniversary (V-27).
     pub sunset_on: Date,
     /// What the renewal was decided on (V-29 to V-31).
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -60,6 +60,7 @@ pub enum Grant {
 /// The right to query reads.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a right of its own in the document that is signed")]
 pub struct QueryGrant {
     /// Whose reads.
     pub owner: Ori,
@@ -71,7 +72,7 @@ pub struct QueryGrant {
     pub lookback_days: u32,
     /// How many reads an answer may hold.
     pub max_rows: u32,
-    /// How many questions a day (America/Los_Angeles).
+    /// How many questions a day (`America/Los_Angeles`).
     pub daily_quota: u32,
     /// Only reads within this area.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -14,6 +14,7 @@ pub mod message;
 pub mod party;
 pub mod plate;
 pub mod purpose;
+pub mod rule;
 pub mod screen;
 pub mod status;
 pub mod time;

@@ -6,10 +6,10 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::agreement::Area;
-use crate::decide::Rule;
 use crate::ids::{AgreementId, Digest, Ori, ReadId, RequestId};
 use crate::plate::Plate;
 use crate::purpose::{Purpose, Reference};
+use crate::rule::Rule;
 use crate::status::{Event, Status};
 use crate::time::Instant;
 

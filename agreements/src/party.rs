@@ -145,7 +145,7 @@ impl Elements {
 pub struct NodeAddress {
     /// `https://` URL of its peer port.
     pub url: String,
-    /// SHA-256 of its TLS certificate's SubjectPublicKeyInfo.
+    /// SHA-256 of its TLS certificate's `SubjectPublicKeyInfo`.
     pub tls_spki: Digest,
     /// Its seal key (P-256): SPKI DER in base64url.
     pub seal_key: String,

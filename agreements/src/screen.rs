@@ -215,10 +215,13 @@ fn shape(word: &str) -> String {
     unicode_security::skeleton(word).collect()
 }
 
+/// One form for all that looks alike: look-alikes are resolved in the text's own case and again in lower case, since a
+/// capital and its small letter resemble different letters; then what still differs only in stroke is made one.
 fn fold(text: &str) -> String {
-    let lower: String = text.nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase).collect();
-    let shape: String = unicode_security::skeleton(&lower).collect();
-    shape.nfkd().filter(|c| !is_combining_mark(*c)).flat_map(char::to_lowercase).collect()
+    let plain = |text: &str| text.nfkd().filter(|c| !is_combining_mark(*c)).collect::<String>();
+    let capitals: String = unicode_security::skeleton(&plain(text)).collect();
+    let small: String = unicode_security::skeleton(&capitals.to_lowercase()).collect();
+    plain(&small.to_lowercase()).chars().map(|c| if c == 'l' { 'i' } else { c }).collect()
 }
 
 fn words(text: &str) -> Vec<String> {

@@ -48,14 +48,14 @@ impl Instant {
         self.0.saturating_sub(earlier.0)
     }
 
-    /// 00:00 America/Los_Angeles at the start of `date`. `None` outside the years that a timestamp can hold.
+    /// 00:00 `America/Los_Angeles` at the start of `date`. `None` outside the years that a timestamp can hold.
     #[must_use]
     pub fn start_of(date: Date) -> Option<Self> {
         let zoned = date.to_datetime(jiff::civil::Time::midnight()).to_zoned_datetime(LOS_ANGELES.clone()).ok()?;
         Some(Self(zoned.timestamp().as_microsecond()))
     }
 
-    /// The date in America/Los_Angeles at this instant. `None` outside the years that a date can hold.
+    /// The date in `America/Los_Angeles` at this instant. `None` outside the years that a date can hold.
     #[must_use]
     pub fn date(self) -> Option<Date> {
         let stamp = jiff::Timestamp::from_microsecond(self.0).ok()?;

@@ -122,6 +122,7 @@ pub struct Permit {
     max_rows: u32,
     images: bool,
     capped: Vec<Cap>,
+    daily_quota: u32,
     dies: Instant,
     epoch: i64,
 }
@@ -186,6 +187,26 @@ impl Permit {
     pub fn epoch(&self) -> i64 {
         self.epoch
     }
+
+    /// Whether one more question is within the grant's quota when `today` were answered.
+    #[must_use]
+    pub fn within_quota(&self, today: u32) -> bool {
+        today < self.daily_quota
+    }
+
+    /// Whether what `earlier` let search is still within this one: same agreement and search, and no bound narrower. The
+    /// lookback moves with the clock between the two: a minute of that is not counted against the earlier one.
+    #[must_use]
+    pub fn covers(&self, earlier: &Self) -> bool {
+        let images = self.images || !earlier.images;
+        self.agreement == earlier.agreement
+            && self.search == earlier.search
+            && self.from.since(earlier.from) <= Instant::MINUTE
+            && self.until >= earlier.until
+            && self.area == earlier.area
+            && self.max_rows >= earlier.max_rows
+            && images
+    }
 }
 
 /// Decides `question`. The first three rules are gates: who fails one learns of no other. The rest are all checked, so
@@ -234,6 +255,7 @@ pub fn decide(question: &Question, standing: &Standing, usage: Usage, now: Insta
         max_rows: bounds.max_rows,
         images: question.images && grant.images,
         capped: bounds.capped,
+        daily_quota: grant.daily_quota,
         dies: *dies,
         epoch: standing.epoch,
     })

@@ -24,6 +24,9 @@ pub enum Kind {
     /// What the asker got: the leaf hashes of the answers, and who gave none.
     #[serde(rename = "query.received")]
     QueryReceived,
+    /// An own user's question that this node refused before it left.
+    #[serde(rename = "query.refused")]
+    QueryRefused,
     /// An agreement document offered to the partner.
     #[serde(rename = "agreement.offered")]
     AgreementOffered,
@@ -67,6 +70,7 @@ impl Kind {
             Self::QueryAsked => "query.asked",
             Self::QueryAnswered => "query.answered",
             Self::QueryReceived => "query.received",
+            Self::QueryRefused => "query.refused",
             Self::AgreementOffered => "agreement.offered",
             Self::AgreementEvent => "agreement.event",
             Self::AgreementAcknowledged => "agreement.acknowledged",
@@ -203,6 +207,7 @@ mod tests {
             Kind::QueryAsked,
             Kind::QueryAnswered,
             Kind::QueryReceived,
+            Kind::QueryRefused,
             Kind::AgreementOffered,
             Kind::AgreementEvent,
             Kind::AgreementAcknowledged,

@@ -1,0 +1,10 @@
+DROP TABLE partner_head;
+DROP TABLE receipt;
+DROP TABLE heard;
+DROP TABLE day_use;
+DROP TABLE account;
+DROP TABLE ag_check;
+DROP TABLE finding;
+DROP TABLE stream_event;
+DROP TABLE agreement;
+DROP TABLE agency;

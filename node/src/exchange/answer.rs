@@ -1,0 +1,297 @@
+//! The owner's side of a query: verify, decide, search, record, answer. Nothing leaves that was not recorded first.
+
+use std::sync::Arc;
+
+use agreements::decide::{Decision, Denial, Permit, Standing, Usage, decide, sensitive};
+use agreements::entry::Kind;
+use agreements::ids::{AgreementId, Digest, Ori, ReadId};
+use agreements::json;
+use agreements::message::{Answer, Cap, Outcome, PROTOCOL, Question, RuleSaid, To};
+use agreements::rule::Rule;
+use agreements::screen;
+use agreements::time::Instant;
+use diesel::result::{Error, QueryResult};
+use serde::Serialize;
+
+use super::failure::Failure;
+use super::partner::Partner;
+use super::standing;
+use super::sworn::{self, Sworn};
+use super::wire::{self, Bulk, Envelope};
+use crate::node::{Desk, Node, fresh_rid};
+use crate::reads::store::{Found, SearchBounds};
+use crate::reads::Read;
+use crate::registry::exchanged::{self, Heard};
+use crate::trail::{self, Draft, Entry, Facts, Slot, Tx};
+
+/// An answer that is durably recorded, ready to leave.
+#[derive(Debug)]
+pub struct Answered {
+    /// What was decided.
+    pub outcome: Outcome,
+    /// The text that carries entry, proof and results.
+    pub text: String,
+}
+
+/// What goes into the note of an answer: it never travels.
+#[derive(Serialize)]
+struct AnswerNote<'a> {
+    from: &'a str,
+    screen: &'static str,
+    topics: Vec<screen::Topic>,
+    used_today: u32,
+}
+
+/// A question with all that its commit needs. Shared with the writer's thread.
+struct Asked {
+    sworn: Sworn<Question>,
+    from: String,
+    used: u32,
+    owner: standing::Owner,
+}
+
+/// What was decided and searched before the commit.
+struct Prepared {
+    outcome: Outcome,
+    permit: Option<Permit>,
+    results: Option<String>,
+}
+
+enum Committed {
+    Said { slot: Slot, outcome: Outcome, results: Option<String> },
+    HeardBefore(Heard),
+}
+
+/// Answers a question of `partner`, which came from the address `from`.
+///
+/// # Errors
+/// See [`Failure`]. Whatever the error, nothing about data has left, and a question that was not answered is not burned.
+pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, body: &[u8]) -> Result<Answered, Failure> {
+    let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
+    let sworn: Sworn<Question> = sworn::verify(&envelope, Kind::QueryAsked, partner, node.ori(), node.checkpoints())?;
+    let now = node.now();
+    sworn::fresh(&sworn, now)?;
+    let (rid, today) = (sworn.evidence().rid, day(now));
+    let (heard, used) = desk.registry(|conn| {
+        Ok((exchanged::heard(conn, partner.ori(), rid)?, exchanged::used(conn, sworn.agreement(), today)?))
+    })?;
+    let asked = Arc::new(Asked { sworn, from: from.to_owned(), used, owner: node.owner().clone() });
+    if let Some(heard) = heard {
+        return again(node, desk, partner, asked, heard).await;
+    }
+    let usage = Usage { today: used, over_rate: node.over_rate(partner.ori()) };
+    let prepared = prepare(node, desk, &asked, partner.ori(), usage, now)?;
+    let committing = Arc::clone(&asked);
+    let recorded = node.registry().record(move |tx| commit(tx, &committing, prepared)).await?;
+    match &*recorded {
+        Committed::HeardBefore(heard) => again(node, desk, partner, asked, *heard).await,
+        Committed::Said { slot, outcome, results } => said(recorded.entry(*slot), outcome.clone(), results.as_deref()),
+    }
+}
+
+fn said(entry: &Entry, outcome: Outcome, results: Option<&str>) -> Result<Answered, Failure> {
+    let bulk = results.map_or(Bulk::None, Bulk::Results);
+    Ok(Answered { outcome, text: wire::write(entry, bulk).map_err(Failure::Internal)? })
+}
+
+/// Decides, and searches if permitted.
+fn prepare(node: &Node, desk: &Desk, asked: &Asked, partner: Ori, usage: Usage, now: Instant) -> Result<Prepared, Failure> {
+    let standing = desk.registry(|conn| node.standings().standing(conn, node.owner(), partner, asked.sworn.agreement(), now))?;
+    match decide(asked.sworn.message(), &standing, usage, now) {
+        Decision::Permit(permit) => {
+            let Some(bounds) = SearchBounds::permitted(&permit) else {
+                return Ok(Prepared::no(denied(Denial { rules: vec![Rule::SearchOfOwner], status: None })));
+            };
+            let found = desk.reads(|reads| reads.search_exact(&bounds))?;
+            let (outcome, results) = permitted(&permit, &found)?;
+            Ok(Prepared { outcome, permit: Some(permit), results: Some(results) })
+        }
+        Decision::Refer(rules) => Ok(Prepared::no(referred(asked, &rules))),
+        Decision::Deny(denial) => Ok(Prepared::no(denied(denial))),
+    }
+}
+
+impl Prepared {
+    fn no(outcome: Outcome) -> Self {
+        Self { outcome, permit: None, results: None }
+    }
+}
+
+fn denied(denial: Denial) -> Outcome {
+    Outcome::Denied { rules: denial.rules.into_iter().map(RuleSaid::from).collect(), status: denial.status }
+}
+
+fn referred(asked: &Asked, rules: &[Rule]) -> Outcome {
+    Outcome::Referred { ticket: asked.sworn.evidence().rid, rules: rules.iter().copied().map(RuleSaid::from).collect() }
+}
+
+fn permitted(permit: &Permit, found: &Found) -> Result<(Outcome, String), Failure> {
+    let (results, digest) = bulk(&found.rows)?;
+    let reads: Vec<ReadId> = found.rows.iter().map(|read| read.id).collect();
+    let mut capped = permit.capped().to_vec();
+    capped.extend(found.more.then_some(Cap::More {}));
+    Ok((Outcome::Permitted { reads, results: digest, capped }, results))
+}
+
+/// The rows as they travel, and the digest that the answer's message names.
+fn bulk(rows: &[Read]) -> Result<(String, Digest), Failure> {
+    let text = serde_json::to_string(rows).map_err(|error| Failure::Internal(error.into()))?;
+    let digest = Digest::of(text.as_bytes());
+    Ok((text, digest))
+}
+
+/// Records the answer, under the head's lock: standing and use are read again there, and what has changed is decided
+/// again. A permit that died meanwhile gives a record, and no answer.
+fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Committed> {
+    let evidence = asked.sworn.evidence();
+    if let Some(heard) = exchanged::heard(tx.conn(), evidence.origin, evidence.rid)? {
+        return Ok(Committed::HeardBefore(heard));
+    }
+    let agreement = asked.sworn.agreement();
+    let today = day(tx.now());
+    let Prepared { mut outcome, permit, mut results } = prepared;
+    if let Some(permit) = permit {
+        if let Some(instead) = overtaken(tx, asked, &permit, agreement)? {
+            outcome = instead;
+            results = None;
+        } else {
+            exchanged::count(tx.conn(), agreement, today)?;
+        }
+    }
+    let (slot, entry) = append(tx, asked, &outcome)?;
+    exchanged::hear(tx.conn(), evidence.origin, evidence.rid, Heard { leaf: evidence.leaf_hash, answer: entry })?;
+    let head = &evidence.head;
+    exchanged::see_head(tx.conn(), evidence.origin, head, tx.now())?;
+    Ok(Committed::Said { slot, outcome, results })
+}
+
+/// What a permit became between its making and the commit: nothing when it still holds.
+fn overtaken(tx: &mut Tx<'_>, asked: &Asked, permit: &Permit, agreement: AgreementId) -> QueryResult<Option<Outcome>> {
+    let now = tx.now();
+    let today = exchanged::used(tx.conn(), agreement, day(now))?;
+    let moved = permit.epoch() != tx.epoch();
+    if !moved && !permit.dead(now) && permit.within_quota(today) {
+        return Ok(None);
+    }
+    let partner = asked.sworn.evidence().origin;
+    let (standing, _) = standing::load(tx.conn(), &asked.owner, partner, agreement, now)?;
+    Ok(match decide(asked.sworn.message(), &standing, Usage { today, over_rate: false }, now) {
+        Decision::Permit(fresh) if fresh.covers(permit) => None,
+        Decision::Refer(rules) => Some(referred(asked, &rules)),
+        Decision::Deny(Denial { status: None, rules }) => Some(denied(Denial { rules, status: None })),
+        Decision::Permit(_) | Decision::Deny(_) => Some(Outcome::Withheld { status: standing.status(now) }),
+    })
+}
+
+fn append(tx: &mut Tx<'_>, asked: &Asked, outcome: &Outcome) -> QueryResult<(Slot, agreements::ids::RequestId)> {
+    let question = asked.sworn.message();
+    let evidence = asked.sworn.evidence();
+    let message = Answer {
+        v: PROTOCOL,
+        to: vec![To { ori: evidence.origin, agreement: asked.sworn.agreement() }],
+        question: evidence.leaf_hash,
+        outcome: outcome.clone(),
+    };
+    let note = AnswerNote { from: &asked.from, screen: screen::SCREEN_VERSION, topics: sensitive(question), used_today: asked.used };
+    let rid = fresh_rid(tx.now())?;
+    let draft = Draft {
+        kind: Kind::QueryAnswered,
+        rid,
+        message: canonical(&message)?,
+        note: canonical(&note)?,
+        facts: facts(question, evidence.origin, outcome),
+    };
+    Ok((tx.append(draft)?, rid))
+}
+
+/// By what an answer is found again in the owner's trail (VIII-04 to VIII-08).
+fn facts(question: &Question, partner: Ori, outcome: &Outcome) -> Facts {
+    let rule = match outcome {
+        Outcome::Denied { rules, .. } | Outcome::Referred { rules, .. } => rules.first().map(|said| said.rule.as_str().to_owned()),
+        Outcome::Permitted { .. } | Outcome::Withheld { .. } => None,
+    };
+    Facts {
+        partner: Some(partner),
+        username: Some(question.asker.username.clone()),
+        purpose: Some(question.purpose.to_string()),
+        reference: question.reference.as_ref().map(ToString::to_string),
+        plate: question.search.text().map(str::to_owned),
+        decision: Some(outcome.name().to_owned()),
+        rule,
+    }
+}
+
+/// Answers a question that was heard before: the same answer, made again from the reads that its entry lists, after a
+/// fresh decision.
+async fn again(node: &Node, desk: &Desk, partner: &Partner, asked: Arc<Asked>, heard: Heard) -> Result<Answered, Failure> {
+    let evidence = asked.sworn.evidence();
+    if heard.leaf != evidence.leaf_hash {
+        return Err(Failure::Conflict);
+    }
+    let earlier: Answer = desk.registry(|conn| {
+        let row = trail::search::by_rid(conn, heard.answer)?.ok_or(Error::NotFound)?;
+        let message = row.message.ok_or(Error::NotFound)?;
+        json::parse(&message).map_err(|error| Error::DeserializationError(error.into()))
+    })?;
+    let Outcome::Permitted { reads, results, .. } = &earlier.outcome else {
+        return say_again(node, heard, earlier.outcome, None).await;
+    };
+    let now = node.now();
+    let standing = desk.registry(|conn| node.standings().standing(conn, node.owner(), partner.ori(), asked.sworn.agreement(), now))?;
+    let decision = decide(asked.sworn.message(), &standing, Usage::default(), now);
+    if let Decision::Permit(permit) = &decision
+        && let Some(bounds) = SearchBounds::permitted(permit)
+    {
+        let rows = desk.reads(|store| store.by_ids(&bounds, reads))?;
+        let (text, digest) = bulk(&rows)?;
+        if digest == *results && !permit.dead(node.now()) {
+            return say_again(node, heard, earlier.outcome.clone(), Some((text, permit.epoch()))).await;
+        }
+    }
+    // What was said cannot be said again: that is a new answer, with an entry of its own.
+    let outcome = no_longer(&asked, decision, &standing, now);
+    let committing = Arc::clone(&asked);
+    let recorded = node
+        .registry()
+        .record(move |tx| {
+            let (slot, _) = append(tx, &committing, &outcome)?;
+            Ok((slot, outcome))
+        })
+        .await?;
+    let (slot, outcome) = &*recorded;
+    said(recorded.entry(*slot), outcome.clone(), None)
+}
+
+fn no_longer(asked: &Asked, decision: Decision, standing: &Standing, now: Instant) -> Outcome {
+    match decision {
+        Decision::Deny(denial) => denied(denial),
+        Decision::Refer(rules) => referred(asked, &rules),
+        Decision::Permit(_) => Outcome::Withheld { status: standing.status(now) },
+    }
+}
+
+/// Sends the entry that answered before, proven under the present head. With results, only while the standing that they
+/// were decided on is the present one.
+async fn say_again(node: &Node, heard: Heard, outcome: Outcome, results: Option<(String, i64)>) -> Result<Answered, Failure> {
+    let epoch = results.as_ref().map(|(_, epoch)| *epoch);
+    let recorded = node
+        .registry()
+        .record(move |tx| {
+            if epoch.is_some_and(|epoch| epoch != tx.epoch()) {
+                return Ok(None);
+            }
+            tx.again(heard.answer)
+        })
+        .await?;
+    let Some(slot) = *recorded else { return Err(Failure::Overtaken) };
+    said(recorded.entry(slot), outcome, results.as_ref().map(|(text, _)| text.as_str()))
+}
+
+fn day(now: Instant) -> jiff::civil::Date {
+    now.date().unwrap_or(jiff::civil::Date::MAX)
+}
+
+/// Canonical bytes, as a query's error.
+pub(super) fn canonical<T: Serialize>(value: &T) -> QueryResult<Vec<u8>> {
+    json::canonical(value).map_err(|error| Error::SerializationError(error.into()))
+}

@@ -1,0 +1,467 @@
+//! The asker's side of a query: screen, record, ask every partner at once, verify, keep the receipts, record what came.
+
+use std::sync::Arc;
+
+use agreements::agreement::Area;
+use agreements::decide::{screen_own, training_ends};
+use agreements::entry::Kind;
+use agreements::ids::{AgreementId, Digest, Ori, RequestId};
+use agreements::message::{
+    Answer, Asker, Cap, OnBehalfOf, Outcome, PROTOCOL, Question, Received, ReceivedFrom, RuleSaid, Search, To,
+};
+use agreements::plate::Plate;
+use agreements::purpose::{Purpose, Reference};
+use agreements::rule::Rule;
+use agreements::status::Status;
+use agreements::time::Instant;
+use diesel::result::QueryResult;
+use futures_util::future::join_all;
+use serde::Serialize;
+
+use super::answer::canonical;
+use super::failure::Failure;
+use super::partner::Partner;
+use super::standing;
+use super::sworn::{self, Evidence, Sworn};
+use super::wire::{self, Bulk, Envelope};
+use crate::node::{Desk, Node, fresh_rid};
+use crate::reads::Read;
+use crate::registry::accounts::{self, Account, Action};
+use crate::registry::exchanged::{self, Receipt};
+use crate::registry::{ag, agreements as documents};
+use crate::trail::{Draft, Facts, Tx};
+
+/// Whom to ask.
+#[derive(Debug, Clone)]
+pub enum Whom {
+    /// These partners.
+    These(Vec<Ori>),
+    /// Every partner whose agreement grants it, for this reason (III-06).
+    All {
+        /// Why all.
+        why: String,
+    },
+}
+
+/// A question as a person puts it.
+#[derive(Debug, Clone)]
+pub struct Ask {
+    /// The account of the person who asks.
+    pub username: String,
+    /// Whom to ask.
+    pub whom: Whom,
+    /// The plate.
+    pub plate: Plate,
+    /// Reads from this instant on.
+    pub from: Instant,
+    /// Reads before this instant.
+    pub until: Instant,
+    /// What for.
+    pub purpose: Purpose,
+    /// The file.
+    pub reference: Option<Reference>,
+    /// Why.
+    pub reason: String,
+    /// For which agency and person; the asker's own when absent.
+    pub on_behalf_of: Option<OnBehalfOf>,
+    /// The supervisor who knows of it.
+    pub supervisor: Option<String>,
+    /// Within which area.
+    pub area: Option<Area>,
+    /// At most this many reads from each partner.
+    pub max_rows: u32,
+    /// Whether images are wanted.
+    pub images: bool,
+}
+
+/// What came of a question.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The id of the question; absent when it did not leave this node.
+    pub question: Option<RequestId>,
+    /// One line for each partner.
+    pub lines: Vec<Line>,
+}
+
+/// What one partner gave.
+#[derive(Debug, Serialize)]
+pub struct Line {
+    /// The partner.
+    pub ori: Ori,
+    /// Its name, where it is enrolled.
+    pub name: Option<String>,
+    /// What it gave.
+    #[serde(flatten)]
+    pub gave: Gave,
+}
+
+/// What a partner gave, or why it gave nothing.
+#[derive(Debug, Serialize)]
+#[serde(tag = "outcome", rename_all = "snake_case")]
+pub enum Gave {
+    /// Reads, newest first; perhaps none.
+    Reads {
+        /// Them.
+        reads: Vec<Read>,
+        /// Which limits cut the question down.
+        capped: Vec<Cap>,
+        /// The leaf hash of its answer: the receipt.
+        receipt: Digest,
+    },
+    /// A no.
+    Denied {
+        /// By which rules.
+        rules: Vec<RuleSaid>,
+        /// Where the agreement stands, when that is why.
+        status: Option<Status>,
+        /// The leaf hash of its answer.
+        receipt: Digest,
+    },
+    /// Its custodian decides.
+    Referred {
+        /// To ask for the outcome with.
+        ticket: RequestId,
+        /// By which rules.
+        rules: Vec<RuleSaid>,
+        /// The leaf hash of its answer.
+        receipt: Digest,
+    },
+    /// Permitted, and overtaken before it could be recorded.
+    Withheld {
+        /// Where the agreement stood.
+        status: Status,
+        /// The leaf hash of its answer.
+        receipt: Digest,
+    },
+    /// Not asked: no agreement in force grants it.
+    NotAsked {
+        /// Why, in words.
+        why: String,
+    },
+    /// No reply.
+    Unreachable {
+        /// Why.
+        why: String,
+    },
+    /// A reply that proves nothing, and so counts for nothing.
+    Invalid {
+        /// Why.
+        why: String,
+    },
+}
+
+impl Gave {
+    /// One word for the trail and the metrics.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Reads { .. } => "permitted",
+            Self::Denied { .. } => "denied",
+            Self::Referred { .. } => "referred",
+            Self::Withheld { .. } => "withheld",
+            Self::NotAsked { .. } => "not_asked",
+            Self::Unreachable { .. } => "unreachable",
+            Self::Invalid { .. } => "invalid",
+        }
+    }
+}
+
+/// Why a question did not leave this node.
+#[derive(Debug, thiserror::Error)]
+pub enum AskError {
+    /// The person may not ask.
+    #[error("{0}")]
+    Person(String),
+    /// The question fails rules that every owner applies; it is recorded that it was tried.
+    #[error("{}", said(.0))]
+    Screened(Vec<Rule>),
+    /// Nobody to ask.
+    #[error("there is nobody to ask: name partners with --peer, or enrol some and bring agreements in force")]
+    Nobody,
+    /// It failed.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+fn said(rules: &[Rule]) -> String {
+    let line = |rule: &Rule| format!("{} [{}]: {}", rule.as_str(), rule.clauses().join(", "), rule.says());
+    rules.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// A partner and the agreement under which it is asked.
+type Target = (Arc<Partner>, AgreementId);
+
+/// Asks. The question is durably recorded before it leaves, and what came before it is shown.
+///
+/// # Errors
+/// See [`AskError`]: then nothing left this node. What single partners did is in the report.
+pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
+    let now = node.now();
+    let account = person(desk, &ask.username)?;
+    let (targets, mut lines) = targets(node, desk, &ask.whom, now)?;
+    let question = question(node, &ask, &account, &targets, now);
+    let mut rules = screen_own(&question, now);
+    // One partner's custodian can be asked about a sensitive matter; three hundred are not.
+    if targets.len() <= 1 {
+        rules.retain(|rule| *rule != Rule::SensitiveTerms);
+    }
+    if !rules.is_empty() {
+        refuse(node, &question, &rules).await?;
+        return Err(AskError::Screened(rules));
+    }
+    if targets.is_empty() {
+        return if lines.is_empty() { Err(AskError::Nobody) } else { Ok(Report { question: None, lines }) };
+    }
+    let asked = record(node, question).await?;
+    let all = targets.iter().map(|target| one(node, &asked, target));
+    let came: Vec<Came> = join_all(all).await;
+    lines.extend(received(node, asked.rid, asked.leaf_hash, came).await?);
+    lines.sort_by_key(|line| line.ori);
+    Ok(Report { question: Some(asked.rid), lines })
+}
+
+/// The account, if it may query (II-01, II-03, VII-11 to VII-15).
+fn person(desk: &Desk, username: &str) -> Result<Account, AskError> {
+    let account = desk.registry(|conn| accounts::find(conn, username))?;
+    let refuse = |why: &str| Err(AskError::Person(format!("{username}: {why}")));
+    match account {
+        None => refuse("there is no such account; `concordat user add` opens one"),
+        Some(account) if account.disabled_at.is_some() => refuse("the account is closed"),
+        Some(account) if !account.role.may(Action::Query) => {
+            refuse(&format!("the role {} does not query (II-03)", account.role))
+        }
+        Some(account) => Ok(account),
+    }
+}
+
+/// Whom the question goes to, and a line for each that it does not go to.
+fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<(Vec<Target>, Vec<Line>), AskError> {
+    let partners = node.partners();
+    let mut oris: Vec<Ori> = match whom {
+        Whom::These(oris) => oris.clone(),
+        Whom::All { .. } => partners.all().map(|partner| partner.ori()).collect(),
+    };
+    oris.sort_unstable();
+    oris.dedup();
+    let mut targets = Vec::new();
+    let mut lines = Vec::new();
+    for ori in oris {
+        let Some(partner) = partners.find(ori) else {
+            let why = "not enrolled: import its descriptor with `concordat peer add`".to_owned();
+            lines.push(Line { ori, name: None, gave: Gave::NotAsked { why } });
+            continue;
+        };
+        match desk.registry(|conn| under(conn, node.ori(), ori, now))? {
+            Ok(agreement) => targets.push((Arc::clone(partner), agreement)),
+            Err(why) => {
+                let name = Some(partner.party().legal_name.clone());
+                lines.push(Line { ori, name, gave: Gave::NotAsked { why } });
+            }
+        }
+    }
+    Ok((targets, lines))
+}
+
+/// The agreement in force under which `us` may query `owner`; or why there is none.
+fn under(conn: &mut crate::db::Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<AgreementId, String>> {
+    let register = ag::register(conn)?;
+    let mut why = "no agreement with it; draft one with `concordat agreement draft`".to_owned();
+    for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
+        let Some(found) = standing::verified(conn, id)? else { continue };
+        match Status::at(&found.agreement, &found.streams, &register, now) {
+            Status::InForce { .. } if found.agreement.query_grant(owner, us).is_some() => return Ok(Ok(id)),
+            Status::InForce { .. } => why = "the agreement in force grants this agency no queries".to_owned(),
+            status => why = format!("agreement {id}: {}", status.says()),
+        }
+    }
+    Ok(Err(why))
+}
+
+fn question(node: &Node, ask: &Ask, account: &Account, targets: &[Target], now: Instant) -> Question {
+    let own = || OnBehalfOf { agency: node.ori(), end_user: account.username.clone() };
+    // The clock decides whether a training still counts, not the day on which it was recorded.
+    let trained_on = account.trained_on.filter(|date| training_ends(*date).is_some_and(|end| now < end));
+    Question {
+        v: PROTOCOL,
+        to: targets.iter().map(|(partner, agreement)| To { ori: partner.ori(), agreement: *agreement }).collect(),
+        asker: Asker {
+            agency: node.ori(),
+            username: account.username.clone(),
+            name: account.name.clone(),
+            affiliation: account.affiliation.clone(),
+            approved: account.role.may(Action::Query),
+            trained_on,
+        },
+        on_behalf_of: ask.on_behalf_of.clone().unwrap_or_else(own),
+        purpose: ask.purpose,
+        reference: ask.reference.clone(),
+        reason: ask.reason.clone(),
+        supervisor: ask.supervisor.clone(),
+        why_all: match &ask.whom {
+            Whom::All { why } => Some(why.clone()),
+            Whom::These(_) => None,
+        },
+        search: Search::Exact { plate: ask.plate.clone() },
+        from: ask.from,
+        until: ask.until,
+        area: ask.area,
+        max_rows: ask.max_rows,
+        images: ask.images,
+    }
+}
+
+fn facts(question: &Question, decision: Option<&str>, rule: Option<Rule>) -> Facts {
+    Facts {
+        partner: None,
+        username: Some(question.asker.username.clone()),
+        purpose: Some(question.purpose.to_string()),
+        reference: question.reference.as_ref().map(ToString::to_string),
+        plate: question.search.text().map(str::to_owned),
+        decision: decision.map(str::to_owned),
+        rule: rule.map(|rule| rule.as_str().to_owned()),
+    }
+}
+
+/// Records that a person's question was refused before it left.
+async fn refuse(node: &Node, question: &Question, rules: &[Rule]) -> Result<(), Failure> {
+    let (question, rules) = (question.clone(), rules.to_vec());
+    let job = move |tx: &mut Tx<'_>| {
+        let draft = Draft {
+            kind: Kind::QueryRefused,
+            rid: fresh_rid(tx.now())?,
+            message: canonical(&question)?,
+            note: canonical(&rules)?,
+            facts: facts(&question, Some("refused"), rules.first().copied()),
+        };
+        tx.append(draft)
+    };
+    node.registry().record(job).await?;
+    Ok(())
+}
+
+/// A question that is durably in our trail, with the text that carries it.
+struct Asked {
+    rid: RequestId,
+    leaf_hash: Digest,
+    text: String,
+}
+
+async fn record(node: &Node, question: Question) -> Result<Asked, Failure> {
+    let job = move |tx: &mut Tx<'_>| {
+        let draft = Draft {
+            kind: Kind::QueryAsked,
+            rid: fresh_rid(tx.now())?,
+            message: canonical(&question)?,
+            note: b"{}".to_vec(),
+            facts: facts(&question, Some("asked"), None),
+        };
+        tx.append(draft)
+    };
+    let recorded = node.registry().record(job).await?;
+    let entry = recorded.entry(*recorded);
+    let text = wire::write(entry, Bulk::None).map_err(Failure::Internal)?;
+    Ok(Asked { rid: entry.rid, leaf_hash: entry.hash, text })
+}
+
+/// What came from one partner, with what proves it.
+struct Came {
+    line: Line,
+    agreement: AgreementId,
+    proof: Option<Evidence>,
+}
+
+/// Asks one partner. Never fails: what went wrong is its line.
+async fn one(node: &Node, asked: &Asked, (partner, agreement): &Target) -> Came {
+    let (gave, proof) = match node.dialer().post(partner, "queries", asked.text.clone()).await {
+        Err(error) => (Gave::Unreachable { why: error.to_string() }, None),
+        Ok(reply) => match verify(node, asked, partner, *agreement, &reply.body) {
+            Ok((gave, evidence)) => (gave, Some(evidence)),
+            Err(why) => (Gave::Invalid { why: format!("status {}: {why}", reply.status) }, None),
+        },
+    };
+    let line = Line { ori: partner.ori(), name: Some(partner.party().legal_name.clone()), gave };
+    Came { line, agreement: *agreement, proof }
+}
+
+/// What a reply proves: that the partner recorded this answer to this question, and that the reads are those it recorded.
+fn verify(node: &Node, asked: &Asked, partner: &Partner, agreement: AgreementId, body: &[u8]) -> Result<(Gave, Evidence), String> {
+    let Ok(envelope) = Envelope::parse(body) else { return Err(problem(body)) };
+    let sworn: Sworn<Answer> = sworn::verify(&envelope, Kind::QueryAnswered, partner, node.ori(), node.checkpoints())
+        .map_err(|error| error.to_string())?;
+    if sworn.message().question != asked.leaf_hash || sworn.agreement() != agreement {
+        return Err("it answers another question".to_owned());
+    }
+    let bulk = envelope.results.map(serde_json::value::RawValue::get);
+    let (answer, evidence) = sworn.into_parts();
+    let receipt = evidence.leaf_hash;
+    let gave = match answer.outcome {
+        Outcome::Permitted { reads: ids, results, capped } => {
+            let text = bulk.ok_or("the reads are missing")?;
+            if Digest::of(text.as_bytes()) != results {
+                return Err("the reads are not those that it recorded".to_owned());
+            }
+            let reads: Vec<Read> = serde_json::from_str(text).map_err(|error| error.to_string())?;
+            if !reads.iter().map(|read| &read.id).eq(ids.iter()) {
+                return Err("the reads are not those that it recorded".to_owned());
+            }
+            Gave::Reads { reads, capped, receipt }
+        }
+        Outcome::Denied { rules, status } => Gave::Denied { rules, status, receipt },
+        Outcome::Referred { ticket, rules } => Gave::Referred { ticket, rules, receipt },
+        Outcome::Withheld { status } => Gave::Withheld { status, receipt },
+    };
+    Ok((gave, evidence))
+}
+
+/// What an unsworn reply says of itself: the detail of its problem document (RFC 9457), if it is one.
+fn problem(body: &[u8]) -> String {
+    #[derive(serde::Deserialize)]
+    struct Problem {
+        detail: String,
+    }
+    serde_json::from_slice(body).map_or_else(|_| "no sworn answer".to_owned(), |Problem { detail }| detail.chars().take(300).collect())
+}
+
+/// Records what came, keeps the receipts, and checks under the head's lock that each agreement is still in force on our
+/// side: at its sunset nothing flows in either.
+async fn received(node: &Node, rid: RequestId, leaf_hash: Digest, came: Vec<Came>) -> Result<Vec<Line>, Failure> {
+    let recorded = node.registry().record(move |tx| keep(tx, rid, leaf_hash, came)).await?;
+    Ok(recorded.into_inner())
+}
+
+fn keep(tx: &mut Tx<'_>, rid: RequestId, leaf_hash: Digest, came: Vec<Came>) -> QueryResult<Vec<Line>> {
+    let now = tx.now();
+    let mut lines = Vec::new();
+    let mut answers = Vec::new();
+    for Came { mut line, agreement, proof } in came {
+        if let Gave::Reads { receipt, .. } = line.gave {
+            let status = standing::status(tx.conn(), agreement, now)?;
+            if !matches!(status, Status::InForce { .. }) {
+                line.gave = Gave::Withheld { status, receipt };
+            }
+        }
+        let answer = proof.as_ref().map(|evidence| evidence.leaf_hash);
+        answers.push(ReceivedFrom { ori: line.ori, answer, outcome: line.gave.name().to_owned() });
+        if let Some(evidence) = proof {
+            exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+            exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)?;
+        }
+        lines.push(line);
+    }
+    let message = Received { v: PROTOCOL, question: leaf_hash, answers };
+    let draft = Draft {
+        kind: Kind::QueryReceived,
+        rid: fresh_rid(now)?,
+        message: canonical(&message)?,
+        note: b"{}".to_vec(),
+        facts: Facts::default(),
+    };
+    tx.append(draft)?;
+    Ok(lines)
+}
+
+/// A partner's entry as it is kept, for our entry `of`.
+pub(super) fn receipt_of(evidence: Evidence, of: RequestId) -> Receipt {
+    let Evidence { origin, leaf, leaf_hash, message, salt, proof, .. } = evidence;
+    Receipt { origin, of, leaf_hash, leaf, message, salt, proof }
+}

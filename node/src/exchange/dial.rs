@@ -1,0 +1,135 @@
+//! Dialling partners: one pooled client for each, which speaks to nobody but the holder of the pinned key.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agreements::ids::{Digest, Ori};
+use bytes::{Bytes, BytesMut};
+
+use super::partner::Partner;
+use crate::clock::Clock;
+use crate::tls::{self, OwnCertificate, TlsError, TrustStore};
+
+/// The longest answer that is read, in bytes: ten thousand reads.
+pub const MAX_REPLY: usize = 16 << 20;
+
+/// Why a partner gave no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum DialError {
+    /// Our own certificate or trust cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// No reply within the deadline.
+    #[error("no reply within {} s", .0.as_secs_f32())]
+    Deadline(Duration),
+    /// The connection failed, or the peer is not the pinned partner.
+    #[error("cannot reach it: {0}")]
+    Connect(String),
+    /// The reply is longer than [`MAX_REPLY`].
+    #[error("its reply is longer than {} MiB", MAX_REPLY >> 20)]
+    Long,
+}
+
+/// What a partner replied: status and body.
+#[derive(Debug)]
+pub struct Reply {
+    /// The HTTP status code.
+    pub status: u16,
+    /// The body.
+    pub body: Bytes,
+}
+
+/// Dials partners.
+pub struct Dialer {
+    own: OwnCertificate,
+    trust: TrustStore,
+    clock: Arc<dyn Clock>,
+    hosts: BTreeMap<String, SocketAddr>,
+    deadline: Duration,
+    clients: Mutex<HashMap<(Ori, Digest), reqwest::Client>>,
+}
+
+impl Dialer {
+    /// A dialer with this node's certificate. `hosts` are addresses that DNS does not know; `deadline` is for each
+    /// partner and request, connection included.
+    #[must_use]
+    pub fn new(own: OwnCertificate, trust: TrustStore, clock: Arc<dyn Clock>, hosts: BTreeMap<String, SocketAddr>, deadline: Duration) -> Self {
+        Self { own, trust, clock, hosts, deadline, clients: Mutex::default() }
+    }
+
+    /// This node's certificate.
+    #[must_use]
+    pub fn own(&self) -> &OwnCertificate {
+        &self.own
+    }
+
+    /// Posts `body` to `path` (such as `queries`) of the partner's peer port.
+    ///
+    /// # Errors
+    /// See [`DialError`]. Whether the partner got the body is unknown then.
+    pub async fn post(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
+        let request = self.client(partner)?.post(url(partner, path)).header("content-type", "application/json").body(body);
+        self.reply(request).await
+    }
+
+    /// Gets `path` of the partner's peer port.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn get(&self, partner: &Partner, path: &str) -> Result<Reply, DialError> {
+        let request = self.client(partner)?.get(url(partner, path));
+        self.reply(request).await
+    }
+
+    async fn reply(&self, request: reqwest::RequestBuilder) -> Result<Reply, DialError> {
+        let whole = async {
+            let mut response = request.send().await.map_err(|error| DialError::Connect(reason(&error)))?;
+            let status = response.status().as_u16();
+            let mut body = BytesMut::new();
+            while let Some(part) = response.chunk().await.map_err(|error| DialError::Connect(reason(&error)))? {
+                if body.len().saturating_add(part.len()) > MAX_REPLY {
+                    return Err(DialError::Long);
+                }
+                body.extend_from_slice(&part);
+            }
+            Ok(Reply { status, body: body.freeze() })
+        };
+        tokio::time::timeout(self.deadline, whole).await.map_err(|_| DialError::Deadline(self.deadline))?
+    }
+
+    fn client(&self, partner: &Partner) -> Result<reqwest::Client, DialError> {
+        let pinned = (partner.ori(), partner.party().node.tls_spki);
+        let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(client) = clients.get(&pinned) {
+            return Ok(client.clone());
+        }
+        let config = tls::client(&self.own, &self.trust, Arc::clone(&self.clock), pinned)?;
+        let mut builder = reqwest::Client::builder()
+            .tls_backend_preconfigured(config)
+            .https_only(true)
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .http1_only();
+        for (host, address) in &self.hosts {
+            builder = builder.resolve(host, *address);
+        }
+        let client = builder.build().map_err(|error| DialError::Connect(reason(&error)))?;
+        clients.insert(pinned, client.clone());
+        Ok(client)
+    }
+}
+
+fn url(partner: &Partner, path: &str) -> String {
+    format!("{}/peer/v1/{path}", partner.party().node.url.trim_end_matches('/'))
+}
+
+/// The innermost cause, without the URL: what a person needs to mend it.
+fn reason(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}

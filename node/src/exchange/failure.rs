@@ -1,0 +1,50 @@
+//! Why an exchange gave no sworn answer. A domain "no" is not here: that is an answer.
+
+use agreements::json::StrictError;
+
+use super::sworn::SwornError;
+use crate::db::RecordError;
+use crate::reads::StoreError;
+
+/// Why there is no sworn answer.
+#[derive(Debug, thiserror::Error)]
+pub enum Failure {
+    /// The body is no envelope.
+    #[error("the body is no sworn entry: {0}")]
+    Malformed(StrictError),
+    /// The entry is not heard.
+    #[error(transparent)]
+    Unsworn(#[from] SwornError),
+    /// The id was used for another entry.
+    #[error("this id was heard with another entry; an id is used once")]
+    Conflict,
+    /// A number of a stream that cannot be next.
+    #[error("event {found} came where event {expected} of your stream is next; send them in order")]
+    OutOfOrder {
+        /// What came.
+        found: u32,
+        /// What is next.
+        expected: u32,
+    },
+    /// What was said is not acceptable, and why.
+    #[error("{0}")]
+    Unacceptable(String),
+    /// The standing changed while an earlier answer was made again.
+    #[error("the standing changed meanwhile; ask again")]
+    Overtaken,
+    /// The record could not be made, so there is no answer.
+    #[error("this node cannot record now, so it does not answer: {0}")]
+    Record(#[from] RecordError),
+    /// The read store failed.
+    #[error("this node's read store failed: {0}")]
+    Reads(#[from] StoreError),
+    /// The registry failed.
+    #[error("this node's registry failed: {0}")]
+    Registry(#[from] diesel::result::Error),
+    /// The registry cannot be opened.
+    #[error("this node's registry cannot be opened: {0}")]
+    Open(#[from] crate::db::DbError),
+    /// Something that cannot be: a value without a text.
+    #[error("internal: {0}")]
+    Internal(StrictError),
+}

@@ -1,0 +1,120 @@
+//! Partners as they were enrolled: pinned keys, held in memory so that a stranger is told nothing before any store is
+//! touched.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use agreements::ids::{Digest, Ori};
+use agreements::party::Party;
+use certs::key::PublicKey;
+use diesel::result::QueryResult;
+
+use crate::db::Conn;
+use crate::registry::agencies;
+use crate::trail::note::Vkey;
+
+/// A partner and its pinned keys.
+#[derive(Debug)]
+pub struct Partner {
+    party: Party,
+    log: Vkey,
+}
+
+/// Why a party's keys are none.
+#[derive(Debug, thiserror::Error)]
+pub enum PartnerError {
+    /// The verifier key of the log.
+    #[error("{0}: node.log_vkey: {1}")]
+    Log(Ori, String),
+    /// The verifier key does not bear the log's name.
+    #[error("{0}: node.log_vkey bears another name than node.log_origin")]
+    Origin(Ori),
+    /// The seal key.
+    #[error("{0}: node.seal_key: {1}")]
+    Seal(Ori, String),
+    /// The identity key.
+    #[error("{0}: identity_key: {1}")]
+    Identity(Ori, String),
+}
+
+impl Partner {
+    /// The partner that `party` describes.
+    ///
+    /// # Errors
+    /// A key in it is no key.
+    pub fn new(party: Party) -> Result<Self, PartnerError> {
+        let ori = party.ori;
+        let log: Vkey = party.node.log_vkey.parse().map_err(|error: crate::trail::note::NoteError| PartnerError::Log(ori, error.to_string()))?;
+        if log.name() != party.node.log_origin {
+            return Err(PartnerError::Origin(ori));
+        }
+        seal_key(&party)?;
+        let identity: Result<PublicKey, _> = party.identity_key.parse();
+        identity.map_err(|error| PartnerError::Identity(ori, error.to_string()))?;
+        Ok(Self { party, log })
+    }
+
+    /// Its ORI.
+    #[must_use]
+    pub fn ori(&self) -> Ori {
+        self.party.ori
+    }
+
+    /// All that its descriptor says.
+    #[must_use]
+    pub fn party(&self) -> &Party {
+        &self.party
+    }
+
+    /// The key of its trail.
+    #[must_use]
+    pub fn log(&self) -> &Vkey {
+        &self.log
+    }
+}
+
+/// The seal key that a party's description names.
+///
+/// # Errors
+/// It is none.
+pub fn seal_key(party: &Party) -> Result<PublicKey, PartnerError> {
+    let key: Result<PublicKey, _> = party.node.seal_key.parse();
+    key.map_err(|error| PartnerError::Seal(party.ori, error.to_string()))
+}
+
+/// Every enrolled partner, by ORI and by the key of its TLS certificate.
+#[derive(Debug, Default)]
+pub struct Partners {
+    by_ori: HashMap<Ori, Arc<Partner>>,
+}
+
+impl Partners {
+    /// From the registry. A row whose keys do not parse is left out, and said in the log.
+    pub fn load(conn: &mut Conn) -> QueryResult<Self> {
+        let mut by_ori = HashMap::new();
+        for enrolled in agencies::all(conn)? {
+            match Partner::new(enrolled.party) {
+                Ok(partner) => drop(by_ori.insert(partner.ori(), Arc::new(partner))),
+                Err(error) => tracing::error!(%error, "an enrolled partner is left out: its row was changed by other hands"),
+            }
+        }
+        Ok(Self { by_ori })
+    }
+
+    /// The partner with this ORI.
+    #[must_use]
+    pub fn find(&self, ori: Ori) -> Option<&Arc<Partner>> {
+        self.by_ori.get(&ori)
+    }
+
+    /// The partner whose pinned TLS key this is, if the certificate names it too.
+    #[must_use]
+    pub fn recognise(&self, ori: Ori, spki: Digest) -> Option<&Arc<Partner>> {
+        self.find(ori).filter(|partner| partner.party.node.tls_spki == spki)
+    }
+
+    /// Every partner, in no order.
+    pub fn all(&self) -> impl Iterator<Item = &Arc<Partner>> {
+        self.by_ori.values()
+    }
+}

@@ -1,0 +1,162 @@
+//! What a decision stands on, read from the registry and verified: once for each standing epoch.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agreements::agreement::Agreement;
+use agreements::decide::{OwnerRules, Standing};
+use agreements::ids::{AgreementId, Ori};
+use agreements::status::{Event, Register, Status, Stream, Streams};
+use agreements::time::Instant;
+use certs::jws;
+use diesel::result::QueryResult;
+
+use super::partner::seal_key;
+use crate::db::Conn;
+use crate::registry::agreements::Kept;
+use crate::registry::{ag, agreements as documents};
+use crate::trail;
+
+/// The `typ` of a sealed agreement.
+pub const AGREEMENT_TYP: &str = "concordat-agreement+jws";
+/// The `typ` of a sealed resumption.
+pub const RESUMPTION_TYP: &str = "concordat-resumption+jws";
+
+/// An agreement with both parties' events, every seal of which was verified.
+#[derive(Debug, Clone)]
+pub struct Verified {
+    /// The document.
+    pub agreement: Agreement,
+    /// Its canonical bytes.
+    pub document: Vec<u8>,
+    /// Both parties' events.
+    pub streams: Streams,
+}
+
+/// Reads an agreement and its streams, and verifies them: that the document is the one that was kept by that id, that
+/// each `signed` seal is over its bytes, that each event's message is the one that its leaf commits to. `None` when
+/// there is no such agreement, or when its rows were changed by other hands; the second is said in the log.
+pub fn verified(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<Verified>> {
+    let found = match documents::find(conn, id) {
+        Ok(found) => found,
+        Err(diesel::result::Error::DeserializationError(error)) => {
+            tracing::error!(agreement = %id, %error, "ALARM: an agreement's row was changed by other hands; it counts for nothing");
+            return Ok(None);
+        }
+        Err(error) => return Err(error),
+    };
+    let Some((document, agreement)) = found else { return Ok(None) };
+    let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
+    let kept = [documents::stream(conn, id, first)?, documents::stream(conn, id, second)?];
+    match check(id, &document, &agreement, &kept) {
+        Ok(streams) => Ok(Some(Verified { agreement, document, streams })),
+        Err(what) => {
+            tracing::error!(agreement = %id, what, "ALARM: an agreement's rows were changed by other hands; it counts for nothing");
+            Ok(None)
+        }
+    }
+}
+
+fn check(id: AgreementId, document: &[u8], agreement: &Agreement, kept: &[Vec<Kept>; 2]) -> Result<Streams, String> {
+    if agreement.id != id {
+        return Err("the document has another id than its row".to_owned());
+    }
+    let mut streams = Streams::default();
+    for ((party, rows), stream) in agreement.parties.iter().zip(kept).zip(&mut streams.0) {
+        let mut events = Vec::new();
+        for (row, n) in rows.iter().zip(1..) {
+            let said = row.event().map_err(|error| error.to_string())?;
+            let leaf = ::agreements::entry::Leaf::from_bytes(&row.leaf).map_err(|error| error.to_string())?;
+            let committed = ::agreements::ids::Digest::salted(&row.salt, &row.message) == leaf.message;
+            let this = said.document == ::agreements::ids::Digest::of(document) && said.n == n && leaf.rid == row.rid;
+            if !committed || !this {
+                return Err(format!("event {n} of {} is not the one that was sworn", party.ori));
+            }
+            if let Event::Signed { seal } = &said.event {
+                let key = seal_key(party).map_err(|error| error.to_string())?;
+                jws::verify_one(document, AGREEMENT_TYP, seal, &key).map_err(|error| format!("the seal of {}: {error}", party.ori))?;
+            }
+            events.push(said.event);
+        }
+        *stream = Stream::new(events);
+    }
+    Ok(streams)
+}
+
+/// Where the agreement `id` stands at `now`, as this node knows it.
+pub fn status(conn: &mut Conn, id: AgreementId, now: Instant) -> QueryResult<Status> {
+    let register = ag::register(conn)?;
+    let found = verified(conn, id)?;
+    Ok(found.map_or(Status::NoAgreement {}, |found| Status::at(&found.agreement, &found.streams, &register, now)))
+}
+
+/// Whose node this is and what its owner allows: the part of every standing that configuration gives.
+#[derive(Debug, Clone)]
+pub struct Owner {
+    /// This agency.
+    pub ori: Ori,
+    /// Its own limits.
+    pub rules: OwnerRules,
+}
+
+/// Reads what a decision about `partner` under `agreement` stands on.
+pub fn load(conn: &mut Conn, owner: &Owner, partner: Ori, agreement: AgreementId, now: Instant) -> QueryResult<(Standing, Instant)> {
+    // The epoch is read first: what is read after it can only be newer, and then the commit decides again.
+    let epoch = trail::epoch(conn)?;
+    let register = ag::register(conn)?;
+    let (under_agreement, changes) = in_force(conn, owner.ori, &register, now)?;
+    let named = verified(conn, agreement)?.filter(|found| {
+        found.agreement.party(owner.ori).is_some() && found.agreement.other(owner.ori).is_some_and(|other| other.ori == partner)
+    });
+    let (agreement, streams) = named.map_or((None, Streams::default()), |found| (Some(found.agreement), found.streams));
+    let standing = Standing { owner: owner.ori, partner, agreement, streams, register, rules: owner.rules.clone(), under_agreement, epoch };
+    Ok((standing, changes))
+}
+
+/// The agencies with an agreement with `us` that is in force at `now`, and the first later instant at which one of them
+/// begins or ends by itself.
+pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> QueryResult<(BTreeSet<Ori>, Instant)> {
+    let mut partners = BTreeSet::new();
+    let mut changes = Instant::from_micros(i64::MAX);
+    for id in documents::ids(conn, None)? {
+        let Some(found) = verified(conn, id)? else { continue };
+        match Status::at(&found.agreement, &found.streams, register, now) {
+            Status::InForce { until } => {
+                changes = changes.min(until);
+                partners.extend(found.agreement.other(us).map(|other| other.ori));
+            }
+            Status::NotYet { effective } => changes = changes.min(effective),
+            _ => {}
+        }
+    }
+    Ok((partners, changes))
+}
+
+/// Standings by partner and agreement, each good for its epoch and until something changes by itself.
+#[derive(Debug, Default)]
+pub struct StandingCache(Mutex<HashMap<(Ori, AgreementId), (Arc<Standing>, Instant)>>);
+
+impl StandingCache {
+    /// Partners name agreements; what they name must not fill the memory.
+    const CAPACITY: usize = 4096;
+
+    /// The standing, from memory when it is of the present epoch.
+    pub fn standing(&self, conn: &mut Conn, owner: &Owner, partner: Ori, agreement: AgreementId, now: Instant) -> QueryResult<Arc<Standing>> {
+        let epoch = trail::epoch(conn)?;
+        let key = (partner, agreement);
+        if let Some((standing, changes)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+            && standing.epoch == epoch
+            && now < *changes
+        {
+            return Ok(Arc::clone(standing));
+        }
+        let (standing, changes) = load(conn, owner, partner, agreement, now)?;
+        let standing = Arc::new(standing);
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.len() >= Self::CAPACITY {
+            known.clear();
+        }
+        known.insert(key, (Arc::clone(&standing), changes));
+        Ok(standing)
+    }
+}

@@ -1,0 +1,176 @@
+//! What a partner swore: an entry of its own trail, proven to be in there and meant for us.
+//!
+//! [`Sworn`] is the only type that services take from a partner, and [`verify`] the only way to one.
+
+use agreements::entry::{Kind, Leaf, LeafError};
+use agreements::ids::{AgreementId, Digest, Ori, RequestId, Salt};
+use agreements::json::{self, StrictError};
+use agreements::message::{Message, PROTOCOL};
+use agreements::time::Instant;
+use serde::de::DeserializeOwned;
+
+use super::partner::Partner;
+use super::wire::Envelope;
+use crate::trail::note::Checkpoint;
+use crate::trail::proof::{self, CheckpointCache, ProofError};
+
+/// A question older or newer than this, in microseconds, is not heard.
+pub const FRESH: i64 = 5 * Instant::MINUTE;
+
+/// A message that a partner committed to its trail before it sent it.
+#[derive(Debug)]
+pub struct Sworn<T> {
+    message: T,
+    entry: Evidence,
+    agreement: AgreementId,
+}
+
+/// The entry as it arrived: what proves it, offline and for ever.
+#[derive(Debug, Clone)]
+pub struct Evidence {
+    /// Whose trail it is in.
+    pub origin: Ori,
+    /// Its id there.
+    pub rid: RequestId,
+    /// When it was appended, by the origin's clock.
+    pub at: Instant,
+    /// Its canonical leaf.
+    pub leaf: Vec<u8>,
+    /// Its leaf hash.
+    pub leaf_hash: Digest,
+    /// Its message, as it arrived.
+    pub message: Vec<u8>,
+    /// The message's salt.
+    pub salt: Salt,
+    /// tlog-proof@v1.
+    pub proof: String,
+    /// The head that the proof leads to.
+    pub head: Checkpoint,
+}
+
+impl<T> Sworn<T> {
+    /// What was said.
+    pub fn message(&self) -> &T {
+        &self.message
+    }
+
+    /// What proves it.
+    pub fn evidence(&self) -> &Evidence {
+        &self.entry
+    }
+
+    /// The agreement under which it was said to us.
+    pub fn agreement(&self) -> AgreementId {
+        self.agreement
+    }
+
+    /// The message and its evidence.
+    pub fn into_parts(self) -> (T, Evidence) {
+        (self.message, self.entry)
+    }
+}
+
+/// Why an entry is not heard. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum SwornError {
+    /// The leaf is no leaf.
+    #[error(transparent)]
+    Leaf(#[from] LeafError),
+    /// The proof does not prove it.
+    #[error("{0}; send the entry with a proof from your own log")]
+    Proof(#[from] ProofError),
+    /// Another kind than this door takes.
+    #[error("an entry of kind {found} came where {expected} belongs")]
+    Kind {
+        /// What came.
+        found: Kind,
+        /// What belongs here.
+        expected: Kind,
+    },
+    /// The leaf commits to another message.
+    #[error("the leaf does not commit to this message with this salt")]
+    Commitment,
+    /// Not strict JSON of the message that belongs here.
+    #[error("the message: {0}")]
+    Message(#[from] StrictError),
+    /// A protocol version that this node does not speak.
+    #[error("the message is of protocol version {0}; this node speaks {PROTOCOL}")]
+    Version(u16),
+    /// For others.
+    #[error("the message is not for this agency; send it to those whom it names")]
+    NotForUs,
+    /// Said too long ago, or in the future.
+    #[error("the question was recorded at {at} and it is {now} here: over five minutes apart; ask again, and check the clocks")]
+    NotFresh {
+        /// When it was recorded.
+        at: Instant,
+        /// What time it is here.
+        now: Instant,
+    },
+}
+
+/// Checks that `partner` swore what `envelope` says, that it is an entry of kind `expected`, and that it is for `us`.
+/// The order is fixed: proof, kind, commitment, addressee. Whether its id is new is for the commit to see, and whether
+/// the TLS peer is `partner` was seen before the body was read.
+///
+/// # Errors
+/// See [`SwornError`]. Nothing is kept of what is refused.
+pub fn verify<T: Message + DeserializeOwned>(
+    envelope: &Envelope<'_>,
+    expected: Kind,
+    partner: &Partner,
+    us: Ori,
+    cache: &CheckpointCache,
+) -> Result<Sworn<T>, SwornError> {
+    let leaf_bytes = envelope.entry.leaf.get().as_bytes();
+    let leaf = Leaf::from_bytes(leaf_bytes)?;
+    let included = proof::verify_with(&envelope.proof, leaf_bytes, partner.log(), cache)?;
+    if leaf.kind != expected {
+        return Err(SwornError::Kind { found: leaf.kind, expected });
+    }
+    let message_bytes = envelope.entry.message.get().as_bytes();
+    if Digest::salted(&envelope.entry.salt, message_bytes) != leaf.message {
+        return Err(SwornError::Commitment);
+    }
+    let message: T = versioned(message_bytes)?;
+    let to = message.to().iter().find(|to| to.ori == us).ok_or(SwornError::NotForUs)?;
+    let agreement = to.agreement;
+    let entry = Evidence {
+        origin: partner.ori(),
+        rid: leaf.rid,
+        at: leaf.at,
+        leaf_hash: Leaf::hash_of(leaf_bytes),
+        leaf: leaf_bytes.to_vec(),
+        message: message_bytes.to_vec(),
+        salt: envelope.entry.salt,
+        proof: envelope.proof.clone(),
+        head: included.checkpoint,
+    };
+    Ok(Sworn { message, entry, agreement })
+}
+
+/// Whether a question was recorded within [`FRESH`] of `now`.
+///
+/// # Errors
+/// [`SwornError::NotFresh`].
+pub fn fresh<T>(sworn: &Sworn<T>, now: Instant) -> Result<(), SwornError> {
+    let at = sworn.entry.at;
+    if now.since(at).unsigned_abs() > FRESH.unsigned_abs() {
+        return Err(SwornError::NotFresh { at, now });
+    }
+    Ok(())
+}
+
+/// Parses a message after its version, so that a message of another version says so rather than that a field is unknown.
+fn versioned<T: Message + DeserializeOwned>(bytes: &[u8]) -> Result<T, SwornError> {
+    #[derive(serde::Deserialize)]
+    struct Version {
+        v: u16,
+    }
+    json::check(bytes)?;
+    let Version { v } = serde_json::from_slice(bytes).map_err(StrictError::from)?;
+    if v != PROTOCOL {
+        return Err(SwornError::Version(v));
+    }
+    Ok(serde_json::from_slice(bytes).map_err(StrictError::from)?)
+}

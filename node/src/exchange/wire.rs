@@ -1,0 +1,84 @@
+//! Entries as they travel: `{"entry":{"leaf","message","salt"},"proof",...bulk}`.
+//!
+//! What is hashed is kept as the bytes that arrived, never written again.
+
+use agreements::ids::Salt;
+use agreements::json::{self, StrictError};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::trail::Entry;
+
+/// An entry with its proof and its bulk, as it arrived and before anything about it was checked.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Envelope<'a> {
+    /// The entry.
+    #[serde(borrow)]
+    pub entry: EntryText<'a>,
+    /// `c2sp.org/tlog-proof@v1`.
+    pub proof: String,
+    /// The sender's newest cosigned checkpoint, where it has witnesses.
+    #[serde(default)]
+    pub cosigned: Option<String>,
+    /// The reads of an answer.
+    #[serde(default, borrow)]
+    pub results: Option<&'a RawValue>,
+    /// The document of an offer.
+    #[serde(default, borrow)]
+    pub document: Option<&'a RawValue>,
+}
+
+/// The three parts of an entry that travel; the note and its salt never do.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EntryText<'a> {
+    /// The leaf.
+    #[serde(borrow)]
+    pub leaf: &'a RawValue,
+    /// The message.
+    #[serde(borrow)]
+    pub message: &'a RawValue,
+    /// The message's salt.
+    pub salt: Salt,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads an envelope.
+    ///
+    /// # Errors
+    /// Not JSON in UTF-8, a member missing, unknown or twice.
+    pub fn parse(body: &'a [u8]) -> Result<Self, StrictError> {
+        Ok(serde_json::from_slice(body)?)
+    }
+}
+
+/// Which bulk follows an entry.
+#[derive(Debug, Clone, Copy)]
+pub enum Bulk<'a> {
+    /// None.
+    None,
+    /// The reads of an answer, as JSON.
+    Results(&'a str),
+    /// The document of an offer, as canonical JSON.
+    Document(&'a str),
+}
+
+/// The text that carries `entry` and its bulk.
+///
+/// # Errors
+/// None in practice: a text always has a JSON form.
+pub fn write(entry: &Entry, bulk: Bulk<'_>) -> Result<String, StrictError> {
+    let proof = String::from_utf8_lossy(&json::canonical(&entry.proof)?).into_owned();
+    let bulk = match bulk {
+        Bulk::None => String::new(),
+        Bulk::Results(results) => format!(",\"results\":{results}"),
+        Bulk::Document(document) => format!(",\"document\":{document}"),
+    };
+    let (leaf, message, salt) = (text(&entry.leaf), text(&entry.message), entry.salt);
+    Ok(format!(r#"{{"entry":{{"leaf":{leaf},"message":{message},"salt":"{salt}"}},"proof":{proof}{bulk}}}"#))
+}
+
+fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
+}

@@ -1,0 +1,188 @@
+//! This agency's people, their roles and their training.
+
+use std::fmt;
+use std::str::FromStr;
+
+use agreements::time::Instant;
+use diesel::prelude::*;
+use jiff::civil::Date;
+
+use super::parsed;
+use super::schema::account;
+use crate::db::Conn;
+
+/// What a person may do here. What each may is a table: see [`Role::may`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Investigates cases.
+    Investigator,
+    /// Analyses crime.
+    Analyst,
+    /// Supervises investigators and analysts.
+    Supervisor,
+    /// Drafts and renews agreements, keeps the register of findings.
+    AgreementsAdministrator,
+    /// Custodian of records: authorizes disclosure, signs (XI-04, XI-05).
+    Custodian,
+    /// Reviews; never queries.
+    Auditor,
+    /// Runs the node; never queries, never touches the trail.
+    SystemAdministrator,
+}
+
+/// What a person does that needs a role.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// To query partners.
+    Query,
+    /// To draft, propose, decline, suspend, resume or terminate an agreement.
+    ManageAgreements,
+    /// To sign an agreement.
+    SignAgreements,
+    /// To enter findings and checks.
+    KeepRegister,
+    /// To enrol partners.
+    EnrolPartners,
+    /// To open accounts and record training.
+    ManagePeople,
+    /// To read the trail.
+    ReadTrail,
+    /// To bring in reads.
+    Ingest,
+}
+
+impl Role {
+    /// All roles.
+    pub const ALL: [Self; 7] = [
+        Self::Investigator,
+        Self::Analyst,
+        Self::Supervisor,
+        Self::AgreementsAdministrator,
+        Self::Custodian,
+        Self::Auditor,
+        Self::SystemAdministrator,
+    ];
+
+    /// The written name, such as `agreements_administrator`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Investigator => "investigator",
+            Self::Analyst => "analyst",
+            Self::Supervisor => "supervisor",
+            Self::AgreementsAdministrator => "agreements_administrator",
+            Self::Custodian => "custodian",
+            Self::Auditor => "auditor",
+            Self::SystemAdministrator => "system_administrator",
+        }
+    }
+
+    /// Whether the role allows the action (II-01 to II-11).
+    #[must_use]
+    pub fn may(self, action: Action) -> bool {
+        match action {
+            Action::Query => matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor),
+            Action::ManageAgreements | Action::KeepRegister => matches!(self, Self::AgreementsAdministrator | Self::Custodian),
+            Action::SignAgreements => self == Self::Custodian,
+            Action::EnrolPartners => matches!(self, Self::AgreementsAdministrator | Self::Custodian | Self::SystemAdministrator),
+            Action::ManagePeople => matches!(self, Self::Supervisor | Self::SystemAdministrator),
+            Action::ReadTrail => matches!(self, Self::Custodian | Self::Auditor),
+            Action::Ingest => self == Self::SystemAdministrator,
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A text that names no role.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("no such role; there are {}", Role::ALL.map(Role::as_str).join(", "))]
+pub struct RoleError;
+
+impl FromStr for Role {
+    type Err = RoleError;
+
+    fn from_str(text: &str) -> Result<Self, RoleError> {
+        Self::ALL.into_iter().find(|role| role.as_str() == text).ok_or(RoleError)
+    }
+}
+
+/// A person's account.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// Its name, never reused.
+    pub username: String,
+    /// The person's name.
+    pub name: String,
+    /// Unit or assignment.
+    pub affiliation: String,
+    /// What the person may do.
+    pub role: Role,
+    /// When it was opened.
+    pub opened_at: Instant,
+    /// By whom.
+    pub opened_by: String,
+    /// The date of the last complete training.
+    pub trained_on: Option<Date>,
+    /// Since when it is closed.
+    pub disabled_at: Option<Instant>,
+}
+
+type Row = (String, String, String, String, i64, String, Option<String>, Option<i64>);
+
+fn account_of(row: Row) -> QueryResult<Account> {
+    let (username, name, affiliation, role, opened_at, opened_by, trained_on, disabled_at) = row;
+    Ok(Account {
+        username,
+        name,
+        affiliation,
+        role: parsed("account", role.parse())?,
+        opened_at: Instant::from_micros(opened_at),
+        opened_by,
+        trained_on: trained_on.map(|date| parsed("account", date.parse())).transpose()?,
+        disabled_at: disabled_at.map(Instant::from_micros),
+    })
+}
+
+/// Every account, open or closed, by username.
+pub fn all(conn: &mut Conn) -> QueryResult<Vec<Account>> {
+    account::table.order(account::username).load::<Row>(conn)?.into_iter().map(account_of).collect()
+}
+
+/// One account.
+pub fn find(conn: &mut Conn, username: &str) -> QueryResult<Option<Account>> {
+    account::table.find(username).first::<Row>(conn).optional()?.map(account_of).transpose()
+}
+
+/// Opens an account.
+pub fn insert(conn: &mut Conn, new: &Account) -> QueryResult<()> {
+    diesel::insert_into(account::table)
+        .values((
+            account::username.eq(&new.username),
+            account::name.eq(&new.name),
+            account::affiliation.eq(&new.affiliation),
+            account::role.eq(new.role.as_str()),
+            account::opened_at.eq(new.opened_at.micros()),
+            account::opened_by.eq(&new.opened_by),
+            account::trained_on.eq(new.trained_on.map(|date| date.to_string())),
+            account::disabled_at.eq(new.disabled_at.map(Instant::micros)),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Records the date of a complete training. Whether there was such an account.
+pub fn set_trained(conn: &mut Conn, username: &str, on: Date) -> QueryResult<bool> {
+    let rows = diesel::update(account::table.find(username)).set(account::trained_on.eq(on.to_string())).execute(conn)?;
+    Ok(rows == 1)
+}
+
+/// Closes an account. Whether there was such an open account.
+pub fn disable(conn: &mut Conn, username: &str, at: Instant) -> QueryResult<bool> {
+    let open = account::table.filter(account::username.eq(username)).filter(account::disabled_at.is_null());
+    Ok(diesel::update(open).set(account::disabled_at.eq(at.micros())).execute(conn)? == 1)
+}

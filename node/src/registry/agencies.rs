@@ -1,0 +1,58 @@
+//! Partners enrolled from their descriptors.
+
+use agreements::ids::Ori;
+use agreements::party::Party;
+use agreements::time::Instant;
+use diesel::prelude::*;
+
+use super::schema::agency;
+use super::{parsed, written};
+use crate::db::Conn;
+
+/// A partner as it was enrolled.
+#[derive(Debug, Clone)]
+pub struct Enrolled {
+    /// Who it is.
+    pub party: Party,
+    /// When.
+    pub enrolled_at: Instant,
+    /// By whom.
+    pub enrolled_by: String,
+    /// Who compared the fingerprint.
+    pub confirmed_by: String,
+}
+
+/// Every partner, in the order of their ORIs.
+pub fn all(conn: &mut Conn) -> QueryResult<Vec<Enrolled>> {
+    let rows: Vec<(Vec<u8>, i64, String, String)> = agency::table
+        .select((agency::party, agency::enrolled_at, agency::enrolled_by, agency::confirmed_by))
+        .order(agency::ori)
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(party, at, enrolled_by, confirmed_by)| {
+            let party = parsed("agency", agreements::json::parse(&party))?;
+            Ok(Enrolled { party, enrolled_at: Instant::from_micros(at), enrolled_by, confirmed_by })
+        })
+        .collect()
+}
+
+/// One partner.
+pub fn find(conn: &mut Conn, ori: Ori) -> QueryResult<Option<Party>> {
+    let row: Option<Vec<u8>> = agency::table.find(ori.as_str()).select(agency::party).first(conn).optional()?;
+    row.map(|party| parsed("agency", agreements::json::parse(&party))).transpose()
+}
+
+/// Enrols a partner that is not enrolled yet.
+pub fn insert(conn: &mut Conn, enrolled: &Enrolled, descriptor: &[u8]) -> QueryResult<()> {
+    diesel::insert_into(agency::table)
+        .values((
+            agency::ori.eq(enrolled.party.ori.as_str()),
+            agency::party.eq(written(&enrolled.party)?),
+            agency::descriptor.eq(descriptor),
+            agency::enrolled_at.eq(enrolled.enrolled_at.micros()),
+            agency::enrolled_by.eq(&enrolled.enrolled_by),
+            agency::confirmed_by.eq(&enrolled.confirmed_by),
+        ))
+        .execute(conn)?;
+    Ok(())
+}

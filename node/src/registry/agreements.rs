@@ -1,0 +1,96 @@
+//! Agreement documents and both parties' event streams.
+
+use agreements::agreement::Agreement;
+use agreements::ids::{AgreementId, Ori, RequestId, Salt};
+use agreements::message::StreamEvent;
+use agreements::time::Instant;
+use diesel::prelude::*;
+
+use super::parsed;
+use super::schema::{agreement, stream_event};
+use crate::db::Conn;
+
+/// An event as it was sworn: everything that proves it.
+#[derive(Debug, Clone)]
+pub struct Kept {
+    /// The id of the entry in the trail of the party whose event it is.
+    pub rid: RequestId,
+    /// The canonical leaf.
+    pub leaf: Vec<u8>,
+    /// The [`StreamEvent`], as it arrived.
+    pub message: Vec<u8>,
+    /// The message's salt.
+    pub salt: Salt,
+    /// The proof of a partner's event; our own is proven by our trail.
+    pub proof: Option<String>,
+}
+
+impl Kept {
+    /// The event inside.
+    pub fn event(&self) -> QueryResult<StreamEvent> {
+        parsed("stream_event", agreements::json::parse(&self.message))
+    }
+}
+
+/// A document's bytes and the agreement that they are. A row that was edited no longer parses as canonical, or has
+/// another hash than the one that was signed; the second is for the caller to find.
+pub fn find(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<(Vec<u8>, Agreement)>> {
+    let row: Option<Vec<u8>> = agreement::table.find(id.to_string()).select(agreement::document).first(conn).optional()?;
+    row.map(|document| Ok((document.clone(), parsed("agreement", Agreement::from_bytes(&document))?))).transpose()
+}
+
+/// The ids of all agreements, or of those with one partner, oldest first.
+pub fn ids(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<AgreementId>> {
+    let mut query = agreement::table.select(agreement::id).order(agreement::id).into_boxed();
+    if let Some(partner) = partner {
+        query = query.filter(agreement::partner.eq(partner.as_str().to_owned()));
+    }
+    query.load::<String>(conn)?.into_iter().map(|id| parsed("agreement", id.parse())).collect()
+}
+
+/// Keeps a document.
+pub fn insert(conn: &mut Conn, id: AgreementId, partner: Ori, document: &[u8], now: Instant) -> QueryResult<()> {
+    diesel::insert_into(agreement::table)
+        .values((
+            agreement::id.eq(id.to_string()),
+            agreement::partner.eq(partner.as_str()),
+            agreement::document.eq(document),
+            agreement::kept_at.eq(now.micros()),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// One party's stream, in the order of its numbers.
+pub fn stream(conn: &mut Conn, id: AgreementId, party: Ori) -> QueryResult<Vec<Kept>> {
+    type Row = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<String>);
+    let rows: Vec<Row> = stream_event::table
+        .filter(stream_event::agreement.eq(id.to_string()))
+        .filter(stream_event::party.eq(party.as_str()))
+        .order(stream_event::n)
+        .select((stream_event::rid, stream_event::leaf, stream_event::message, stream_event::salt, stream_event::proof))
+        .load(conn)?;
+    rows.into_iter()
+        .map(|(rid, leaf, message, salt, proof)| {
+            let salt = Salt(parsed("stream_event", salt.try_into().map_err(|_| "a salt of another length"))?);
+            Ok(Kept { rid: parsed("stream_event", RequestId::from_slice(&rid))?, leaf, message, salt, proof })
+        })
+        .collect()
+}
+
+/// Appends event `n` to a party's stream. A number that is taken is an error.
+pub fn append(conn: &mut Conn, id: AgreementId, party: Ori, n: u32, kept: &Kept) -> QueryResult<()> {
+    diesel::insert_into(stream_event::table)
+        .values((
+            stream_event::agreement.eq(id.to_string()),
+            stream_event::party.eq(party.as_str()),
+            stream_event::n.eq(i64::from(n)),
+            stream_event::rid.eq(kept.rid.as_bytes().to_vec()),
+            stream_event::leaf.eq(&kept.leaf),
+            stream_event::message.eq(&kept.message),
+            stream_event::salt.eq(kept.salt.0.to_vec()),
+            stream_event::proof.eq(&kept.proof),
+        ))
+        .execute(conn)?;
+    Ok(())
+}

@@ -1,0 +1,151 @@
+//! What was exchanged: entries heard, use by day, receipts, partners' newest heads.
+
+use agreements::ids::{AgreementId, Digest, Ori, RequestId, Salt};
+use agreements::time::Instant;
+use diesel::prelude::*;
+use jiff::civil::Date;
+
+use super::parsed;
+use super::schema::{day_use, heard, partner_head, receipt};
+use crate::db::{Conn, each};
+use crate::trail::note::Checkpoint;
+
+/// What this node did about a partner's entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Heard {
+    /// Its leaf hash.
+    pub leaf: Digest,
+    /// The id of our entry that answered it.
+    pub answer: RequestId,
+}
+
+/// What was done about the entry `rid` of `origin`, if anything.
+pub fn heard(conn: &mut Conn, origin: Ori, rid: RequestId) -> QueryResult<Option<Heard>> {
+    let row: Option<(Vec<u8>, Vec<u8>)> = heard::table
+        .find((origin.as_str(), rid.as_bytes().to_vec()))
+        .select((heard::leaf, heard::answer))
+        .first(conn)
+        .optional()?;
+    row.map(|(leaf, answer)| {
+        Ok(Heard { leaf: digest("heard", leaf)?, answer: parsed("heard", RequestId::from_slice(&answer))? })
+    })
+    .transpose()
+}
+
+/// Notes that the entry `rid` of `origin` was acted on.
+pub fn hear(conn: &mut Conn, origin: Ori, rid: RequestId, what: Heard) -> QueryResult<()> {
+    diesel::insert_into(heard::table)
+        .values((
+            heard::origin.eq(origin.as_str()),
+            heard::rid.eq(rid.as_bytes().to_vec()),
+            heard::leaf.eq(what.leaf.0.to_vec()),
+            heard::answer.eq(what.answer.as_bytes().to_vec()),
+        ))
+        .execute(conn)?;
+    Ok(())
+}
+
+/// Questions answered with a permit under an agreement on a day (`America/Los_Angeles`).
+pub fn used(conn: &mut Conn, agreement: AgreementId, day: Date) -> QueryResult<u32> {
+    let row: Option<i64> =
+        day_use::table.find((agreement.to_string(), day.to_string())).select(day_use::questions).first(conn).optional()?;
+    Ok(u32::try_from(row.unwrap_or(0)).unwrap_or(u32::MAX))
+}
+
+/// Counts one more.
+pub fn count(conn: &mut Conn, agreement: AgreementId, day: Date) -> QueryResult<()> {
+    let row = (day_use::agreement.eq(agreement.to_string()), day_use::day.eq(day.to_string()), day_use::questions.eq(1_i64));
+    each!(conn, conn => diesel::insert_into(day_use::table)
+        .values(row)
+        .on_conflict((day_use::agreement, day_use::day))
+        .do_update()
+        .set(day_use::questions.eq(day_use::questions + 1))
+        .execute(conn))?;
+    Ok(())
+}
+
+/// A partner's entry to us, with its proof.
+#[derive(Debug, Clone)]
+pub struct Receipt {
+    /// Whose log it is in.
+    pub origin: Ori,
+    /// The id of our entry that it answers.
+    pub of: RequestId,
+    /// Its leaf hash.
+    pub leaf_hash: Digest,
+    /// Its canonical leaf.
+    pub leaf: Vec<u8>,
+    /// Its message, as it arrived.
+    pub message: Vec<u8>,
+    /// The message's salt.
+    pub salt: Salt,
+    /// tlog-proof@v1.
+    pub proof: String,
+}
+
+/// Keeps a receipt; one that is kept already stays as it is.
+pub fn keep(conn: &mut Conn, new: &Receipt, now: Instant) -> QueryResult<()> {
+    let row = (
+        receipt::leaf_hash.eq(new.leaf_hash.0.to_vec()),
+        receipt::origin.eq(new.origin.as_str()),
+        receipt::of.eq(new.of.as_bytes().to_vec()),
+        receipt::leaf.eq(&new.leaf),
+        receipt::message.eq(&new.message),
+        receipt::salt.eq(new.salt.0.to_vec()),
+        receipt::proof.eq(&new.proof),
+        receipt::kept_at.eq(now.micros()),
+    );
+    each!(conn, conn => diesel::insert_into(receipt::table).values(row).on_conflict_do_nothing().execute(conn))?;
+    Ok(())
+}
+
+/// The receipts for one of our entries, or all of them, oldest first; at most `limit`.
+pub fn receipts(conn: &mut Conn, of: Option<RequestId>, limit: i64) -> QueryResult<Vec<Receipt>> {
+    type Row = (Vec<u8>, String, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, String);
+    let mut query = receipt::table
+        .select((receipt::leaf_hash, receipt::origin, receipt::of, receipt::leaf, receipt::message, receipt::salt, receipt::proof))
+        .order((receipt::kept_at, receipt::leaf_hash))
+        .limit(limit)
+        .into_boxed();
+    if let Some(of) = of {
+        query = query.filter(receipt::of.eq(of.as_bytes().to_vec()));
+    }
+    query.load::<Row>(conn)?.into_iter().map(receipt_of).collect()
+}
+
+fn receipt_of(row: (Vec<u8>, String, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, String)) -> QueryResult<Receipt> {
+    let (leaf_hash, origin, of, leaf, message, salt, proof) = row;
+    Ok(Receipt {
+        origin: parsed("receipt", origin.parse())?,
+        of: parsed("receipt", RequestId::from_slice(&of))?,
+        leaf_hash: digest("receipt", leaf_hash)?,
+        leaf,
+        message,
+        salt: Salt(digest("receipt", salt)?.0),
+        proof,
+    })
+}
+
+/// Remembers a partner's head when it is larger than the one known.
+pub fn see_head(conn: &mut Conn, origin: Ori, head: &Checkpoint, now: Instant) -> QueryResult<()> {
+    let size = i64::try_from(head.size).unwrap_or(i64::MAX);
+    let known: Option<i64> = partner_head::table.find(origin.as_str()).select(partner_head::size).first(conn).optional()?;
+    if known.is_some_and(|known| known >= size) {
+        return Ok(());
+    }
+    let newest = (
+        partner_head::size.eq(size),
+        partner_head::root.eq(head.root.0.to_vec()),
+        partner_head::seen_at.eq(now.micros()),
+    );
+    if known.is_some() {
+        diesel::update(partner_head::table.find(origin.as_str())).set(newest).execute(conn)?;
+    } else {
+        diesel::insert_into(partner_head::table).values((partner_head::origin.eq(origin.as_str()), newest)).execute(conn)?;
+    }
+    Ok(())
+}
+
+fn digest(table: &str, bytes: Vec<u8>) -> QueryResult<Digest> {
+    parsed(table, bytes.try_into().map(Digest).map_err(|_| "a hash of another length"))
+}

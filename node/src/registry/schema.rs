@@ -1,0 +1,103 @@
+//! The registry's tables as diesel sees them. What each column means stands in `migrations/registry`.
+
+diesel::table! {
+    agency (ori) {
+        ori -> Text,
+        party -> Binary,
+        descriptor -> Binary,
+        enrolled_at -> BigInt,
+        enrolled_by -> Text,
+        confirmed_by -> Text,
+    }
+}
+
+diesel::table! {
+    agreement (id) {
+        id -> Text,
+        partner -> Text,
+        document -> Binary,
+        kept_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    stream_event (agreement, party, n) {
+        agreement -> Text,
+        party -> Text,
+        n -> BigInt,
+        rid -> Binary,
+        leaf -> Binary,
+        message -> Binary,
+        salt -> Binary,
+        proof -> Nullable<Text>,
+    }
+}
+
+diesel::table! {
+    finding (n) {
+        n -> BigInt,
+        ori -> Text,
+        body -> Binary,
+        entered_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    ag_check (n) {
+        n -> BigInt,
+        checked_at -> BigInt,
+        body -> Binary,
+    }
+}
+
+diesel::table! {
+    account (username) {
+        username -> Text,
+        name -> Text,
+        affiliation -> Text,
+        role -> Text,
+        opened_at -> BigInt,
+        opened_by -> Text,
+        trained_on -> Nullable<Text>,
+        disabled_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
+    day_use (agreement, day) {
+        agreement -> Text,
+        day -> Text,
+        questions -> BigInt,
+    }
+}
+
+diesel::table! {
+    heard (origin, rid) {
+        origin -> Text,
+        rid -> Binary,
+        leaf -> Binary,
+        answer -> Binary,
+    }
+}
+
+diesel::table! {
+    receipt (leaf_hash) {
+        leaf_hash -> Binary,
+        origin -> Text,
+        of -> Binary,
+        leaf -> Binary,
+        message -> Binary,
+        salt -> Binary,
+        proof -> Text,
+        kept_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    partner_head (origin) {
+        origin -> Text,
+        size -> BigInt,
+        root -> Binary,
+        seen_at -> BigInt,
+    }
+}

@@ -1,0 +1,294 @@
+//! Mutual TLS of the peer port, both ways: TLS 1.3 only, no resumption, revocation checked at the handshake and again for
+//! every request.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use agreements::ids::{Digest, Ori};
+use agreements::time::Instant;
+use arc_swap::ArcSwap;
+use certs::leaf::Identity;
+use certs::revocation::RevocationSet;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::server::WebPkiClientVerifier;
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
+
+use crate::clock::{Clock, TlsTime};
+
+/// Why certificates or keys cannot be used. Each names the file.
+#[derive(Debug, thiserror::Error)]
+pub enum TlsError {
+    /// A file cannot be read.
+    #[error("cannot read {0}: {1}")]
+    Read(PathBuf, std::io::Error),
+    /// A key file that others can read, or that cannot be read.
+    #[error(transparent)]
+    Key(#[from] crate::keyfile::KeyFileError),
+    /// A file holds no such thing.
+    #[error("{0} holds no usable {1}: {2}")]
+    Content(PathBuf, &'static str, String),
+    /// There is no CA.
+    #[error("no CA is configured: name the file of your federation's CA certificate in peer.ca")]
+    NoCa,
+    /// There is no revocation list for a CA.
+    #[error("no revocation list of the CA in {0} is configured: name it in peer.crl")]
+    NoCrl(PathBuf),
+    /// rustls refuses.
+    #[error("TLS: {0}")]
+    Rustls(#[from] rustls::Error),
+    /// rustls refuses the CA or the revocation list.
+    #[error("TLS: {0}")]
+    Verifier(#[from] rustls::server::VerifierBuilderError),
+}
+
+/// Which files say whom to trust.
+#[derive(Debug, Clone)]
+pub struct TrustFiles {
+    /// CA certificates, PEM.
+    pub ca: Vec<PathBuf>,
+    /// Their revocation lists, PEM.
+    pub crl: Vec<PathBuf>,
+}
+
+/// Whom to trust, as the files say at one moment.
+#[derive(Debug)]
+struct Trust {
+    clients: Arc<dyn ClientCertVerifier>,
+    servers: Arc<WebPkiServerVerifier>,
+    revoked: Vec<RevocationSet>,
+    stamp: Vec<Option<std::time::SystemTime>>,
+}
+
+/// Whom to trust, following the files: a newer revocation list counts from the next request, and one that does not
+/// parse leaves the last good one in place.
+#[derive(Debug, Clone)]
+pub struct TrustStore {
+    files: TrustFiles,
+    current: Arc<ArcSwap<Trust>>,
+}
+
+impl TrustStore {
+    /// Reads the files.
+    ///
+    /// # Errors
+    /// A file is missing or no CA certificate or revocation list; a CA has no list.
+    pub fn open(files: TrustFiles) -> Result<Self, TlsError> {
+        let trust = Trust::load(&files)?;
+        Ok(Self { files, current: Arc::new(ArcSwap::from_pointee(trust)) })
+    }
+
+    /// Reads the files again when one was changed. Called every second by a running node.
+    ///
+    /// # Errors
+    /// What was read before still counts.
+    pub fn refresh(&self) -> Result<bool, TlsError> {
+        if stamp(&self.files) == self.current.load().stamp {
+            return Ok(false);
+        }
+        self.current.store(Arc::new(Trust::load(&self.files)?));
+        Ok(true)
+    }
+
+    /// Why a certificate does not count at `now`, although its handshake was accepted: it was revoked or it expired
+    /// since, or the revocation list itself is too old.
+    #[must_use]
+    pub fn objection(&self, identity: &Identity, now: Instant) -> Option<&'static str> {
+        let trust = self.current.load();
+        if trust.revoked.iter().any(|list| list.is_revoked(&identity.serial)) {
+            return Some("revoked");
+        }
+        if trust.revoked.iter().any(|list| list.expired_at(now)) {
+            return Some("the revocation list is past its next update");
+        }
+        (now < identity.not_before || now >= identity.not_after).then_some("expired")
+    }
+}
+
+fn stamp(files: &TrustFiles) -> Vec<Option<std::time::SystemTime>> {
+    let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
+    files.ca.iter().chain(&files.crl).map(modified).collect()
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, TlsError> {
+    std::fs::read(path).map_err(|error| TlsError::Read(path.to_owned(), error))
+}
+
+impl Trust {
+    fn load(files: &TrustFiles) -> Result<Self, TlsError> {
+        let stamp = stamp(files);
+        let mut roots = RootCertStore::empty();
+        let mut cas = Vec::new();
+        for path in &files.ca {
+            let bytes = read(path)?;
+            for der in certificates(path, &bytes)? {
+                roots.add(der)?;
+            }
+            cas.push((path, bytes));
+        }
+        if cas.is_empty() {
+            return Err(TlsError::NoCa);
+        }
+        let mut lists = Vec::new();
+        let mut revoked = Vec::new();
+        for path in &files.crl {
+            let bytes = read(path)?;
+            let bad = |error: String| TlsError::Content(path.clone(), "revocation list", error);
+            let der = CertificateRevocationListDer::from_pem_slice(&bytes).map_err(|error| bad(error.to_string()))?;
+            let mut parsed = cas.iter().map(|(_, ca)| RevocationSet::from_pem(&bytes, ca));
+            let set = parsed.find_map(Result::ok).ok_or_else(|| bad("no configured CA signed it".to_owned()))?;
+            lists.push(der);
+            revoked.push(set);
+        }
+        for (path, ca) in &cas {
+            if !files.crl.iter().any(|crl| read(crl).is_ok_and(|bytes| RevocationSet::from_pem(&bytes, ca).is_ok())) {
+                return Err(TlsError::NoCrl((*path).clone()));
+            }
+        }
+        let roots = Arc::new(roots);
+        let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())
+            .with_crls(lists.clone())
+            .enforce_revocation_expiration()
+            .build()?;
+        let servers = WebPkiServerVerifier::builder_with_provider(roots, provider())
+            .with_crls(lists)
+            .enforce_revocation_expiration()
+            .build()?;
+        Ok(Self { clients, servers, revoked, stamp })
+    }
+}
+
+fn certificates(path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, TlsError> {
+    let bad = |error: String| TlsError::Content(path.to_owned(), "certificate", error);
+    let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    let chain = chain.map_err(|error| bad(error.to_string()))?;
+    if chain.is_empty() { Err(bad("it has none".to_owned())) } else { Ok(chain) }
+}
+
+fn provider() -> Arc<CryptoProvider> {
+    Arc::new(rustls::crypto::aws_lc_rs::default_provider())
+}
+
+/// This node's certificate chain and key.
+#[derive(Debug)]
+pub struct OwnCertificate {
+    chain: Vec<CertificateDer<'static>>,
+    key: PrivateKeyDer<'static>,
+    identity: Identity,
+}
+
+impl OwnCertificate {
+    /// Reads `certificate` (PEM, leaf first) and `key` (PEM, readable by its owner alone).
+    ///
+    /// # Errors
+    /// A file is missing or other than that, or the leaf names no ORI.
+    pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
+        let chain = certificates(certificate, &read(certificate)?)?;
+        let secret = crate::keyfile::read_secret(key)?;
+        let bad = |what, error: String| TlsError::Content(key.to_owned(), what, error);
+        let parsed = PrivateKeyDer::from_pem_slice(&secret).map_err(|error| bad("private key", error.to_string()))?;
+        let leaf = chain.first().ok_or_else(|| bad("certificate", "it has none".to_owned()))?;
+        let identity = Identity::from_der(leaf).map_err(|error| TlsError::Content(certificate.to_owned(), "node certificate", error.to_string()))?;
+        Ok(Self { chain, key: parsed, identity })
+    }
+
+    /// What the leaf says.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+}
+
+/// The server's side of the peer port.
+///
+/// # Errors
+/// The key does not belong to the certificate.
+pub fn server(own: &OwnCertificate, trust: &TrustStore, clock: Arc<dyn Clock>) -> Result<ServerConfig, TlsError> {
+    let mut config = ServerConfig::builder_with_details(provider(), Arc::new(TlsTime(clock)))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(Arc::new(Clients(trust.clone())))
+        .with_single_cert(own.chain.clone(), own.key.clone_key())?;
+    config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
+    config.send_tls13_tickets = 0;
+    Ok(config)
+}
+
+/// The client's side, towards one partner: its chain, its name, its ORI and its pinned key.
+///
+/// # Errors
+/// The key does not belong to the certificate.
+pub fn client(own: &OwnCertificate, trust: &TrustStore, clock: Arc<dyn Clock>, pinned: (Ori, Digest)) -> Result<ClientConfig, TlsError> {
+    let mut config = ClientConfig::builder_with_details(provider(), Arc::new(TlsTime(clock)))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(Pinned { trust: trust.clone(), pinned }))
+        .with_client_auth_cert(own.chain.clone(), own.key.clone_key())?;
+    config.resumption = rustls::client::Resumption::disabled();
+    Ok(config)
+}
+
+/// Verifies clients against what is trusted at the moment of the handshake.
+#[derive(Debug)]
+struct Clients(TrustStore);
+
+impl ClientCertVerifier for Clients {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        &[]
+    }
+
+    fn verify_client_cert(&self, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<ClientCertVerified, rustls::Error> {
+        self.0.current.load().clients.verify_client_cert(leaf, chain, now)
+    }
+
+    fn verify_tls12_signature(&self, message: &[u8], leaf: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.current.load().clients.verify_tls12_signature(message, leaf, signature)
+    }
+
+    fn verify_tls13_signature(&self, message: &[u8], leaf: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.0.current.load().clients.verify_tls13_signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.current.load().clients.supported_verify_schemes()
+    }
+}
+
+/// Verifies a server as any would, and then that it is the pinned partner: a rogue CA cannot stand in for one.
+#[derive(Debug)]
+struct Pinned {
+    trust: TrustStore,
+    pinned: (Ori, Digest),
+}
+
+impl ServerCertVerifier for Pinned {
+    fn verify_server_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        name: &ServerName<'_>,
+        ocsp: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let verified = self.trust.current.load().servers.verify_server_cert(leaf, chain, name, ocsp, now)?;
+        match Identity::from_der(leaf) {
+            Ok(identity) if (identity.ori, identity.spki) == self.pinned => Ok(verified),
+            _ => Err(rustls::CertificateError::ApplicationVerificationFailure.into()),
+        }
+    }
+
+    fn verify_tls12_signature(&self, message: &[u8], leaf: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.trust.current.load().servers.verify_tls12_signature(message, leaf, signature)
+    }
+
+    fn verify_tls13_signature(&self, message: &[u8], leaf: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+        self.trust.current.load().servers.verify_tls13_signature(message, leaf, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.trust.current.load().servers.supported_verify_schemes()
+    }
+}

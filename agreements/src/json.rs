@@ -41,7 +41,7 @@ pub fn check(bytes: &[u8]) -> Result<(), StrictError> {
 ///
 /// # Errors
 /// The value has no strict form: a non-string key, a fraction, an integer beyond ±(2^53 - 1).
-pub fn canonical<T: Serialize + ?Sized>(value: &T) -> Result<Vec<u8>, StrictError> {
+pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, StrictError> {
     let bytes = serde_json_canonicalizer::to_vec(value)?;
     check(&bytes)?;
     Ok(bytes)

@@ -1,4 +1,4 @@
-//! What the node counts, as OpenMetrics.
+//! What the node counts, as `OpenMetrics`.
 //!
 //! A label is a closed enum or the `'static` name of a rule. There is no way to put a text that arrived from outside
 //! (a plate, a name, a reference, an address) into one, and a test lists every label that exists.
@@ -194,7 +194,7 @@ impl Metrics {
         self.partners.get_or_create(&PartnerLabels { outcome }).inc();
     }
 
-    /// All of it, as OpenMetrics text.
+    /// All of it, as `OpenMetrics` text.
     ///
     /// # Errors
     /// Never in practice: writing to a `String` does not fail.
@@ -255,18 +255,13 @@ mod tests {
 
     #[test]
     fn a_status_has_one_class() {
-        assert_eq!([200, 304, 202, 403, 429].map(Reply::of), [
-            Reply::Answered,
-            Reply::Answered,
-            Reply::Referred,
-            Reply::Denied,
-            Reply::Limited
-        ]);
-        assert_eq!([404, 409, 503, 500].map(Reply::of), [
-            Reply::Refused,
-            Reply::Refused,
-            Reply::Unavailable,
-            Reply::Failed
-        ]);
+        assert_eq!(
+            [200, 304, 202, 403, 429].map(Reply::of),
+            [Reply::Answered, Reply::Answered, Reply::Referred, Reply::Denied, Reply::Limited]
+        );
+        assert_eq!(
+            [404, 409, 503, 500].map(Reply::of),
+            [Reply::Refused, Reply::Refused, Reply::Unavailable, Reply::Failed]
+        );
     }
 }

@@ -54,7 +54,10 @@ pub struct Problem {
     pub exit: Exit,
 }
 
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde's `serialize_with` calls it with a reference to the field")]
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde's `serialize_with` calls it with a reference to the field"
+)]
 fn number<S: serde::Serializer>(exit: &Exit, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_u8(*exit as u8)
 }

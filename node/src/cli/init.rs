@@ -14,7 +14,9 @@ use crate::config::{AgencyKind, Config, FILE_NAME, Founding, HttpsUrl};
 
 /// Who the agency is.
 #[derive(Debug, Args)]
-#[command(after_help = "Example:\n  concordat --dir alder init --ori CA0010000 --legal-name \"Alder County Sheriff\" --kind county \\\n      --county Alder --url https://alpr.alder.example:7443")]
+#[command(
+    after_help = "Example:\n  concordat --dir alder init --ori CA0010000 --legal-name \"Alder County Sheriff\" --kind county \\\n      --county Alder --url https://alpr.alder.example:7443"
+)]
 pub struct InitArgs {
     /// The agency's ORI: nine characters, California only
     #[arg(long)]
@@ -93,7 +95,8 @@ pub(super) fn run(dir: &Path, args: InitArgs, keys: &dyn KeyMaker, out: &mut Out
     let InitArgs { ori, legal_name, kind, county, url } = args;
     let made = found(dir, Founding { ori, legal_name, kind, county, url }, keys)?;
     out.one(&made, |made| {
-        let keys: String = made.keys.iter().map(|key| format!("\n  {}", key.display())).collect();
+        let keys: Vec<String> = made.keys.iter().map(|key| format!("\n  {}", key.display())).collect();
+        let keys = keys.concat();
         format!(
             "Wrote {}: complete and commented; fill in [policy] and [approvals] before drafting an agreement.\n\
              Made these keys:{keys}\nKeep a copy of identity.key offline: it vouches for all the others.",

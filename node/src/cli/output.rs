@@ -96,7 +96,9 @@ pub fn form_of_stdout(json: bool) -> Form {
 /// `text` without what would move a terminal's cursor or turn its writing round: partners' texts are printed too.
 #[must_use]
 pub fn printable(text: &str) -> String {
-    let harmful = |c: char| c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    let harmful = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
     text.chars().map(|c| if harmful(c) { char::REPLACEMENT_CHARACTER } else { c }).collect()
 }
 
@@ -111,7 +113,10 @@ mod tests {
     }
 
     const PARTNERS: [Partner; 2] = [
-        Partner { name: "Birch City Police", outcome: "denied: the reason is too vague to check, so write what happened" },
+        Partner {
+            name: "Birch City Police",
+            outcome: "denied: the reason is too vague to check, so write what happened",
+        },
         Partner { name: "Ev\u{1b}[2Jil\u{202e}", outcome: "a\tb" },
     ];
 

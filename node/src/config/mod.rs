@@ -108,10 +108,7 @@ impl Config {
     fn from_bytes(bytes: &[u8]) -> Result<Self, TextError> {
         match std::str::from_utf8(bytes) {
             Ok(text) => Self::parse(text),
-            Err(error) => {
-                let before = bytes.get(..error.valid_up_to()).unwrap_or_default();
-                Err(TextError::NotUtf8 { line: 1 + before.iter().filter(|byte| **byte == b'\n').count() })
-            }
+            Err(error) => Err(TextError::NotUtf8 { line: read::line_of(bytes, error.valid_up_to()) }),
         }
     }
 

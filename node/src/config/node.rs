@@ -100,7 +100,9 @@ fn origin<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error
     if !text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() && c != '+') {
         return Ok(text);
     }
-    Err(serde::de::Error::custom("an origin is printable ASCII without spaces or `+`, such as alpr.example.gov/CA0190000"))
+    Err(serde::de::Error::custom(
+        "an origin is printable ASCII without spaces or `+`, such as alpr.example.gov/CA0190000",
+    ))
 }
 
 /// `[peer]`: the door for partners (mutual TLS), and how this node dials them.

@@ -25,18 +25,18 @@ pub(super) fn parse(text: &str) -> Result<Config, TextError> {
     read.map_err(|error| {
         let start = error.span().map(|span| span.start);
         let key = start.and_then(|start| key_at(tree.get_ref(), start, ""));
-        let line = key.as_ref().and(start).map(|start| line_of(text, start));
+        let line = key.as_ref().and(start).map(|start| line_of(text.as_bytes(), start));
         TextError::Value { key, line, message: error.message().to_owned() }
     })
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> TextError {
-    let line = error.span().map_or(1, |span| line_of(text, span.start));
+    let line = error.span().map_or(1, |span| line_of(text.as_bytes(), span.start));
     TextError::Syntax { line, message: error.message().to_owned() }
 }
 
-fn line_of(text: &str, offset: usize) -> usize {
-    1 + text.bytes().take(offset).filter(|byte| *byte == b'\n').count()
+pub(super) fn line_of(text: &[u8], offset: usize) -> usize {
+    1 + text.iter().take(offset).filter(|byte| **byte == b'\n').count()
 }
 
 fn segments(path: &serde_ignored::Path<'_>) -> Vec<String> {
@@ -55,7 +55,7 @@ fn segments(path: &serde_ignored::Path<'_>) -> Vec<String> {
 fn describe(text: &str, tree: &DeTable<'_>, known: &[String], path: &[String]) -> UnknownKey {
     let key = path.join(".");
     UnknownKey {
-        line: key_offset(tree, path).map(|offset| line_of(text, offset)),
+        line: key_offset(tree, path).map(|offset| line_of(text.as_bytes(), offset)),
         nearest: nearest(&key, known).cloned(),
         key,
     }

@@ -16,17 +16,32 @@ const MEANINGS: &[(&str, &str)] = &[
     ("agency.legal_name", "Its legal name."),
     ("agency.kind", "What kind of public agency: state, county, city, city_and_county or subdivision."),
     ("agency.county", "The county that it is in."),
-    ("agency.custodian_title", "Title of the custodian of its ALPR system (Civ. Code 1798.90.51(b)(2)(E)). Fill in before drafting an agreement."),
+    (
+        "agency.custodian_title",
+        "Title of the custodian of its ALPR system (Civ. Code 1798.90.51(b)(2)(E)). Fill in before drafting an agreement.",
+    ),
     ("agency.official_name", "Name of the official who signs agreements."),
     ("agency.official_title", "Title of that official."),
-    ("policy", "The published ALPR usage and privacy policy (Civ. Code 1798.90.51(b)). Until it is complete no agreement can be activated."),
+    (
+        "policy",
+        "The published ALPR usage and privacy policy (Civ. Code 1798.90.51(b)). Until it is complete no agreement can be activated.",
+    ),
     ("policy.url", "Where it is published."),
     ("policy.sha256", "SHA-256 of its published text, 64 lower-case hexadecimal digits (`sha256sum FILE`)."),
-    ("policy.checked_on", "The day on which somebody last compared it with the published text, such as \"2026-11-23\"."),
+    (
+        "policy.checked_on",
+        "The day on which somebody last compared it with the published text, such as \"2026-11-23\".",
+    ),
     ("policy.purposes", "The purposes that it allows, in the words of `rules.purposes`."),
-    ("policy.elements", "Where the policy has each element of Civ. Code 1798.90.51(b)(2): a section or page. Blank means that it has not."),
+    (
+        "policy.elements",
+        "Where the policy has each element of Civ. Code 1798.90.51(b)(2): a section or page. Blank means that it has not.",
+    ),
     ("policy.elements.A", "The authorized purposes for using the system and collecting information."),
-    ("policy.elements.B", "The job titles or designations of those authorized to use it, and the training that they need."),
+    (
+        "policy.elements.B",
+        "The job titles or designations of those authorized to use it, and the training that they need.",
+    ),
     ("policy.elements.C", "How the system is monitored for security and for compliance with privacy laws."),
     ("policy.elements.D", "The purposes of, process for and restrictions on sale, sharing or transfer."),
     ("policy.elements.E", "The title of the official custodian or owner of the system."),
@@ -34,7 +49,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("policy.elements.G", "How long information is kept, and how it is decided whether and when to destroy it."),
     ("approvals", "What allows this agency to sign agreements."),
     ("approvals.counsel", "Counsel's approval: who and when."),
-    ("approvals.public_meeting_date", "The day of the public meeting of Civ. Code 1798.90.55(a), such as \"2026-10-06\"."),
+    (
+        "approvals.public_meeting_date",
+        "The day of the public meeting of Civ. Code 1798.90.55(a), such as \"2026-10-06\".",
+    ),
     ("approvals.public_meeting_url", "Where that meeting's record is published."),
     ("approvals.signing_authority", "What empowers the official to sign, such as a resolution's number."),
     ("store", "Where the data is: `sqlite:FILE` or `postgres://USER@HOST/DATABASE`."),
@@ -42,8 +60,14 @@ const MEANINGS: &[(&str, &str)] = &[
     ("store.reads", "Plate reads, and the index of their images."),
     ("store.images", "The folder of images."),
     ("keys", "The node's keys."),
-    ("keys.folder", "The folder of tls.pem, tls.key, seal.pem, seal.key, log.key, witness.key and identity.key. Key files must be readable by their owner alone. Keep identity.key offline once partners have enrolled this node."),
-    ("keys.log_origin", "The name of this agency's trail, the first line of its checkpoints. Partners pin it: it never changes while the trail lives."),
+    (
+        "keys.folder",
+        "The folder of tls.pem, tls.key, seal.pem, seal.key, log.key, witness.key and identity.key. Key files must be readable by their owner alone. Keep identity.key offline once partners have enrolled this node.",
+    ),
+    (
+        "keys.log_origin",
+        "The name of this agency's trail, the first line of its checkpoints. Partners pin it: it never changes while the trail lives.",
+    ),
     ("peer", "The door for partners (mutual TLS), and how this node dials them."),
     ("peer.listen", "The address and port on which partners reach this node."),
     ("peer.url", "What partners dial: https://HOST or https://HOST:PORT. The node's certificate must name this host."),
@@ -53,7 +77,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("peer.rate_per_second", "Requests a second from one partner, counted before a body is read; more get 429."),
     ("peer.in_flight", "Requests of one partner that may be in work at once; more get 429."),
     ("peer.deadline_ms", "How long one partner may take to answer this node's question, milliseconds."),
-    ("peer.hosts", "Addresses of partners' hosts that DNS does not know, such as \"alpr.birch.example\" = \"10.1.2.3:7443\"."),
+    (
+        "peer.hosts",
+        "Addresses of partners' hosts that DNS does not know, such as \"alpr.birch.example\" = \"10.1.2.3:7443\".",
+    ),
     ("console", "The door for this agency's own people."),
     ("console.listen", "Where it listens. It speaks plain HTTP: leave it on loopback, behind the agency's own proxy."),
     ("ops", "The door for this machine's operator: /metrics (OpenMetrics)."),
@@ -64,12 +91,18 @@ const MEANINGS: &[(&str, &str)] = &[
     ("ingest", "Limits on what is ingested; what exceeds them goes to the error report."),
     ("ingest.max_line_bytes", "The longest line of input, bytes; a line carries its images in base64."),
     ("ingest.max_image_bytes", "The largest image, bytes."),
-    ("rules", "This agency's own limits on partners' queries, whatever an agreement grants. Quotas are the agreement's."),
+    (
+        "rules",
+        "This agency's own limits on partners' queries, whatever an agreement grants. Quotas are the agreement's.",
+    ),
     ("rules.purposes", "The purposes for which a partner may query at all."),
     ("rules.max_lookback_days", "How far back a query may look, days."),
     ("rules.max_rows", "How many reads one answer may hold."),
     ("rules.rate_per_minute", "Queries a minute from one partner."),
-    ("rules.sensitive", "What happens to a query with a sensitive term (immigration enforcement, reproductive or gender-affirming care, protest or religion): refer (it waits for the custodian) or deny."),
+    (
+        "rules.sensitive",
+        "What happens to a query with a sensitive term (immigration enforcement, reproductive or gender-affirming care, protest or religion): refer (it waits for the custodian) or deny.",
+    ),
 ];
 
 pub(super) fn render(config: &Config) -> String {
@@ -108,7 +141,8 @@ fn written(value: &toml::Value) -> String {
     let line = value.to_string();
     match value.as_array() {
         Some(items) if line.len() > WIDTH - 20 => {
-            format!("[\n{}]", items.iter().map(|item| format!("    {item},\n")).collect::<String>())
+            let items: Vec<String> = items.iter().map(|item| format!("    {item},\n")).collect();
+            format!("[\n{}]", items.concat())
         }
         _ => line,
     }

@@ -190,7 +190,11 @@ pub(super) mod blank {
         }
         let value: T = text.parse().map_err(serde::de::Error::custom)?;
         // A date parser also takes a date with a time of day behind it, which would be dropped without a word.
-        if value.to_string() == text { Ok(Some(value)) } else { Err(serde::de::Error::custom(format!("write {value}"))) }
+        if value.to_string() == text {
+            Ok(Some(value))
+        } else {
+            Err(serde::de::Error::custom(format!("write {value}")))
+        }
     }
 }
 

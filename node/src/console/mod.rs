@@ -103,7 +103,10 @@ mod tests {
     async fn readiness_is_200_or_503_with_its_reasons() {
         let served = Served::start();
         let ready = served.ask(Method::GET, "/readyz").await;
-        assert_eq!((ready.status().as_u16(), ready.text().await.unwrap()), (200, r#"{"ready":true,"reasons":[]}"#.into()));
+        assert_eq!(
+            (ready.status().as_u16(), ready.text().await.unwrap()),
+            (200, r#"{"ready":true,"reasons":[]}"#.into())
+        );
         *served.node.0.lock().unwrap() = Err(vec!["the clock was set back".to_owned()]);
         let unready = served.ask(Method::GET, "/readyz").await;
         assert_eq!(unready.status(), 503);

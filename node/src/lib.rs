@@ -1,4 +1,10 @@
 //! A Concordat node: one agency's reads, agreements and trail, and its exchange with partners.
 
+pub mod cli;
 pub mod clock;
+pub mod config;
+pub mod console;
 pub mod db;
+pub mod logs;
+pub mod metrics;
+pub mod ops;

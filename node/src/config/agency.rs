@@ -1,0 +1,113 @@
+//! Who the agency is, what its policy says, and what allowed it to sign: the source of its descriptor and drafts.
+
+use agreements::ids::{Digest, Ori};
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use super::values::blank;
+
+/// `[agency]`: this agency, as partners and agreements name it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Agency {
+    /// Its originating agency identifier; a California one (V-01).
+    pub ori: Ori,
+    /// Its legal name.
+    pub legal_name: String,
+    /// What kind of public agency it is.
+    pub kind: AgencyKind,
+    /// The county that it is in.
+    pub county: String,
+    /// The title of the custodian of its ALPR system (Civ. Code 1798.90.51(b)(2)(E)).
+    #[serde(default)]
+    pub custodian_title: String,
+    /// The name of the official who signs agreements.
+    #[serde(default)]
+    pub official_name: String,
+    /// That official's title.
+    #[serde(default)]
+    pub official_title: String,
+}
+
+impl Agency {
+    pub(super) fn new(ori: Ori, legal_name: String, kind: AgencyKind, county: String) -> Self {
+        let (custodian_title, official_name, official_title) = Default::default();
+        Self { ori, legal_name, kind, county, custodian_title, official_name, official_title }
+    }
+}
+
+/// The kinds of public agency of Civ. Code 1798.90.5(f).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "snake_case")]
+#[value(rename_all = "snake_case")]
+pub enum AgencyKind {
+    /// An agency of the State of California.
+    State,
+    /// A county or an agency of one.
+    County,
+    /// A city or an agency of one.
+    City,
+    /// A city and county.
+    CityAndCounty,
+    /// A political subdivision, such as a transit district.
+    Subdivision,
+}
+
+/// `[policy]`: the published usage and privacy policy of Civ. Code 1798.90.51(b).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Policy {
+    /// Where it is published.
+    pub url: String,
+    /// SHA-256 of its text.
+    #[serde(with = "blank")]
+    pub sha256: Option<Digest>,
+    /// When it was last compared with its published text.
+    #[serde(with = "blank")]
+    pub checked_on: Option<Date>,
+    /// The purposes that it allows.
+    pub purposes: Vec<String>,
+    /// Where it says what the statute demands.
+    pub elements: Elements,
+}
+
+/// `[policy.elements]`: where the policy has each element of Civ. Code 1798.90.51(b)(2). Blank means that it has not.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Elements {
+    /// (A) The authorized purposes.
+    #[serde(rename = "A")]
+    pub a: String,
+    /// (B) Who may use the system, and the training that they need.
+    #[serde(rename = "B")]
+    pub b: String,
+    /// (C) How use is monitored.
+    #[serde(rename = "C")]
+    pub c: String,
+    /// (D) The purposes of, process for and restrictions on sharing.
+    #[serde(rename = "D")]
+    pub d: String,
+    /// (E) The title of the custodian.
+    #[serde(rename = "E")]
+    pub e: String,
+    /// (F) How accuracy is ensured and errors are corrected.
+    #[serde(rename = "F")]
+    pub f: String,
+    /// (G) How long information is kept and how it is destroyed.
+    #[serde(rename = "G")]
+    pub g: String,
+}
+
+/// `[approvals]`: what allowed the agency to sign.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Approvals {
+    /// Counsel's approval: who and when.
+    pub counsel: String,
+    /// The date of the public meeting of Civ. Code 1798.90.55(a).
+    #[serde(with = "blank")]
+    pub public_meeting_date: Option<Date>,
+    /// Where that meeting's record is published.
+    pub public_meeting_url: String,
+    /// What empowers the official to sign.
+    pub signing_authority: String,
+}

@@ -1,0 +1,216 @@
+//! The node's configuration: one TOML file, `concordat.toml`, one documented struct per concern.
+//!
+//! A key that does not exist is refused with its full path, its line and the nearest key that does. Paths in the file
+//! are relative to the file's folder. What the file says is read once, at start.
+
+mod agency;
+mod error;
+mod node;
+mod read;
+mod template;
+mod values;
+
+use std::path::Path;
+
+use agreements::ids::Ori;
+use serde::{Deserialize, Serialize};
+
+pub use agency::{Agency, AgencyKind, Approvals, Elements, Policy};
+pub use error::{ConfigError, TextError, UnknownKey};
+pub use node::{Console, Ingest, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Sensitive, Store};
+pub use values::{DatabaseUrl, DatabaseUrlError, HttpsUrl, HttpsUrlError, LoopbackAddr, NotLoopback};
+
+/// The name of the file in a node's folder.
+pub const FILE_NAME: &str = "concordat.toml";
+
+/// Everything that a node is told.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Config {
+    /// Who the agency is.
+    pub agency: Agency,
+    /// Its published usage and privacy policy.
+    #[serde(default)]
+    pub policy: Policy,
+    /// What allowed it to sign.
+    #[serde(default)]
+    pub approvals: Approvals,
+    /// Where its data is.
+    #[serde(default)]
+    pub store: Store,
+    /// Where its keys are.
+    pub keys: Keys,
+    /// The door for partners.
+    pub peer: Peer,
+    /// The door for the agency's own people.
+    #[serde(default)]
+    pub console: Console,
+    /// The door for the machine's operator.
+    #[serde(default)]
+    pub ops: Ops,
+    /// Logs.
+    #[serde(default)]
+    pub log: Log,
+    /// Limits on what is ingested.
+    #[serde(default)]
+    pub ingest: Ingest,
+    /// The owner's own limits on partners' queries.
+    #[serde(default)]
+    pub rules: Rules,
+}
+
+/// What only the agency can say: everything else in a [`Config`] has a default.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Founding {
+    /// The agency's ORI.
+    pub ori: Ori,
+    /// Its legal name.
+    pub legal_name: String,
+    /// What kind of public agency it is.
+    pub kind: AgencyKind,
+    /// The county that it is in.
+    pub county: String,
+    /// What partners dial.
+    pub url: HttpsUrl,
+}
+
+impl Config {
+    /// The configuration of a new node: every default, and the trail's origin from the URL's host and the ORI.
+    #[must_use]
+    pub fn new(founding: Founding) -> Self {
+        let log_origin = format!("{}/{}", founding.url.host(), founding.ori);
+        Self {
+            agency: Agency::new(founding.ori, founding.legal_name, founding.kind, founding.county),
+            policy: Policy::default(),
+            approvals: Approvals::default(),
+            store: Store::default(),
+            keys: Keys::new(log_origin),
+            peer: Peer::new(founding.url),
+            console: Console::default(),
+            ops: Ops::default(),
+            log: Log::default(),
+            ingest: Ingest::default(),
+            rules: Rules::default(),
+        }
+    }
+
+    /// Reads the file at `path` and makes its paths relative to the file's folder.
+    ///
+    /// # Errors
+    /// The file cannot be read, is no TOML, has a key that does not exist, or a value that cannot be.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let bytes = std::fs::read(path).map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        let mut config = Self::from_bytes(&bytes)
+            .map_err(|problem| ConfigError::Text { path: path.to_owned(), problem: Box::new(problem) })?;
+        config.resolve(path.parent().unwrap_or(Path::new("")));
+        Ok(config)
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Result<Self, TextError> {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Self::parse(text),
+            Err(error) => Err(TextError::NotUtf8 { line: read::line_of(bytes, error.valid_up_to()) }),
+        }
+    }
+
+    /// Reads the text of a file. Paths stay as they are written.
+    ///
+    /// # Errors
+    /// See [`TextError`].
+    pub fn parse(text: &str) -> Result<Self, TextError> {
+        read::parse(text)
+    }
+
+    /// A complete and commented file for a new node, which [`Config::parse`] reads back as [`Config::new`].
+    #[must_use]
+    pub fn template(founding: Founding) -> String {
+        Self::new(founding).to_toml()
+    }
+
+    /// This configuration as a complete and commented file: every key with its meaning.
+    #[must_use]
+    pub fn to_toml(&self) -> String {
+        template::render(self)
+    }
+
+    fn resolve(&mut self, folder: &Path) {
+        for database in [&mut self.store.registry, &mut self.store.reads] {
+            database.resolve(folder);
+        }
+        let files = self.peer.ca.iter_mut().chain(&mut self.peer.crl);
+        for path in [&mut self.store.images, &mut self.keys.folder].into_iter().chain(files) {
+            *path = folder.join(&*path);
+        }
+    }
+
+    /// A value in which every key is present: what the keys of a file are compared with.
+    fn specimen() -> Option<Self> {
+        Some(Self::new(Founding {
+            ori: "CA0000000".parse().ok()?,
+            legal_name: String::new(),
+            kind: AgencyKind::County,
+            county: String::new(),
+            url: "https://localhost".parse().ok()?,
+        }))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::PathBuf;
+
+    use super::*;
+
+    pub(super) fn alder() -> Founding {
+        Founding {
+            ori: "CA0010000".parse().unwrap(),
+            legal_name: "Alder County \"Sheriff\"".to_owned(),
+            kind: AgencyKind::County,
+            county: "Alder".to_owned(),
+            url: "https://alpr.alder.example:7443".parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn the_template_reads_back_as_the_defaults() {
+        assert_eq!(Config::parse(&Config::template(alder())).unwrap(), Config::new(alder()));
+    }
+
+    #[test]
+    fn a_changed_configuration_goes_round() {
+        let mut config = Config::new(alder());
+        config.policy.checked_on = Some("2026-11-23".parse().unwrap());
+        config.policy.sha256 = Some(agreements::ids::Digest::of(b"policy"));
+        config.policy.elements.g = "Section IX,\n\"two years\"".to_owned();
+        config.store.reads = "postgres://node:secret@db/reads".parse().unwrap();
+        config.peer.ca = vec!["ca.pem".into(), "/etc/other ca.pem".into()];
+        config.peer.hosts.insert("birch.example".to_owned(), "127.0.0.1:9".parse().unwrap());
+        config.rules.sensitive = Sensitive::Deny;
+        assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
+        assert!(!format!("{config:?}").contains("secret"), "Debug shows a database's password");
+    }
+
+    #[test]
+    fn paths_are_relative_to_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let mut config = Config::new(alder());
+        config.peer.ca = vec!["ca.pem".into(), "/etc/ca.pem".into()];
+        std::fs::write(&path, config.to_toml()).unwrap();
+        let loaded = Config::load(&path).unwrap();
+        assert_eq!(loaded.store.registry, DatabaseUrl::Sqlite(folder.path().join("registry.db")));
+        assert_eq!(loaded.store.images, folder.path().join("images"));
+        assert_eq!(loaded.keys.seal_key(), folder.path().join("keys/seal.key"));
+        assert_eq!(loaded.peer.ca, [folder.path().join("ca.pem"), PathBuf::from("/etc/ca.pem")]);
+    }
+
+    #[test]
+    fn a_file_that_is_absent_or_no_text_says_what_to_do() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join(FILE_NAME);
+        let absent = Config::load(&path).unwrap_err().to_string();
+        assert!(absent.contains("concordat init") && absent.contains("concordat.toml"), "{absent}");
+        std::fs::write(&path, b"[agency]\nlegal_name = \"\xff\"\n").unwrap();
+        let binary = Config::load(&path).unwrap_err().to_string();
+        assert!(binary.contains("line 2") && binary.contains("UTF-8"), "{binary}");
+    }
+}

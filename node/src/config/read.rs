@@ -1,0 +1,210 @@
+//! Reading: every key of the file is one that exists, and what is wrong is named by its path and line.
+
+use serde::Deserialize as _;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+use super::{Config, TextError, UnknownKey};
+
+/// Below this, two keys have nothing to do with each other (1 is the same key).
+const NEAR: f64 = 0.7;
+
+pub(super) fn parse(text: &str) -> Result<Config, TextError> {
+    let tree = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
+    let mut unknown = Vec::new();
+    let mut collect = |path: serde_ignored::Path<'_>| unknown.push(segments(&path));
+    let source = toml::Deserializer::parse(text).map_err(|error| syntax(text, &error))?;
+    let read = Config::deserialize(serde_ignored::Deserializer::new(source, &mut collect));
+    // Before what the parser missed: a section with a typo is the reason why the section is missing.
+    if !unknown.is_empty() {
+        let known = known_keys();
+        return Err(TextError::Unknown(
+            unknown.iter().map(|path| describe(text, tree.get_ref(), &known, path)).collect(),
+        ));
+    }
+    read.map_err(|error| {
+        let start = error.span().map(|span| span.start);
+        let key = start.and_then(|start| key_at(tree.get_ref(), start, ""));
+        let line = key.as_ref().and(start).map(|start| line_of(text.as_bytes(), start));
+        TextError::Value { key, line, message: error.message().to_owned() }
+    })
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> TextError {
+    let line = error.span().map_or(1, |span| line_of(text.as_bytes(), span.start));
+    TextError::Syntax { line, message: error.message().to_owned() }
+}
+
+pub(super) fn line_of(text: &[u8], offset: usize) -> usize {
+    1 + text.iter().take(offset).filter(|byte| **byte == b'\n').count()
+}
+
+fn segments(path: &serde_ignored::Path<'_>) -> Vec<String> {
+    use serde_ignored::Path;
+    let (parent, own) = match path {
+        Path::Root => return Vec::new(),
+        Path::Seq { parent, index } => (parent, Some(index.to_string())),
+        Path::Map { parent, key } => (parent, Some(key.clone())),
+        Path::Some { parent } | Path::NewtypeStruct { parent } | Path::NewtypeVariant { parent } => (parent, None),
+    };
+    let mut all = segments(parent);
+    all.extend(own);
+    all
+}
+
+fn describe(text: &str, tree: &DeTable<'_>, known: &[String], path: &[String]) -> UnknownKey {
+    let key = path.join(".");
+    UnknownKey {
+        line: key_offset(tree, path).map(|offset| line_of(text.as_bytes(), offset)),
+        nearest: nearest(&key, known).cloned(),
+        key,
+    }
+}
+
+/// Where the key at `path` is written.
+fn key_offset(tree: &DeTable<'_>, path: &[String]) -> Option<usize> {
+    let (first, rest) = path.split_first()?;
+    let (key, value) = tree.iter().find(|(key, _)| *key.get_ref() == first.as_str())?;
+    match value.get_ref() {
+        DeValue::Table(table) if !rest.is_empty() => key_offset(table, rest),
+        _ => Some(key.span().start),
+    }
+}
+
+/// The deepest key whose value is written at `offset`.
+fn key_at(tree: &DeTable<'_>, offset: usize, prefix: &str) -> Option<String> {
+    tree.iter().find_map(|(key, value)| {
+        let path = format!("{prefix}{}", key.get_ref());
+        let deeper = match value.get_ref() {
+            DeValue::Table(table) => key_at(table, offset, &format!("{path}.")),
+            _ => None,
+        };
+        deeper.or_else(|| (Spanned::span(value).contains(&offset)).then_some(path))
+    })
+}
+
+/// The paths of all sections and keys that exist.
+pub(super) fn known_keys() -> Vec<String> {
+    fn walk(table: &toml::Table, prefix: &str, into: &mut Vec<String>) {
+        for (key, value) in table {
+            let path = format!("{prefix}{key}");
+            if let toml::Value::Table(inner) = value {
+                walk(inner, &format!("{path}."), into);
+            }
+            into.push(path);
+        }
+    }
+    let mut keys = Vec::new();
+    if let Some(table) = Config::specimen().and_then(|config| toml::Table::try_from(config).ok()) {
+        walk(&table, "", &mut keys);
+    }
+    keys
+}
+
+/// The known key that `key` is most like: its last part decides, its section breaks ties.
+fn nearest<'k>(key: &str, known: &'k [String]) -> Option<&'k String> {
+    let split = |path: &str| match path.rsplit_once('.') {
+        Some((section, own)) => (section.to_owned(), own.to_owned()),
+        None => (String::new(), path.to_owned()),
+    };
+    let (section, own) = split(key);
+    let own = own.to_lowercase();
+    let score = |candidate: &str| {
+        let (other_section, other) = split(candidate);
+        let other = other.to_lowercase();
+        let like = strsim::normalized_damerau_levenshtein(&own, &other).max(strsim::jaro(&own, &other) - 0.05);
+        (like, 0.9 * like + 0.1 * strsim::normalized_levenshtein(&section, &other_section))
+    };
+    known
+        .iter()
+        .map(|candidate| (score(candidate), candidate))
+        .filter(|((like, _), _)| *like >= NEAR)
+        .max_by(|((_, a), _), ((_, b), _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::alder;
+    use super::*;
+
+    fn changed(from: &str, to: &str) -> TextError {
+        let text = Config::template(alder());
+        assert!(text.contains(from), "{from} is not in the template");
+        Config::parse(&text.replacen(from, to, 1)).unwrap_err()
+    }
+
+    fn line_in_template(line: &str) -> usize {
+        1 + Config::template(alder()).lines().position(|l| l.starts_with(line)).unwrap()
+    }
+
+    #[test]
+    fn a_typo_is_named_with_its_path_line_and_nearest_key() {
+        for (from, to, key, nearest) in [
+            ("\nmax_body_bytes =", "\nmax_boddy_bytes =", "peer.max_boddy_bytes", "peer.max_body_bytes"),
+            ("\nlegal_name =", "\nlegalname =", "agency.legalname", "agency.legal_name"),
+            ("\nG =", "\ng =", "policy.elements.g", "policy.elements.G"),
+            ("[policy.elements]", "[policy.element]", "policy.element", "policy.elements"),
+            ("[console]", "[consol]", "consol", "console"),
+            ("[agency]", "[Agency]", "Agency", "agency"),
+            ("\nmax_rows =", "\nmax_row =", "rules.max_row", "rules.max_rows"),
+            ("\nformat =", "\nmax_line_bytes =", "log.max_line_bytes", "ingest.max_line_bytes"),
+        ] {
+            let line = line_in_template(from.trim_start());
+            let found = changed(from, to);
+            let expected = UnknownKey { key: key.into(), line: Some(line), nearest: Some(nearest.into()) };
+            assert_eq!(found, TextError::Unknown(vec![expected]), "{to}");
+        }
+    }
+
+    #[test]
+    fn all_typos_are_named_at_once_and_a_strange_key_gets_no_guess() {
+        let text = Config::template(alder()).replacen("\nlevel =", "\nxyzzy = 1\nlevl =", 1);
+        let error = Config::parse(&text).unwrap_err();
+        assert!(matches!(&error, TextError::Unknown(keys) if keys.len() == 2), "{error}");
+        let shown = error.to_string();
+        assert!(shown.contains("unknown key `log.xyzzy`") && shown.contains("`concordat init`"), "{shown}");
+        assert!(shown.contains("`log.levl`") && shown.contains("did you mean `log.level`?"), "{shown}");
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_path_and_line() {
+        for (from, to, key, says) in [
+            ("ori = \"CA0010000\"", "ori = \"NV0010000\"", "agency.ori", "not a California agency"),
+            ("listen = \"127.0.0.1:7481\"", "listen = \"0.0.0.0:7481\"", "ops.listen", "loopback"),
+            ("max_rows = 200", "max_rows = 0", "rules.max_rows", "nonzero"),
+            ("max_rows = 200", "max_rows = \"many\"", "rules.max_rows", "invalid type"),
+            ("url = \"https://alpr", "url = \"http://alpr", "peer.url", "https://HOST"),
+            ("checked_on = \"\"", "checked_on = \"2026-02-30\"", "policy.checked_on", "day"),
+            ("checked_on = \"\"", "checked_on = \"2026-02-03T10:00:00\"", "policy.checked_on", "write 2026-02-03"),
+            ("sensitive = \"refer\"", "sensitive = \"ignore\"", "rules.sensitive", "refer"),
+            ("registry = \"sqlite:", "registry = \"file:", "store.registry", "sqlite:FILE"),
+            ("log_origin = \"alpr.", "log_origin = \"al pr.", "keys.log_origin", "origin"),
+        ] {
+            let TextError::Value { key: found, line, message } = changed(from, to) else { panic!("{to}") };
+            assert_eq!(found.as_deref(), Some(key), "{to}");
+            assert_eq!(line, Some(line_in_template(from)), "{to}");
+            assert!(message.contains(says), "{to}: {message}");
+        }
+    }
+
+    #[test]
+    fn a_missing_key_and_broken_toml_are_said() {
+        let missing = changed("\nori = ", "\n# ori = ").to_string();
+        assert!(missing.contains("agency") && missing.contains("missing field `ori`"), "{missing}");
+        let broken = changed("[console]", "[console");
+        assert!(matches!(broken, TextError::Syntax { line, .. } if line == line_in_template("[console]")), "{broken}");
+        let twice = changed("\nlevel =", "\nlevel = \"info\"\nlevel =").to_string();
+        assert!(twice.contains("duplicate"), "{twice}");
+        assert!(Config::parse("").unwrap_err().to_string().contains("missing field `agency`"));
+    }
+
+    #[test]
+    fn what_has_a_default_may_be_left_out() {
+        let text = "[agency]\nori='CA0010000'\nlegal_name='A'\nkind='city_and_county'\ncounty='A'\n\
+                    [keys]\nlog_origin='a/b'\n[peer]\nurl='https://a'\n";
+        let config = Config::parse(text).unwrap();
+        assert_eq!(config.peer.max_body_bytes.get(), 1_048_576);
+        assert_eq!(config.rules.purposes.len(), 7);
+    }
+}

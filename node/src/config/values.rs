@@ -1,0 +1,222 @@
+//! Values that a configuration may hold, each refused while the file is read if it cannot be.
+
+use std::fmt;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// Where a store is. `Debug` does not show it, because a PostgreSQL URL may hold a password.
+#[derive(Clone, PartialEq, Eq)]
+pub enum DatabaseUrl {
+    /// `sqlite:PATH`: a file.
+    Sqlite(PathBuf),
+    /// `postgres://…`: a server, as libpq reads it.
+    Postgres(String),
+}
+
+/// A text that names no store.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a store is `sqlite:FILE` or `postgres://USER@HOST/DATABASE`")]
+pub struct DatabaseUrlError;
+
+impl DatabaseUrl {
+    pub(super) fn resolve(&mut self, folder: &Path) {
+        if let Self::Sqlite(path) = self {
+            *path = folder.join(&*path);
+        }
+    }
+}
+
+impl FromStr for DatabaseUrl {
+    type Err = DatabaseUrlError;
+
+    fn from_str(text: &str) -> Result<Self, DatabaseUrlError> {
+        match text.split_once(':') {
+            Some(("sqlite", path)) if !path.is_empty() => Ok(Self::Sqlite(path.into())),
+            Some(("postgres" | "postgresql", rest)) if rest.len() > 2 && rest.starts_with("//") => {
+                Ok(Self::Postgres(text.to_owned()))
+            }
+            _ => Err(DatabaseUrlError),
+        }
+    }
+}
+
+impl fmt::Display for DatabaseUrl {
+    /// The whole URL with any password: for opening the store, never for a log.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
+            Self::Postgres(url) => f.write_str(url),
+        }
+    }
+}
+
+impl fmt::Debug for DatabaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Sqlite(path) => write!(f, "Sqlite({})", path.display()),
+            Self::Postgres(_) => f.write_str("Postgres(..)"),
+        }
+    }
+}
+
+/// The `https://HOST[:PORT]` of a node's peer port: no path, no user, no query.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HttpsUrl {
+    origin: String,
+    host: String,
+}
+
+/// A text that is no URL of a peer port.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a node's URL is `https://HOST` or `https://HOST:PORT` and nothing after it")]
+pub struct HttpsUrlError;
+
+impl HttpsUrl {
+    /// `https://HOST[:PORT]`, without a slash at its end.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.origin
+    }
+
+    /// The host: a DNS name or an address (of IPv6 in brackets).
+    #[must_use]
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+}
+
+impl FromStr for HttpsUrl {
+    type Err = HttpsUrlError;
+
+    fn from_str(text: &str) -> Result<Self, HttpsUrlError> {
+        let url = reqwest::Url::parse(text).map_err(|_| HttpsUrlError)?;
+        let bare = url.username().is_empty() && url.password().is_none() && url.query().is_none();
+        if url.scheme() != "https" || !bare || url.fragment().is_some() || url.path() != "/" {
+            return Err(HttpsUrlError);
+        }
+        let host = url.host_str().ok_or(HttpsUrlError)?.to_owned();
+        Ok(Self { origin: url.as_str().trim_end_matches('/').to_owned(), host })
+    }
+}
+
+impl fmt::Display for HttpsUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.origin)
+    }
+}
+
+/// An address that only this machine reaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoopbackAddr(SocketAddr);
+
+/// An address that others reach, or none.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("this port has no login, so only this machine may reach it: write a loopback address, such as 127.0.0.1:7481")]
+pub struct NotLoopback;
+
+impl LoopbackAddr {
+    /// 127.0.0.1 with `port`.
+    #[must_use]
+    pub const fn with_port(port: u16) -> Self {
+        Self(SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+    }
+
+    /// The address.
+    #[must_use]
+    pub const fn addr(self) -> SocketAddr {
+        self.0
+    }
+}
+
+impl FromStr for LoopbackAddr {
+    type Err = NotLoopback;
+
+    fn from_str(text: &str) -> Result<Self, NotLoopback> {
+        let addr: SocketAddr = text.parse().map_err(|_| NotLoopback)?;
+        if addr.ip().is_loopback() { Ok(Self(addr)) } else { Err(NotLoopback) }
+    }
+}
+
+impl fmt::Display for LoopbackAddr {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.0, f)
+    }
+}
+
+/// Serialises through `Display` and back through `FromStr`.
+macro_rules! as_text {
+    ($($name:ident)*) => {$(
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.collect_str(self)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+            }
+        }
+    )*};
+}
+as_text!(DatabaseUrl HttpsUrl LoopbackAddr);
+
+/// A value that is not known yet is written as the empty string, so that its key can stand in the file.
+pub(super) mod blank {
+    use std::fmt::Display;
+    use std::str::FromStr;
+
+    use serde::{Deserialize as _, Deserializer, Serializer};
+
+    #[expect(clippy::ref_option, reason = "serde's `with` calls it with a reference to the field")]
+    pub(in crate::config) fn serialize<T: Display, S: Serializer>(value: &Option<T>, to: S) -> Result<S::Ok, S::Error> {
+        match value {
+            Some(value) => to.collect_str(value),
+            None => to.serialize_str(""),
+        }
+    }
+
+    pub(in crate::config) fn deserialize<'de, T, D>(from: D) -> Result<Option<T>, D::Error>
+    where
+        T: FromStr<Err: Display> + Display,
+        D: Deserializer<'de>,
+    {
+        let text = String::deserialize(from)?;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let value: T = text.parse().map_err(serde::de::Error::custom)?;
+        // A date parser also takes a date with a time of day behind it, which would be dropped without a word.
+        if value.to_string() == text {
+            Ok(Some(value))
+        } else {
+            Err(serde::de::Error::custom(format!("write {value}")))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn stores_urls_and_addresses_are_what_they_must_be() {
+        assert_eq!("sqlite:a.db".parse(), Ok(DatabaseUrl::Sqlite("a.db".into())));
+        assert!("postgresql://db/reads".parse::<DatabaseUrl>().is_ok());
+        for bad in ["a.db", "sqlite:", "mysql://db", "postgres:", "postgres://", ""] {
+            assert_eq!(bad.parse::<DatabaseUrl>(), Err(DatabaseUrlError), "{bad}");
+        }
+        let url: HttpsUrl = "https://Alder.example:7443/".parse().unwrap();
+        assert_eq!((url.as_str(), url.host()), ("https://alder.example:7443", "alder.example"));
+        for bad in ["http://a", "https://", "https://u@a", "https://a/x", "https://a/?q", "https://a/#f", "alder"] {
+            assert_eq!(bad.parse::<HttpsUrl>(), Err(HttpsUrlError), "{bad}");
+        }
+        assert!("[::1]:7481".parse::<LoopbackAddr>().is_ok());
+        for bad in ["0.0.0.0:7481", "[::]:7481", "10.0.0.1:7481", "127.0.0.1", "localhost:7481"] {
+            assert_eq!(bad.parse::<LoopbackAddr>(), Err(NotLoopback), "{bad}");
+        }
+    }
+}

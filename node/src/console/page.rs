@@ -1,0 +1,100 @@
+//! The console's replies.
+
+use std::sync::Arc;
+
+use actix_web::dev::Handler;
+use actix_web::http::StatusCode;
+use actix_web::http::header::ContentType;
+use actix_web::{FromRequest, HttpResponse, Resource, Responder, guard, web};
+use askama::Template;
+use serde::Serialize;
+
+use super::{Shared, Status};
+use crate::metrics::Door;
+
+const STYLE: &str = include_str!("../../templates/style.css");
+
+#[derive(Template)]
+#[template(path = "status.html")]
+struct StatusPage<'s> {
+    status: &'s Status,
+    reasons: &'s [String],
+}
+
+#[derive(Serialize)]
+struct Readiness<'s> {
+    ready: bool,
+    reasons: &'s [String],
+}
+
+/// `path`, for GET and HEAD; any other method is 405.
+pub(super) fn route<H, Args>(path: &str, handler: H) -> Resource
+where
+    H: Handler<Args, Output: Responder + 'static>,
+    Args: FromRequest + 'static,
+{
+    web::resource(path)
+        .route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler))
+        .default_service(web::to(not_allowed))
+}
+
+impl Shared {
+    async fn status(&self) -> Option<Status> {
+        let source = Arc::clone(&self.source);
+        web::block(move || source.status()).await.ok()
+    }
+
+    fn reply(&self, code: StatusCode, kind: ContentType, body: String) -> HttpResponse {
+        self.metrics.request(Door::Console, code.as_u16());
+        HttpResponse::build(code).content_type(kind).body(body)
+    }
+
+    fn failed(&self) -> HttpResponse {
+        let text = "The node could not say how it is; its log says why.\n".to_owned();
+        self.reply(StatusCode::INTERNAL_SERVER_ERROR, ContentType::plaintext(), text)
+    }
+}
+
+fn reasons(status: &Status) -> &[String] {
+    status.ready.as_ref().err().map_or(&[], Vec::as_slice)
+}
+
+pub(super) async fn status(shared: web::Data<Shared>) -> HttpResponse {
+    let Some(status) = shared.status().await else { return shared.failed() };
+    match (StatusPage { status: &status, reasons: reasons(&status) }).render() {
+        Ok(page) => shared.reply(StatusCode::OK, ContentType::html(), page),
+        Err(error) => {
+            tracing::error!(%error, "the status page does not render");
+            shared.failed()
+        }
+    }
+}
+
+pub(super) async fn style(shared: web::Data<Shared>) -> HttpResponse {
+    shared.metrics.request(Door::Console, 200);
+    HttpResponse::Ok().content_type("text/css; charset=utf-8").body(STYLE)
+}
+
+/// The process answers; that is all that it says.
+pub(super) async fn live(shared: web::Data<Shared>) -> HttpResponse {
+    shared.reply(StatusCode::OK, ContentType::plaintext(), "alive\n".to_owned())
+}
+
+pub(super) async fn ready(shared: web::Data<Shared>) -> HttpResponse {
+    let Some(status) = shared.status().await else { return shared.failed() };
+    let ready = status.ready.is_ok();
+    let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    match serde_json::to_string(&Readiness { ready, reasons: reasons(&status) }) {
+        Ok(json) => shared.reply(code, ContentType::json(), json),
+        Err(_) => shared.failed(),
+    }
+}
+
+pub(super) async fn absent(shared: web::Data<Shared>) -> HttpResponse {
+    shared.reply(StatusCode::NOT_FOUND, ContentType::plaintext(), "There is no such page.\n".to_owned())
+}
+
+async fn not_allowed(shared: web::Data<Shared>) -> HttpResponse {
+    let text = "This page can only be read.\n".to_owned();
+    shared.reply(StatusCode::METHOD_NOT_ALLOWED, ContentType::plaintext(), text)
+}

@@ -1,0 +1,51 @@
+//! What the console shows of a node.
+
+use agreements::ids::Ori;
+use agreements::time::Instant;
+
+/// A node as its console shows it: counts and states, nothing of what a read holds.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// The agency's legal name.
+    pub agency: String,
+    /// Its ORI.
+    pub ori: Ori,
+    /// The version of this program.
+    pub version: &'static str,
+    /// When this was true.
+    pub at: Instant,
+    /// Whether the node exchanges data; if not, every reason, as a sentence that says what to do.
+    pub ready: Result<(), Vec<String>>,
+    /// The trail.
+    pub trail: TrailStatus,
+    /// How many partners are enrolled.
+    pub partners: u64,
+    /// How many agreements are in each status, in the order in which they are shown.
+    pub agreements: Vec<(&'static str, u64)>,
+    /// The reads.
+    pub reads: ReadsStatus,
+}
+
+/// The trail as the console shows it.
+#[derive(Clone, Debug)]
+pub struct TrailStatus {
+    /// The origin line of its checkpoints.
+    pub origin: String,
+    /// Its number of entries.
+    pub size: u64,
+}
+
+/// The reads as the console shows them.
+#[derive(Clone, Debug)]
+pub struct ReadsStatus {
+    /// How many are kept.
+    pub count: u64,
+    /// When the newest was seen.
+    pub newest: Option<Instant>,
+}
+
+/// Where the console asks for a [`Status`]. It is called on a thread that may block.
+pub trait StatusSource: Send + Sync {
+    /// The node now.
+    fn status(&self) -> Status;
+}

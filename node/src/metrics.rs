@@ -1,0 +1,267 @@
+//! What the node counts, as `OpenMetrics`.
+//!
+//! A label is a closed enum or the `'static` name of a rule. There is no way to put a text that arrived from outside
+//! (a plate, a name, a reference, an address) into one, and a test lists every label that exists.
+
+use std::sync::atomic::AtomicU64;
+
+use agreements::time::Instant;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Registry, Unit};
+
+/// The media type of [`Metrics::text`].
+pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A port of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Door {
+    /// Partners'.
+    Peer,
+    /// The agency's own people's.
+    Console,
+    /// The operator's.
+    Ops,
+}
+
+/// What became of a request, by the class of its status code.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Reply {
+    /// 200-299 but 202, and 304.
+    Answered,
+    /// 202: it waits for the custodian.
+    Referred,
+    /// 403: a rule denies it.
+    Denied,
+    /// 429: over the rate or the number in work.
+    Limited,
+    /// Any other 4xx.
+    Refused,
+    /// 503: not ready, or it cannot record.
+    Unavailable,
+    /// Any other 5xx.
+    Failed,
+}
+
+/// What was decided about a question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Decided {
+    /// A permit was made.
+    Permitted,
+    /// It waits for the custodian.
+    Referred,
+    /// It is denied.
+    Denied,
+}
+
+/// What became of a line of input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Ingested {
+    /// A new read.
+    Stored,
+    /// A read that was there.
+    Duplicate,
+    /// A line for the error report.
+    Rejected,
+}
+
+/// What came of asking a partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Asked {
+    /// Reads.
+    Results,
+    /// A verified answer without reads.
+    Nothing,
+    /// It waits for the partner's custodian.
+    Referred,
+    /// The partner denies it.
+    Denied,
+    /// No answer in time.
+    Unreachable,
+    /// An answer that does not verify.
+    Invalid,
+}
+
+impl Reply {
+    /// The class of an HTTP status code.
+    #[must_use]
+    pub fn of(status: u16) -> Self {
+        match status {
+            202 => Self::Referred,
+            ..400 => Self::Answered,
+            403 => Self::Denied,
+            429 => Self::Limited,
+            400..500 => Self::Refused,
+            503 => Self::Unavailable,
+            _ => Self::Failed,
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    door: Door,
+    reply: Reply,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct DecisionLabels {
+    decision: Decided,
+    rule: &'static str,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IngestLabels {
+    outcome: Ingested,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct PartnerLabels {
+    outcome: Asked,
+}
+
+/// The counters of one node.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    requests: Family<RequestLabels, Counter>,
+    strangers: Counter,
+    decisions: Family<DecisionLabels, Counter>,
+    trail_entries: Counter,
+    trail_batch: Histogram,
+    ingested: Family<IngestLabels, Counter>,
+    partners: Family<PartnerLabels, Counter>,
+}
+
+impl Metrics {
+    /// Everything at nought, for a process that started at `started`.
+    #[must_use]
+    pub fn new(started: Instant) -> Self {
+        let mut registry = Registry::with_prefix("concordat");
+        let requests = Family::default();
+        registry.register("requests", "Requests, by door and what became of them", requests.clone());
+        let strangers = Counter::default();
+        registry.register("strangers", "Connections of whom this node has not enrolled", strangers.clone());
+        let decisions = Family::default();
+        registry.register("decisions", "Decisions about questions, by outcome and rule", decisions.clone());
+        let trail_entries = Counter::default();
+        registry.register("trail_entries", "Entries committed to the trail", trail_entries.clone());
+        let trail_batch = Histogram::new(exponential_buckets(1.0, 2.0, 9));
+        registry.register("trail_batch_entries", "Entries in one commit of the trail", trail_batch.clone());
+        let ingested = Family::default();
+        registry.register("ingested_lines", "Lines of input, by what became of them", ingested.clone());
+        let partners = Family::default();
+        registry.register("partner_answers", "Questions to partners, by what came of them", partners.clone());
+        let start = Gauge::<f64, AtomicU64>::default();
+        #[expect(clippy::cast_precision_loss, reason = "whole microseconds are exact until the year 2255")]
+        start.set(started.micros() as f64 / Instant::SECOND as f64);
+        registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
+        Self { registry, requests, strangers, decisions, trail_entries, trail_batch, ingested, partners }
+    }
+
+    /// A request was answered with `status`.
+    pub fn request(&self, door: Door, status: u16) {
+        self.requests.get_or_create(&RequestLabels { door, reply: Reply::of(status) }).inc();
+    }
+
+    /// Somebody who is not enrolled tried.
+    pub fn stranger(&self) {
+        self.strangers.inc();
+    }
+
+    /// A question was decided; `rule` is the name of the rule that denied or referred it, `none` for a permit.
+    pub fn decided(&self, decision: Decided, rule: &'static str) {
+        self.decisions.get_or_create(&DecisionLabels { decision, rule }).inc();
+    }
+
+    /// One commit of the trail with `entries` entries.
+    pub fn committed(&self, entries: u32) {
+        self.trail_entries.inc_by(u64::from(entries));
+        self.trail_batch.observe(f64::from(entries));
+    }
+
+    /// `lines` lines of input ended in `outcome`.
+    pub fn ingested(&self, outcome: Ingested, lines: u64) {
+        self.ingested.get_or_create(&IngestLabels { outcome }).inc_by(lines);
+    }
+
+    /// A partner was asked.
+    pub fn asked(&self, outcome: Asked) {
+        self.partners.get_or_create(&PartnerLabels { outcome }).inc();
+    }
+
+    /// All of it, as `OpenMetrics` text.
+    ///
+    /// # Errors
+    /// Never in practice: writing to a `String` does not fail.
+    pub fn text(&self) -> Result<String, std::fmt::Error> {
+        let mut text = String::new();
+        encode(&mut text, &self.registry)?;
+        Ok(text)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use super::*;
+
+    #[test]
+    fn no_label_takes_a_free_text() {
+        let metrics = Metrics::new("2026-11-23T20:17:00.5Z".parse().unwrap());
+        for door in [Door::Peer, Door::Console, Door::Ops] {
+            for status in 100..=599 {
+                metrics.request(door, status);
+            }
+        }
+        metrics.stranger();
+        metrics.decided(Decided::Permitted, "none");
+        metrics.decided(Decided::Denied, "reason_vague");
+        metrics.decided(Decided::Referred, "sensitive_term");
+        metrics.committed(256);
+        for outcome in [Ingested::Stored, Ingested::Duplicate, Ingested::Rejected] {
+            metrics.ingested(outcome, 2);
+        }
+        for outcome in
+            [Asked::Results, Asked::Nothing, Asked::Referred, Asked::Denied, Asked::Unreachable, Asked::Invalid]
+        {
+            metrics.asked(outcome);
+        }
+        let text = metrics.text().unwrap();
+        let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for labels in text.lines().filter_map(|line| Some(line.split_once('{')?.1.split_once('}')?.0)) {
+            for (name, value) in labels.split(',').map(|label| label.split_once('=').unwrap()) {
+                seen.entry(name).or_default().insert(value.trim_matches('"'));
+            }
+        }
+        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["decision", "door", "le", "outcome", "reply", "rule"]);
+        assert_eq!(seen["reply"].len(), 7);
+        assert_eq!(seen["outcome"].len(), 9);
+        for (name, values) in seen.iter().filter(|(name, _)| **name != "le") {
+            for value in values {
+                assert!(value.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_'), "{name}={value}");
+            }
+        }
+        assert!(text.contains("concordat_process_start_time_seconds 1795465020.5\n"), "{text}");
+        assert!(text.contains("concordat_trail_entries_total 256\n"), "{text}");
+        assert!(text.contains("concordat_trail_batch_entries_bucket{le=\"128.0\"} 0\n"), "{text}");
+        assert!(text.ends_with("# EOF\n"));
+    }
+
+    #[test]
+    fn a_status_has_one_class() {
+        assert_eq!(
+            [200, 304, 202, 403, 429].map(Reply::of),
+            [Reply::Answered, Reply::Answered, Reply::Referred, Reply::Denied, Reply::Limited]
+        );
+        assert_eq!(
+            [404, 409, 503, 500].map(Reply::of),
+            [Reply::Refused, Reply::Refused, Reply::Unavailable, Reply::Failed]
+        );
+    }
+}

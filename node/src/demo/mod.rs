@@ -1,0 +1,3 @@
+//! The demonstration: three fictional agencies on one machine.
+
+pub mod generator;

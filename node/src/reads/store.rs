@@ -4,7 +4,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use agreements::agreement::Area;
+use agreements::decide::Permit;
 use agreements::ids::{Digest, ReadId};
+use agreements::message::Search;
 use agreements::plate::Plate;
 use agreements::time::Instant;
 use diesel::dsl::{count_star, max, min};
@@ -45,20 +48,51 @@ pub enum StoreError {
     Random(#[from] openssl::error::ErrorStack),
 }
 
-/// The plates and times that one search may see. Made only inside this crate, where a permit is at hand: it becomes
-/// `Permit::bounds` once `agreements::decide` has permits.
+/// What one search may see. Nothing outside `reads` can make one but from a permit (or, later, from an own user's kind
+/// of permit): no permit, no read.
 pub struct SearchBounds<'a> {
-    plate: &'a Plate,
-    from: Instant,
-    until: Instant,
-    limit: u32,
+    pub(super) plate: &'a Plate,
+    pub(super) from: Instant,
+    pub(super) until: Instant,
+    pub(super) area: Option<Area>,
+    pub(super) limit: u32,
+    pub(super) images: bool,
 }
 
 impl<'a> SearchBounds<'a> {
-    /// The reads of `plate` with `from <= seen_at < until`, at most `limit` of them.
+    /// The bounds of a permit for an exact plate. `None` when it permits another kind of search.
     #[must_use]
-    pub(crate) fn new(plate: &'a Plate, from: Instant, until: Instant, limit: u32) -> Self {
-        Self { plate, from, until, limit }
+    pub fn permitted(permit: &'a Permit) -> Option<Self> {
+        let Search::Exact { plate } = permit.search() else { return None };
+        Some(Self {
+            plate,
+            from: permit.from(),
+            until: permit.until(),
+            area: permit.area(),
+            limit: permit.max_rows(),
+            images: permit.images(),
+        })
+    }
+
+    /// Whether a row of the plate and the time lies in the area, edges included. A read without a place lies in none.
+    fn cover(&self, row: &Row) -> bool {
+        match (self.area, row.lat, row.lon) {
+            (None, ..) => true,
+            (Some(area), Some(lat), Some(lon)) => {
+                (area.south..=area.north).contains(&lat) && (area.west..=area.east).contains(&lon)
+            }
+            (Some(_), ..) => false,
+        }
+    }
+
+    /// The first rows that the bounds have room for, as the asker may see them.
+    fn shown(&self, rows: Vec<Row>) -> Result<Vec<Read>, StoreError> {
+        let limit = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let shown = rows.into_iter().take(limit).map(|row| {
+            let read = Read::try_from(row)?;
+            Ok(if self.images { read } else { Read { image: None, ..read } })
+        });
+        shown.collect()
     }
 }
 
@@ -139,11 +173,19 @@ impl Reader {
     /// The store failed.
     pub fn search_exact(&mut self, bounds: &SearchBounds<'_>) -> Result<Found, StoreError> {
         self.touches.fetch_add(1, Ordering::SeqCst);
-        let rows: Vec<Row> = within(bounds).limit(i64::from(bounds.limit) + 1).load(&mut self.conn)?;
+        let mut query = read::table
+            .filter(read::plate_key.eq(bounds.plate.key().as_str().to_owned()))
+            .filter(read::plate.eq(bounds.plate.as_str()))
+            .filter(read::seen_at.ge(bounds.from.micros()).and(read::seen_at.lt(bounds.until.micros())))
+            .order((read::seen_at.desc(), read::uuid.desc()))
+            .limit(i64::from(bounds.limit) + 1)
+            .into_boxed();
+        if let Some(Area { south, west, north, east }) = bounds.area {
+            query = query.filter(read::lat.between(south, north)).filter(read::lon.between(west, east));
+        }
+        let rows: Vec<Row> = query.load(&mut self.conn)?;
         let more = rows.len() as u64 > u64::from(bounds.limit);
-        let limit = usize::try_from(bounds.limit).unwrap_or(usize::MAX);
-        let rows = rows.into_iter().take(limit).map(Read::try_from).collect::<Result<_, _>>()?;
-        Ok(Found { rows, more })
+        Ok(Found { rows: bounds.shown(rows)?, more })
     }
 
     /// Those of `ids` that are still within `bounds`, in the order of [`Self::search_exact`]: for making an earlier
@@ -153,7 +195,6 @@ impl Reader {
     /// The store failed.
     pub fn by_ids(&mut self, bounds: &SearchBounds<'_>, ids: &[ReadId]) -> Result<Vec<Read>, StoreError> {
         self.touches.fetch_add(1, Ordering::SeqCst);
-        let limit = usize::try_from(bounds.limit).unwrap_or(usize::MAX);
         let mut rows: Vec<Row> = Vec::new();
         // In parts, because SQLite bounds the values of one statement.
         for part in ids.chunks(1000) {
@@ -167,8 +208,9 @@ impl Reader {
                     .load::<Row>(c)
             })?);
         }
+        rows.retain(|row| bounds.cover(row));
         rows.sort_by(|a, b| (b.seen_at, &b.uuid).cmp(&(a.seen_at, &a.uuid)));
-        rows.into_iter().take(limit).map(Read::try_from).collect()
+        bounds.shown(rows)
     }
 
     /// How many reads there are.
@@ -197,19 +239,6 @@ impl Reader {
         let micros: Option<i64> = read::table.select(max(read::seen_at)).first(&mut self.conn)?;
         Ok(micros.map(Instant::from_micros))
     }
-}
-
-#[diesel::dsl::auto_type]
-fn within<'a>(bounds: &'a SearchBounds<'a>) -> _ {
-    let key: String = bounds.plate.key().as_str().to_owned();
-    let plate: &'a str = bounds.plate.as_str();
-    let from: i64 = bounds.from.micros();
-    let until: i64 = bounds.until.micros();
-    read::table
-        .filter(read::plate_key.eq(key))
-        .filter(read::plate.eq(plate))
-        .filter(read::seen_at.ge(from).and(read::seen_at.lt(until)))
-        .order((read::seen_at.desc(), read::uuid.desc()))
 }
 
 /// A row as it is stored.

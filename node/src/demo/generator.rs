@@ -125,8 +125,7 @@ pub fn lines(
 /// A generator that depends on nothing but its arguments: agencies and uses do not disturb each other.
 fn rng(seed: u64, agency: &str, subject: &str) -> Rng {
     let Digest(bytes) = Digest::of(format!("{seed}/{agency}/{subject}").as_bytes());
-    let [a, b, c, d, e, f, g, h, ..] = bytes;
-    Rng::with_seed(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    Rng::with_seed(bytes.iter().take(8).fold(0, |seed, byte| seed << 8 | u64::from(*byte)))
 }
 
 /// `size` different plates.
@@ -231,3 +230,6 @@ fn vehicle(plate: &Plate, seed: u64) -> Value {
         "orientation": of(&["0", "90", "270"]),
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -150,8 +150,8 @@ pub async fn ingest(
             break;
         }
         let lines = run.summary.lines;
-        let taken = take(reader, &mut line, options.line_limit)
-            .map_err(|error| IngestError::Source { line: lines, error })?;
+        let taken =
+            take(reader, &mut line, options.line_limit).map_err(|error| IngestError::Source { line: lines, error })?;
         let bytes = match taken {
             Taken::End => break,
             Taken::Whole => line.len() as u64,
@@ -260,3 +260,6 @@ async fn stored(images: &Images, mut read: NewRead) -> Result<(NewRead, Option<D
     };
     Ok((read, image))
 }
+
+#[cfg(test)]
+mod tests;

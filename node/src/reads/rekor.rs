@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::error::Category;
 
-use super::field::{Raw, array, decimal, identifier, object, required, text, whole, wrong};
 pub use super::field::{LineError, Problem};
+use super::field::{Raw, array, decimal, identifier, object, required, text, whole, wrong};
 use super::read::{NewRead, Vehicle};
 
 /// 2000-01-01T00:00:00Z in milliseconds: a reader that says an earlier time has no clock.
@@ -311,3 +311,6 @@ fn image(field: &'static str, raw: Raw<'_>, limit: usize) -> Result<Option<Vec<u
     }
     Ok(Some(bytes))
 }
+
+#[cfg(test)]
+mod tests;

@@ -308,3 +308,6 @@ impl TryFrom<Row> for Read {
         })
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -40,3 +40,18 @@ fn ink(text: &str, x: usize, y: usize) -> bool {
     let row = glyph.and_then(|rows| rows.get(y / SCALE));
     row.is_some_and(|bits| bits >> (x % GLYPH / SCALE) & 1 == 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn letters_stand_upright_and_read_from_the_left() {
+        // An L: ink along the left and at the bottom, none at the top right.
+        let row = |y: usize| (0..GLYPH).filter(|x| ink("L", MARGIN + x, MARGIN + y)).collect::<Vec<_>>();
+        let (top, bottom) = (row(0), row(6 * SCALE));
+        assert!(!top.is_empty() && top.iter().all(|x| *x < GLYPH / 2), "{top:?}");
+        assert!(bottom.iter().any(|x| *x >= GLYPH / 2), "{bottom:?}");
+        assert!((0..GLYPH).all(|x| !ink("L", MARGIN + GLYPH + x, MARGIN)), "nothing after the text");
+    }
+}

@@ -5,6 +5,8 @@ pub mod clock;
 pub mod config;
 pub mod console;
 pub mod db;
+pub mod demo;
 pub mod logs;
 pub mod metrics;
 pub mod ops;
+pub mod reads;

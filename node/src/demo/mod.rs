@@ -1,0 +1,4 @@
+//! The demonstration: three fictional agencies on one machine.
+
+mod crop;
+pub mod generator;

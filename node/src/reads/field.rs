@@ -1,0 +1,148 @@
+//! Fields of a reader's JSON, each taken as one type or refused by its name. No error repeats what the line says: it
+//! may be a plate.
+
+use std::borrow::Cow;
+use std::ops::RangeInclusive;
+
+use agreements::plate::PlateError;
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+/// A field as it stands in the line; `None` when it is absent or `null`.
+pub(super) type Raw<'a> = Option<&'a RawValue>;
+
+/// What is wrong with a field.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// Not there, or `null`.
+    #[error("is missing")]
+    Missing,
+    /// Of another type or form than the one named.
+    #[error("is not {0}")]
+    Not(&'static str),
+    /// A key that this node uses stands twice in the object.
+    #[error("has a key twice, or is cut short")]
+    Twice,
+    /// A number outside the range named.
+    #[error("is outside {0}")]
+    Outside(&'static str),
+    /// A negative time.
+    #[error("is negative")]
+    Negative,
+    /// A time before the year 2000: a reader whose clock was never set.
+    #[error("is before the year 2000; set the reader's clock")]
+    Early,
+    /// A time over a day ahead.
+    #[error("is more than a day in the future; set the reader's clock")]
+    Future,
+    /// Not a plate.
+    #[error("is no plate: {0}")]
+    Plate(PlateError),
+    /// Not base64.
+    #[error("is not base64")]
+    Base64,
+    /// Not a JPEG.
+    #[error("is not a JPEG: it does not begin with FF D8")]
+    Jpeg,
+    /// Over the image limit.
+    #[error("is an image of more than {0} bytes")]
+    Large(usize),
+}
+
+/// Why a line was refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum LineError {
+    /// Bytes that are no UTF-8.
+    #[error("the line is not UTF-8")]
+    NotUtf8,
+    /// Not JSON.
+    #[error("the line is not JSON (column {column})")]
+    NotJson {
+        /// Where, counted from 1.
+        column: usize,
+    },
+    /// JSON, but no object.
+    #[error("the line is not a JSON object")]
+    NotObject,
+    /// A key that this node uses stands twice.
+    #[error("the line has a key twice that must stand once")]
+    Twice,
+    /// One field is wrong.
+    #[error("`{field}` {problem}")]
+    Field {
+        /// The field's name in the format, with dots into objects.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: Problem,
+    },
+    /// Over the line limit.
+    #[error("the line is longer than {0} bytes")]
+    Long(usize),
+}
+
+pub(super) fn wrong(field: &'static str, problem: Problem) -> LineError {
+    LineError::Field { field, problem }
+}
+
+pub(super) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, LineError> {
+    value.ok_or(wrong(field, Problem::Missing))
+}
+
+#[derive(Deserialize)]
+struct Borrowed<'a>(#[serde(borrow)] Cow<'a, str>);
+
+/// A text.
+pub(super) fn text<'a>(field: &'static str, raw: Raw<'a>) -> Result<Option<Cow<'a, str>>, LineError> {
+    let Some(raw) = raw else { return Ok(None) };
+    match serde_json::from_str::<Borrowed<'a>>(raw.get()) {
+        Ok(Borrowed(text)) => Ok(Some(text)),
+        Err(_) => Err(wrong(field, Problem::Not("a text"))),
+    }
+}
+
+/// A text of 1 to 128 visible ASCII characters: an id that another system made.
+pub(super) fn identifier(field: &'static str, raw: Raw<'_>) -> Result<Option<String>, LineError> {
+    let Some(text) = text(field, raw)? else { return Ok(None) };
+    if text.is_empty() || text.len() > 128 || !text.bytes().all(|b| b.is_ascii_graphic()) {
+        return Err(wrong(field, Problem::Not("1 to 128 visible ASCII characters")));
+    }
+    Ok(Some(text.into_owned()))
+}
+
+/// A whole number.
+pub(super) fn whole(field: &'static str, raw: Raw<'_>) -> Result<Option<i64>, LineError> {
+    let Some(raw) = raw else { return Ok(None) };
+    serde_json::from_str(raw.get()).map(Some).map_err(|_| wrong(field, Problem::Not("a whole number")))
+}
+
+/// A decimal number within `range` (`says` in words), as a whole number of `1 / scale`, rounded to the nearest.
+pub(super) fn decimal(
+    field: &'static str,
+    raw: Raw<'_>,
+    range: RangeInclusive<f64>,
+    says: &'static str,
+    scale: f64,
+) -> Result<Option<i32>, LineError> {
+    let Some(raw) = raw else { return Ok(None) };
+    let number: f64 = serde_json::from_str(raw.get()).map_err(|_| wrong(field, Problem::Not("a number")))?;
+    if !range.contains(&number) {
+        return Err(wrong(field, Problem::Outside(says)));
+    }
+    #[expect(clippy::cast_possible_truncation, reason = "in range: at most 180 degrees in millionths, and rounded")]
+    Ok(Some((number * scale).round() as i32))
+}
+
+/// An object with the keys of `T`, others ignored.
+pub(super) fn object<'a, T: Deserialize<'a>>(field: &'static str, raw: Raw<'a>) -> Result<Option<T>, LineError> {
+    let Some(raw) = raw else { return Ok(None) };
+    if !raw.get().starts_with('{') {
+        return Err(wrong(field, Problem::Not("an object")));
+    }
+    serde_json::from_str(raw.get()).map(Some).map_err(|_| wrong(field, Problem::Twice))
+}
+
+/// An array's items; none when it is absent.
+pub(super) fn array<'a>(field: &'static str, raw: Raw<'a>) -> Result<Vec<&'a RawValue>, LineError> {
+    let Some(raw) = raw else { return Ok(Vec::new()) };
+    serde_json::from_str(raw.get()).map_err(|_| wrong(field, Problem::Not("an array")))
+}

@@ -1,12 +1,22 @@
 //! A Concordat node: one agency's reads, agreements and trail, and its exchange with partners.
+//!
+//! Doors (`peer`, `console`, `ops`, `cli`) call services (`exchange`, `people`), which alone open transactions over the
+//! stores (`registry`, `reads`, `trail`).
 
+pub mod agency;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod console;
 pub mod db;
 pub mod demo;
+pub mod exchange;
 pub mod logs;
 pub mod metrics;
+pub mod node;
 pub mod ops;
+pub mod peer;
 pub mod reads;
+pub mod registry;
+pub mod tls;
+pub mod trail;

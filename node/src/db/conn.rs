@@ -1,5 +1,4 @@
 //! One connection type over both databases, so that SQL is written once.
-#![expect(missing_docs, reason = "diesel's derive makes public items without documentation")]
 
 /// A connection to SQLite or PostgreSQL.
 #[derive(diesel::MultiConnection)]

@@ -1,8 +1,39 @@
-//! Connections, transactions and the single writer.
+//! The registry's database: connections, the one writer thread, and what it proves.
+//!
+//! In scope: opening (schema, settings, the trail's edge), reading connections, [`Db::record`] for everything that is
+//! an entry of the trail or belongs to one, [`Db::write`] for rows that are none.
+//! Out of scope: what the rows mean (stores), and who may write them (services).
 
 mod conn;
+mod error;
+mod open;
+mod recorded;
+mod task;
+#[cfg(test)]
+mod tests;
+mod transaction;
+mod tx;
+mod writer;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+
+use diesel::QueryResult;
+use tokio::sync::oneshot;
 
 pub use conn::Conn;
+pub use error::{DbError, RecordError, StoreError};
+pub use recorded::{Entry, Recorded, Slot};
+pub(crate) use transaction::snapshot;
+pub use tx::Tx;
+
+use crate::clock::Clock;
+use crate::trail::note::LogSigner;
+use open::Source;
+use task::Task;
+use writer::Writer;
 
 /// Runs one statement on whichever database `$conn` is: for the few that diesel's `MultiConnection` does not cover
 /// (`on_conflict`, batch inserts, `returning(as_returning())`).
@@ -15,3 +46,109 @@ macro_rules! each {
     };
 }
 pub(crate) use each;
+
+/// How many jobs wait for the writer before [`RecordError::Busy`] is the answer.
+pub const QUEUE: usize = 4096;
+
+/// What happens when this process must not record any more: `main` aborts, a test observes. Called once, with the
+/// reason, on the writer's thread.
+pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
+
+/// The registry's database with its writer. Clones share both; the writer ends with the last of them.
+#[derive(Clone)]
+pub struct Db(Arc<Inner>);
+
+struct Inner {
+    source: Source,
+    clock: Arc<dyn Clock>,
+    queue: Option<SyncSender<Task>>,
+    writer: Option<JoinHandle<()>>,
+}
+
+impl Db {
+    /// Opens the database at `url` (`sqlite:PATH`, or `postgres://…`), brings its schema up to date, checks that the
+    /// trail's right edge is the head that `signer`'s own key signed, and starts the writer.
+    ///
+    /// Several processes may have the same database open.
+    pub fn open(
+        url: &str,
+        signer: Arc<dyn LogSigner>,
+        clock: Arc<dyn Clock>,
+        on_fatal: OnFatal,
+    ) -> Result<Self, DbError> {
+        let source: Source = url.parse()?;
+        let mut conn = source.writer()?;
+        open::migrate(&mut conn)?;
+        let head = open::checked_head(&mut conn, signer.vkey())?;
+        let (queue, tasks) = sync_channel(QUEUE);
+        let writer = Writer::new(source.clone(), conn, signer, clock.clone(), head);
+        let thread = std::thread::Builder::new().name("registry-writer".into());
+        let thread = thread.spawn(move || writer.run(tasks, on_fatal)).map_err(DbError::Thread)?;
+        Ok(Self(Arc::new(Inner { source, clock, queue: Some(queue), writer: Some(thread) })))
+    }
+
+    /// A new connection that can only read. Opening one costs some milliseconds on PostgreSQL: keep it.
+    pub fn reader(&self) -> Result<Conn, DbError> {
+        self.0.source.reader()
+    }
+
+    /// The node's clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.0.clock
+    }
+
+    /// Runs `job` in the transaction that moves the trail's head, together with other jobs, each in its own savepoint.
+    /// Returns once that is durably committed, with the proofs of the entries that it appended or named again.
+    ///
+    /// A job whose result is an error is rolled back alone ([`RecordError::Job`]). Once this was polled, dropping it
+    /// cancels nothing.
+    pub async fn record<T, F>(&self, job: F) -> Result<Recorded<T>, RecordError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Tx<'_>) -> QueryResult<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(task::record(job, reply))?;
+        answer.await.unwrap_or(Err(RecordError::Stopped))
+    }
+
+    /// Runs `job` in a transaction of its own, for rows that the trail does not have. It waits its turn among the
+    /// recording jobs. `name` says in logs which job failed. Once this was polled, dropping it cancels nothing.
+    pub async fn write<T, F>(&self, name: &'static str, job: F) -> Result<T, RecordError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Conn) -> QueryResult<T> + Send + 'static,
+    {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(task::write(name, job, reply))?;
+        answer.await.unwrap_or(Err(RecordError::Stopped))
+    }
+
+    fn enqueue(&self, task: Task) -> Result<(), RecordError> {
+        let queue = self.0.queue.as_ref().ok_or(RecordError::Stopped)?;
+        queue.try_send(task).map_err(|refused| match refused {
+            TrySendError::Full(_) => RecordError::Busy,
+            TrySendError::Disconnected(_) => RecordError::Stopped,
+        })
+    }
+}
+
+impl fmt::Debug for Db {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Db(..)")
+    }
+}
+
+impl Drop for Inner {
+    /// Lets the writer finish what is queued, so that the file is at rest when the last clone is gone.
+    fn drop(&mut self) {
+        drop(self.queue.take());
+        if let Some(writer) = self.writer.take() {
+            // The last clone may die inside a job, on the writer's own thread.
+            if writer.thread().id() != std::thread::current().id() && writer.join().is_err() {
+                tracing::error!("the registry's writer ended in a panic");
+            }
+        }
+    }
+}

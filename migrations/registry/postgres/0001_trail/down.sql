@@ -1,0 +1,5 @@
+DROP TABLE tile;
+DROP TABLE fact;
+DROP TABLE detail;
+DROP TABLE leaf;
+DROP TABLE head;

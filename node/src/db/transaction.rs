@@ -1,0 +1,52 @@
+//! Transactions of the kinds that diesel has no word for, over either database.
+
+use diesel::Connection;
+use diesel::QueryResult;
+use diesel::connection::{AnsiTransactionManager, TransactionManager};
+use diesel::result::Error;
+
+use super::Conn;
+
+type Manager = <Conn as Connection>::TransactionManager;
+
+/// Begins a transaction that writes. SQLite takes its write lock at once: a deferred transaction that read before it
+/// writes fails without waiting when another process wrote in between.
+pub(super) fn begin(conn: &mut Conn) -> QueryResult<()> {
+    match conn {
+        Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE"),
+        Conn::Pg(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN"),
+    }
+}
+
+/// Begins a savepoint within a transaction.
+pub(super) fn savepoint(conn: &mut Conn) -> QueryResult<()> {
+    Manager::begin_transaction(conn)
+}
+
+/// Ends the innermost savepoint or transaction, keeping what it did.
+pub(super) fn commit(conn: &mut Conn) -> QueryResult<()> {
+    Manager::commit_transaction(conn)
+}
+
+/// Ends the innermost savepoint or transaction, undoing what it did.
+pub(super) fn rollback(conn: &mut Conn) -> QueryResult<()> {
+    Manager::rollback_transaction(conn)
+}
+
+/// Reads one state of the database in all the statements of `read`, whatever others write meanwhile.
+pub(crate) fn snapshot<T, E: From<Error>>(
+    conn: &mut Conn,
+    read: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    match conn {
+        Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN")?,
+        Conn::Pg(c) => {
+            AnsiTransactionManager::begin_transaction_sql(c, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        }
+    }
+    let found = read(conn);
+    let ended = rollback(conn);
+    let found = found?;
+    ended?;
+    Ok(found)
+}

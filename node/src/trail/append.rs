@@ -1,0 +1,123 @@
+//! Entries: what is given to the trail, and its rows.
+
+use agreements::entry::{Kind, Leaf};
+use agreements::ids::{Digest, Ori, RequestId, Salt};
+use agreements::time::Instant;
+use diesel::prelude::*;
+use diesel::result::Error;
+
+use super::schema::{detail, fact, leaf};
+use crate::db::Conn;
+
+/// An entry to be appended.
+pub struct Draft {
+    /// What it records.
+    pub kind: Kind,
+    /// Its id, new in this trail: `RequestId::new(tx.now(), random)`.
+    pub rid: RequestId,
+    /// Canonical JSON of what the partner gets.
+    pub message: Vec<u8>,
+    /// Canonical JSON of what never travels.
+    pub note: Vec<u8>,
+    /// By what it is found.
+    pub facts: Facts,
+}
+
+/// By what an entry is searched. Only an index: the message and the note are the record.
+#[derive(Clone, Default)]
+pub struct Facts {
+    /// The other agency.
+    pub partner: Option<Ori>,
+    /// The user on whose behalf it happened.
+    pub username: Option<String>,
+    /// The purpose that was named.
+    pub purpose: Option<String>,
+    /// The typed reference.
+    pub reference: Option<String>,
+    /// The plate, normalised.
+    pub plate: Option<String>,
+    /// How it was decided.
+    pub decision: Option<String>,
+    /// The rule that decided.
+    pub rule: Option<String>,
+}
+
+/// An entry that has its rows, in a transaction that may still fail.
+pub(crate) struct Appended {
+    pub(crate) index: u64,
+    pub(crate) rid: RequestId,
+    pub(crate) leaf: Vec<u8>,
+    pub(crate) hash: Digest,
+    pub(crate) message: Vec<u8>,
+    pub(crate) salt: Salt,
+}
+
+/// Writes the rows of `draft` as entry `index`, which happened `at`.
+pub(crate) fn insert(conn: &mut Conn, index: u64, at: Instant, draft: Draft) -> QueryResult<Appended> {
+    let Draft { kind, rid, message, note, facts } = draft;
+    let (salt, note_salt) = (fresh_salt()?, fresh_salt()?);
+    let body = Leaf::over(kind, rid, at, (&salt, &message), (&note_salt, &note)).to_bytes();
+    let hash = Leaf::hash_of(&body);
+    let idx = index.cast_signed();
+    diesel::insert_into(leaf::table)
+        .values((
+            leaf::idx.eq(idx),
+            leaf::rid.eq(rid.as_bytes().to_vec()),
+            leaf::kind.eq(kind.as_str()),
+            leaf::at.eq(at.micros()),
+            leaf::hash.eq(hash.0.to_vec()),
+            leaf::body.eq(&body),
+        ))
+        .execute(conn)?;
+    diesel::insert_into(detail::table)
+        .values((
+            detail::idx.eq(idx),
+            detail::message.eq(&message),
+            detail::message_salt.eq(salt.0.to_vec()),
+            detail::note.eq(&note),
+            detail::note_salt.eq(note_salt.0.to_vec()),
+        ))
+        .execute(conn)?;
+    diesel::insert_into(fact::table)
+        .values((
+            fact::idx.eq(idx),
+            fact::partner.eq(facts.partner.map(|ori| ori.to_string())),
+            fact::username.eq(facts.username),
+            fact::purpose.eq(facts.purpose),
+            fact::reference.eq(facts.reference),
+            fact::plate.eq(facts.plate),
+            fact::decision.eq(facts.decision),
+            fact::rule.eq(facts.rule),
+        ))
+        .execute(conn)?;
+    Ok(Appended { index, rid, leaf: body, hash, message, salt })
+}
+
+/// The entry `rid` as it is stored, or `None` if the trail has none. [`Error::NotFound`] if what it says was deleted
+/// after its retention: then it cannot be said again.
+pub(crate) fn stored(conn: &mut Conn, rid: RequestId) -> QueryResult<Option<Appended>> {
+    type Found = (i64, Vec<u8>, Option<(Vec<u8>, Vec<u8>)>);
+    let found: Option<Found> = leaf::table
+        .left_join(detail::table)
+        .filter(leaf::rid.eq(rid.as_bytes().to_vec()))
+        .select((leaf::idx, leaf::body, (detail::message, detail::message_salt).nullable()))
+        .first(conn)
+        .optional()?;
+    let Some((idx, leaf, kept)) = found else { return Ok(None) };
+    let (message, salt) = kept.ok_or(Error::NotFound)?;
+    let salt = Salt(salt.try_into().map_err(|_| Error::DeserializationError("a salt is 32 bytes".into()))?);
+    let hash = Leaf::hash_of(&leaf);
+    Ok(Some(Appended { index: idx.cast_unsigned(), rid, leaf, hash, message, salt }))
+}
+
+fn fresh_salt() -> QueryResult<Salt> {
+    let mut salt = [0; 32];
+    openssl::rand::rand_bytes(&mut salt).map_err(|e| Error::SerializationError(Box::new(e)))?;
+    Ok(Salt(salt))
+}
+
+/// Whether the trail has the entry `rid`.
+pub(crate) fn exists(conn: &mut Conn, rid: RequestId) -> QueryResult<bool> {
+    let found = leaf::table.filter(leaf::rid.eq(rid.as_bytes().to_vec())).select(leaf::idx).first::<i64>(conn);
+    Ok(found.optional()?.is_some())
+}

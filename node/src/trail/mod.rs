@@ -1,0 +1,18 @@
+//! The trail: this node's tamper-evident log of everything that it records.
+//!
+//! In scope: the log's rows and Merkle tiles, its signed head, proofs, their verification, full recomputation, search.
+//! Out of scope: transactions and commits (see [`crate::db`]), which entries there are (services), witnesses.
+
+pub mod append;
+pub mod head;
+pub mod note;
+pub mod proof;
+mod rebuild;
+pub(crate) mod schema;
+pub mod search;
+#[cfg(test)]
+pub(crate) mod testing;
+pub mod tiles;
+pub mod verify;
+
+pub use append::{Draft, Facts};

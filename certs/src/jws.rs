@@ -9,21 +9,12 @@
 
 use agreements::ids::Digest;
 use agreements::json::{self, StrictError};
+pub use agreements::status::Seal as Signature;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};
 
 use crate::key::{KeyError, PublicKey, SigningKey};
-
-/// One signature and the protected header that it covers, both in base64url. It may travel apart from its document.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Signature {
-    /// The protected header (RFC 7515, section 4).
-    pub protected: String,
-    /// The signature's 64 bytes.
-    pub signature: String,
-}
 
 /// Why a document was not made or not accepted.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +37,9 @@ pub enum JwsError {
     /// The payload is JSON in some other form than RFC 8785's.
     #[error("the payload is not canonical JSON (RFC 8785): its bytes could be written in another way")]
     NotCanonical,
+    /// The payload names no key.
+    #[error("the document does not name the key that sealed it")]
+    NoKey,
     /// Another type of document.
     #[error("the document is of another type; this place takes `{expected}`")]
     Type {
@@ -276,6 +270,22 @@ fn verify(payload: &[u8], typ: &str, signature: &Signature, keys: &[&PublicKey])
         return Err(JwsError::Signature(header.kid));
     }
     Ok(Verified { signer: header.kid, x5t, document: Digest::of(payload) })
+}
+
+/// Opens a flattened document whose payload names the key that sealed it, as a descriptor does. It proves that the holder
+/// of that key wrote it, not who that is.
+///
+/// # Errors
+/// See [`JwsError`]; `NoKey` when `key_of` finds none in the payload.
+pub fn open_self_sealed(
+    bytes: &[u8],
+    typ: &str,
+    key_of: impl FnOnce(&[u8]) -> Option<PublicKey>,
+) -> Result<(Document, PublicKey), JwsError> {
+    let Flattened { payload, .. } = json::parse(bytes).map_err(JwsError::Form)?;
+    let key = key_of(&decode("payload", &payload)?).ok_or(JwsError::NoKey)?;
+    let document = open_flattened(bytes, typ, &key)?;
+    Ok((document, key))
 }
 
 /// RFC 7515, section 5.1, step 5.

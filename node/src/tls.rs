@@ -8,7 +8,7 @@ use agreements::ids::{Digest, Ori};
 use agreements::time::Instant;
 use arc_swap::ArcSwap;
 use certs::leaf::Identity;
-use certs::revocation::RevocationSet;
+use certs::revocation::{Revocation, RevocationSet};
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -36,8 +36,8 @@ pub enum TlsError {
     #[error("no CA is configured: name the file of your federation's CA certificate in peer.ca")]
     NoCa,
     /// There is no revocation list for a CA.
-    #[error("no revocation list of the CA in {0} is configured: name it in peer.crl")]
-    NoCrl(PathBuf),
+    #[error("a CA in peer.ca has no revocation list: name it in peer.crl (`concordat ca crl` makes one)")]
+    NoCrl,
     /// rustls refuses.
     #[error("TLS: {0}")]
     Rustls(#[from] rustls::Error),
@@ -60,7 +60,7 @@ pub struct TrustFiles {
 struct Trust {
     clients: Arc<dyn ClientCertVerifier>,
     servers: Arc<WebPkiServerVerifier>,
-    revoked: Vec<RevocationSet>,
+    revoked: RevocationSet,
     stamp: Vec<Option<std::time::SystemTime>>,
 }
 
@@ -98,14 +98,15 @@ impl TrustStore {
     /// since, or the revocation list itself is too old.
     #[must_use]
     pub fn objection(&self, identity: &Identity, now: Instant) -> Option<&'static str> {
-        let trust = self.current.load();
-        if trust.revoked.iter().any(|list| list.is_revoked(&identity.serial)) {
-            return Some("revoked");
+        if !identity.valid_at(now) {
+            return Some("outside its validity");
         }
-        if trust.revoked.iter().any(|list| list.expired_at(now)) {
-            return Some("the revocation list is past its next update");
+        match self.current.load().revoked.status(identity, now) {
+            Revocation::Good => None,
+            Revocation::Revoked => Some("revoked"),
+            Revocation::Stale => Some("its authority's revocation list is past its next update"),
+            Revocation::NoList => Some("there is no revocation list of its authority"),
         }
-        (now < identity.not_before || now >= identity.not_after).then_some("expired")
     }
 }
 
@@ -134,20 +135,18 @@ impl Trust {
             return Err(TlsError::NoCa);
         }
         let mut lists = Vec::new();
-        let mut revoked = Vec::new();
+        let mut revoked = RevocationSet::default();
         for path in &files.crl {
             let bytes = read(path)?;
             let bad = |error: String| TlsError::Content(path.clone(), "revocation list", error);
             let der = CertificateRevocationListDer::from_pem_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-            let mut parsed = cas.iter().map(|(_, ca)| RevocationSet::from_pem(&bytes, ca));
-            let set = parsed.find_map(Result::ok).ok_or_else(|| bad("no configured CA signed it".to_owned()))?;
+            let mut read = cas.iter().map(|(_, ca)| RevocationSet::from_pem(&bytes, ca));
+            let set = read.find_map(Result::ok).ok_or_else(|| bad("no configured CA signed it".to_owned()))?;
+            revoked.merge(set).map_err(|error| bad(error.to_string()))?;
             lists.push(der);
-            revoked.push(set);
         }
-        for (path, ca) in &cas {
-            if !files.crl.iter().any(|crl| read(crl).is_ok_and(|bytes| RevocationSet::from_pem(&bytes, ca).is_ok())) {
-                return Err(TlsError::NoCrl((*path).clone()));
-            }
+        if revoked.issuers().count() < cas.len() {
+            return Err(TlsError::NoCrl);
         }
         let roots = Arc::new(roots);
         let clients = WebPkiClientVerifier::builder_with_provider(Arc::clone(&roots), provider())

@@ -22,7 +22,8 @@ use crate::node::{Desk, Node, fresh_rid};
 use crate::reads::store::{Found, SearchBounds};
 use crate::reads::Read;
 use crate::registry::exchanged::{self, Heard};
-use crate::trail::{self, Draft, Entry, Facts, Slot, Tx};
+use crate::db::{Entry, Slot, Tx};
+use crate::trail::{self, Draft, Facts};
 
 /// An answer that is durably recorded, ready to leave.
 #[derive(Debug)]
@@ -89,7 +90,8 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
     }
 }
 
-fn said(entry: &Entry, outcome: Outcome, results: Option<&str>) -> Result<Answered, Failure> {
+fn said(entry: Option<&Entry>, outcome: Outcome, results: Option<&str>) -> Result<Answered, Failure> {
+    let entry = entry.ok_or(Failure::Unrecorded)?;
     let bulk = results.map_or(Bulk::None, Bulk::Results);
     Ok(Answered { outcome, text: wire::write(entry, bulk).map_err(Failure::Internal)? })
 }
@@ -230,8 +232,8 @@ async fn again(node: &Node, desk: &Desk, partner: &Partner, asked: Arc<Asked>, h
     }
     let earlier: Answer = desk.registry(|conn| {
         let row = trail::search::by_rid(conn, heard.answer)?.ok_or(Error::NotFound)?;
-        let message = row.message.ok_or(Error::NotFound)?;
-        json::parse(&message).map_err(|error| Error::DeserializationError(error.into()))
+        let detail = row.detail.ok_or(Error::NotFound)?;
+        json::parse(&detail.message).map_err(|error| Error::DeserializationError(error.into()))
     })?;
     let Outcome::Permitted { reads, results, .. } = &earlier.outcome else {
         return say_again(node, heard, earlier.outcome, None).await;

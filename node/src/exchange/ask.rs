@@ -29,7 +29,8 @@ use crate::reads::Read;
 use crate::registry::accounts::{self, Account, Action};
 use crate::registry::exchanged::{self, Receipt};
 use crate::registry::{ag, agreements as documents};
-use crate::trail::{Draft, Facts, Tx};
+use crate::db::Tx;
+use crate::trail::{Draft, Facts};
 
 /// Whom to ask.
 #[derive(Debug, Clone)]
@@ -358,9 +359,9 @@ async fn record(node: &Node, question: Question) -> Result<Asked, Failure> {
         tx.append(draft)
     };
     let recorded = node.registry().record(job).await?;
-    let entry = recorded.entry(*recorded);
+    let entry = recorded.entry(*recorded).ok_or(Failure::Unrecorded)?;
     let text = wire::write(entry, Bulk::None).map_err(Failure::Internal)?;
-    Ok(Asked { rid: entry.rid, leaf_hash: entry.hash, text })
+    Ok(Asked { rid: entry.rid(), leaf_hash: entry.hash(), text })
 }
 
 /// What came from one partner, with what proves it.
@@ -414,7 +415,7 @@ fn verify(node: &Node, asked: &Asked, partner: &Partner, agreement: AgreementId,
 }
 
 /// What an unsworn reply says of itself: the detail of its problem document (RFC 9457), if it is one.
-fn problem(body: &[u8]) -> String {
+pub(super) fn problem(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Problem {
         detail: String,

@@ -4,7 +4,7 @@ use agreements::json::StrictError;
 
 use super::sworn::SwornError;
 use crate::db::RecordError;
-use crate::reads::StoreError;
+use crate::reads::store::StoreError;
 
 /// Why there is no sworn answer.
 #[derive(Debug, thiserror::Error)]
@@ -35,6 +35,9 @@ pub enum Failure {
     /// The record could not be made, so there is no answer.
     #[error("this node cannot record now, so it does not answer: {0}")]
     Record(#[from] RecordError),
+    /// A record without its entry: cannot be.
+    #[error("this node recorded, but cannot prove it, so it does not answer")]
+    Unrecorded,
     /// The read store failed.
     #[error("this node's read store failed: {0}")]
     Reads(#[from] StoreError),

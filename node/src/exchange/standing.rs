@@ -102,7 +102,7 @@ pub struct Owner {
 /// Reads what a decision about `partner` under `agreement` stands on.
 pub fn load(conn: &mut Conn, owner: &Owner, partner: Ori, agreement: AgreementId, now: Instant) -> QueryResult<(Standing, Instant)> {
     // The epoch is read first: what is read after it can only be newer, and then the commit decides again.
-    let epoch = trail::epoch(conn)?;
+    let epoch = trail::head::epoch(conn)?;
     let register = ag::register(conn)?;
     let (under_agreement, changes) = in_force(conn, owner.ori, &register, now)?;
     let named = verified(conn, agreement)?.filter(|found| {
@@ -142,7 +142,7 @@ impl StandingCache {
 
     /// The standing, from memory when it is of the present epoch.
     pub fn standing(&self, conn: &mut Conn, owner: &Owner, partner: Ori, agreement: AgreementId, now: Instant) -> QueryResult<Arc<Standing>> {
-        let epoch = trail::epoch(conn)?;
+        let epoch = trail::head::epoch(conn)?;
         let key = (partner, agreement);
         if let Some((standing, changes)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
             && standing.epoch == epoch

@@ -3,11 +3,11 @@
 //! What is hashed is kept as the bytes that arrived, never written again.
 
 use agreements::ids::Salt;
-use agreements::json::{self, StrictError};
+use agreements::json::StrictError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::trail::Entry;
+use crate::db::Entry;
 
 /// An entry with its proof and its bulk, as it arrived and before anything about it was checked.
 #[derive(Deserialize)]
@@ -69,16 +69,20 @@ pub enum Bulk<'a> {
 /// # Errors
 /// None in practice: a text always has a JSON form.
 pub fn write(entry: &Entry, bulk: Bulk<'_>) -> Result<String, StrictError> {
-    let proof = String::from_utf8_lossy(&json::canonical(&entry.proof)?).into_owned();
+    text_of(entry.leaf(), entry.message(), entry.salt(), entry.proof(), bulk)
+}
+
+/// The text that carries an entry of these parts, and its bulk.
+///
+/// # Errors
+/// None in practice: a text always has a JSON form.
+pub fn text_of(leaf: &[u8], message: &[u8], salt: &Salt, proof: &str, bulk: Bulk<'_>) -> Result<String, StrictError> {
+    let proof = serde_json::to_string(proof)?;
     let bulk = match bulk {
         Bulk::None => String::new(),
         Bulk::Results(results) => format!(",\"results\":{results}"),
         Bulk::Document(document) => format!(",\"document\":{document}"),
     };
-    let (leaf, message, salt) = (text(&entry.leaf), text(&entry.message), entry.salt);
+    let (leaf, message) = (String::from_utf8_lossy(leaf), String::from_utf8_lossy(message));
     Ok(format!(r#"{{"entry":{{"leaf":{leaf},"message":{message},"salt":"{salt}"}},"proof":{proof}{bulk}}}"#))
-}
-
-fn text(bytes: &[u8]) -> std::borrow::Cow<'_, str> {
-    String::from_utf8_lossy(bytes)
 }

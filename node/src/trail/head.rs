@@ -48,6 +48,17 @@ pub enum HeadError {
     },
 }
 
+/// The standing epoch: counts up with every change that may change who is permitted what.
+pub fn epoch(conn: &mut Conn) -> QueryResult<i64> {
+    head::table.find(1).select(head::epoch).first(conn)
+}
+
+/// How many entries the trail has, and the highest instant that it recorded.
+pub fn extent(conn: &mut Conn) -> QueryResult<(u64, Instant)> {
+    let (size, mark): (i64, i64) = head::table.find(1).select((head::size, head::time_mark)).first(conn)?;
+    Ok((size.cast_unsigned(), Instant::from_micros(mark)))
+}
+
 impl From<diesel::result::Error> for HeadError {
     fn from(error: diesel::result::Error) -> Self {
         Self::Tree(TreeError::Store(error))

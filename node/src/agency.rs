@@ -1,0 +1,88 @@
+//! This agency as its descriptor and its agreements describe it: from the configuration and the keys on disk.
+
+use agreements::ids::Digest;
+use agreements::party::{
+    Approvals, Determination, NodeAddress, Official, Party, Policy, PublicMeeting, State,
+};
+
+use crate::config::Config;
+use crate::node::{OpenError, log_vkey, read_key};
+use crate::trail::note::Vkey;
+
+/// Why this agency cannot be described.
+#[derive(Debug, thiserror::Error)]
+pub enum AgencyError {
+    /// Something is missing in the configuration.
+    #[error("concordat.toml: {0} is not set")]
+    Missing(&'static str),
+    /// A key cannot be read.
+    #[error(transparent)]
+    Key(Box<OpenError>),
+}
+
+impl From<OpenError> for AgencyError {
+    fn from(error: OpenError) -> Self {
+        Self::Key(Box::new(error))
+    }
+}
+
+/// The agency of `config`, whose TLS certificate has the key with this hash.
+///
+/// # Errors
+/// A key cannot be read, or a date or hash is missing.
+pub fn party(config: &Config, tls_spki: Digest) -> Result<Party, AgencyError> {
+    let (agency, policy, approvals) = (&config.agency, &config.policy, &config.approvals);
+    let text = |text: &str| (!text.trim().is_empty()).then(|| text.to_owned());
+    let elements = &policy.elements;
+    let key = |path: std::path::PathBuf| -> Result<String, AgencyError> { Ok(read_key(&path)?.public().to_string()) };
+    let witness_key = read_key(&config.keys.witness_key())?;
+    let witness = witness_key.public().ed25519_bytes().and_then(|key| Vkey::new(&config.keys.log_origin, key).ok());
+    Ok(Party {
+        ori: agency.ori,
+        legal_name: agency.legal_name.clone(),
+        kind: agency.kind,
+        state: State::CA,
+        county: agency.county.clone(),
+        hub: agency.hub,
+        custodian_title: agency.custodian_title.clone(),
+        official: Official { name: agency.official_name.clone(), title: agency.official_title.clone() },
+        identity_key: std::fs::read_to_string(config.keys.identity_public())
+            .map(|text| text.trim().to_owned())
+            .map_err(|_| AgencyError::Missing("keys.folder/identity.pub (made by `concordat init`)"))?,
+        policy: Policy {
+            url: policy.url.clone(),
+            sha256: policy.sha256.ok_or(AgencyError::Missing("policy.sha256"))?,
+            checked_on: policy.checked_on.ok_or(AgencyError::Missing("policy.checked_on"))?,
+            elements: agreements::party::Elements {
+                a: text(&elements.a),
+                b: text(&elements.b),
+                c: text(&elements.c),
+                d: text(&elements.d),
+                e: text(&elements.e),
+                f: text(&elements.f),
+                g: text(&elements.g),
+            },
+            purposes: policy.purposes.clone(),
+        },
+        node: NodeAddress {
+            url: config.peer.url.as_str().to_owned(),
+            tls_spki,
+            seal_key: key(config.keys.seal_key())?,
+            log_origin: config.keys.log_origin.clone(),
+            log_vkey: log_vkey(config)?.to_string(),
+            witness_vkey: witness.ok_or(AgencyError::Missing("a witness key of Ed25519"))?.to_string(),
+        },
+        approvals: Approvals {
+            counsel: approvals.counsel.clone(),
+            public_meeting: PublicMeeting {
+                date: approvals.public_meeting_date.ok_or(AgencyError::Missing("approvals.public_meeting_date"))?,
+                url: approvals.public_meeting_url.clone(),
+            },
+            signing_authority: approvals.signing_authority.clone(),
+        },
+        determination: match (agency.determination_sha256, agency.determination_expires_on) {
+            (Some(sha256), Some(expires_on)) => Some(Determination { sha256, expires_on }),
+            _ => None,
+        },
+    })
+}

@@ -1,0 +1,17 @@
+//! The exchange with partners: what they swore, what stands, asking, answering, and the life of agreements.
+//!
+//! In scope: everything that crosses from one node to another. Out of scope: how it crosses (see `peer` for the door,
+//! [`crate::tls`] for the channel), and the decision itself (see the crate `agreements`).
+
+pub mod answer;
+pub mod ask;
+pub mod descriptor;
+pub mod dial;
+pub mod failure;
+pub mod lifecycle;
+pub mod partner;
+pub mod standing;
+pub mod sworn;
+pub mod wire;
+
+pub use failure::Failure;

@@ -1,0 +1,486 @@
+//! A node: its stores, its keys, its partners and its clock, as services use them.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use agreements::decide::{OwnerRules, Searches};
+use agreements::entry::Kind;
+use agreements::ids::{Ori, RequestId};
+use agreements::party::Party;
+use agreements::time::Instant;
+use arc_swap::ArcSwap;
+use certs::key::SigningKey;
+use diesel::result::{Error, QueryResult};
+use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
+
+use crate::agency::{self, AgencyError};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::console;
+use crate::db::{Conn, Db, DbError, OnFatal};
+use crate::exchange::Failure;
+use crate::exchange::dial::Dialer;
+use crate::exchange::lifecycle;
+use crate::exchange::partner::Partners;
+use crate::exchange::standing::{Owner, StandingCache};
+use crate::keyfile::{self, KeyFileError};
+use crate::metrics::Metrics;
+use crate::reads::store::{Reader, ReadsDb, StoreError};
+use crate::tls::{OwnCertificate, TlsError, TrustFiles, TrustStore};
+use crate::trail::note::{LogSigner, SignError, Vkey};
+use crate::trail::proof::CheckpointCache;
+use crate::trail::{self, Draft, Facts};
+
+/// Why a node is not opened. Each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The registry.
+    #[error("the registry: {0}")]
+    Registry(#[from] DbError),
+    /// The read store.
+    #[error(transparent)]
+    Reads(#[from] StoreError),
+    /// A key file.
+    #[error(transparent)]
+    KeyFile(#[from] KeyFileError),
+    /// A key file with something else in it.
+    #[error("{0} holds no usable key: {1}")]
+    Key(std::path::PathBuf, String),
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// The description of this agency.
+    #[error(transparent)]
+    Agency(#[from] AgencyError),
+    /// The certificate is another agency's.
+    #[error("the TLS certificate is of {0}, but concordat.toml is of {1}: have the certificate issued for this agency")]
+    OtherAgency(Ori, Ori),
+    /// The registry cannot be read.
+    #[error("the registry: {0}")]
+    Query(#[from] Error),
+}
+
+/// The log's key, over openssl.
+struct LogKey {
+    key: SigningKey,
+    vkey: Vkey,
+}
+
+impl LogSigner for LogKey {
+    fn vkey(&self) -> &Vkey {
+        &self.vkey
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+        self.key.sign(message).ok().and_then(|signature| signature.try_into().ok()).ok_or(SignError)
+    }
+}
+
+/// Reads a private key, readable by its owner alone.
+///
+/// # Errors
+/// The file is missing, others can read it, or it holds something else.
+pub fn read_key(path: &Path) -> Result<SigningKey, OpenError> {
+    let pem = keyfile::read_secret(path)?;
+    SigningKey::from_pem(&pem).map_err(|error| OpenError::Key(path.to_owned(), error.to_string()))
+}
+
+/// The verifier key of this node's own log.
+///
+/// # Errors
+/// See [`read_key`].
+pub fn log_vkey(config: &Config) -> Result<Vkey, OpenError> {
+    Ok(log_key(config)?.vkey)
+}
+
+fn log_key(config: &Config) -> Result<LogKey, OpenError> {
+    let path = config.keys.log_key();
+    let key = read_key(&path)?;
+    let bad = |what: &str| OpenError::Key(path.clone(), what.to_owned());
+    let public = key.public().ed25519_bytes().ok_or_else(|| bad("it is no Ed25519 key"))?;
+    let vkey = Vkey::new(&config.keys.log_origin, public).map_err(|error| bad(&error.to_string()))?;
+    Ok(LogKey { key, vkey })
+}
+
+/// Opens the registry alone: all that commands about people, findings and the trail need.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_registry(config: &Config, clock: Arc<dyn Clock>, on_fatal: OnFatal) -> Result<Db, OpenError> {
+    let signer = Arc::new(log_key(config)?);
+    Ok(Db::open(&config.store.registry.to_string(), signer, clock, on_fatal)?)
+}
+
+/// A node with everything that exchange needs.
+pub struct Node {
+    config: Config,
+    owner: Owner,
+    party: Party,
+    registry: Db,
+    reads: Arc<ReadsDb>,
+    clock: Arc<dyn Clock>,
+    trust: TrustStore,
+    dialer: Dialer,
+    partners: ArcSwap<Partners>,
+    partners_epoch: AtomicI64,
+    standings: StandingCache,
+    checkpoints: CheckpointCache,
+    questions: DefaultKeyedRateLimiter<Ori>,
+    requests: DefaultKeyedRateLimiter<Ori>,
+    in_flight: Mutex<HashMap<Ori, u32>>,
+    refused: RefusedCounts,
+    metrics: Arc<Metrics>,
+}
+
+/// What was refused without an entry of its own since the last aggregate entry.
+#[derive(Debug, Default)]
+struct RefusedCounts {
+    strangers: AtomicU64,
+    limited: AtomicU64,
+    unsworn: AtomicU64,
+}
+
+/// A request that was refused without an entry of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Uncounted {
+    /// Of somebody who is not enrolled.
+    Stranger,
+    /// Over a partner's rate or its requests in work.
+    Limited,
+    /// Of a partner, and not sworn.
+    Unsworn,
+}
+
+impl Node {
+    /// Opens a node with `config`, whose paths are absolute.
+    ///
+    /// # Errors
+    /// See [`OpenError`].
+    pub fn open(config: Config, clock: Arc<dyn Clock>, on_fatal: OnFatal) -> Result<Arc<Self>, OpenError> {
+        let own = OwnCertificate::read(&config.keys.tls_cert(), &config.keys.tls_key())?;
+        if own.identity().ori != config.agency.ori {
+            return Err(OpenError::OtherAgency(own.identity().ori, config.agency.ori));
+        }
+        let party = agency::party(&config, own.identity().spki)?;
+        let trust = TrustStore::open(TrustFiles { ca: config.peer.ca.clone(), crl: config.peer.crl.clone() })?;
+        let registry = open_registry(&config, Arc::clone(&clock), on_fatal)?;
+        let reads = Arc::new(ReadsDb::open(&config.store.reads.to_string())?);
+        let deadline = Duration::from_millis(config.peer.deadline_ms.get());
+        let dialer = Dialer::new(own, trust.clone(), Arc::clone(&clock), config.peer.hosts.clone(), deadline);
+        let node = Self {
+            owner: Owner { ori: config.agency.ori, rules: rules(&config) },
+            party,
+            registry,
+            reads,
+            trust,
+            dialer,
+            partners: ArcSwap::default(),
+            partners_epoch: AtomicI64::new(-1),
+            standings: StandingCache::default(),
+            checkpoints: CheckpointCache::default(),
+            questions: RateLimiter::keyed(Quota::per_minute(config.rules.rate_per_minute)),
+            requests: RateLimiter::keyed(Quota::per_second(config.peer.rate_per_second)),
+            in_flight: Mutex::default(),
+            refused: RefusedCounts::default(),
+            metrics: Arc::new(Metrics::new(clock.now())),
+            clock,
+            config,
+        };
+        node.refresh_partners(&mut node.registry.reader()?)?;
+        Ok(Arc::new(node))
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// This agency.
+    #[must_use]
+    pub fn ori(&self) -> Ori {
+        self.owner.ori
+    }
+
+    /// This agency and its limits.
+    #[must_use]
+    pub fn owner(&self) -> &Owner {
+        &self.owner
+    }
+
+    /// This agency as its descriptor says it.
+    #[must_use]
+    pub fn party(&self) -> &Party {
+        &self.party
+    }
+
+    /// The registry, trail included.
+    #[must_use]
+    pub fn registry(&self) -> &Db {
+        &self.registry
+    }
+
+    /// The read store.
+    #[must_use]
+    pub fn reads(&self) -> &Arc<ReadsDb> {
+        &self.reads
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// The clock.
+    #[must_use]
+    pub fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
+    /// Whom to trust at the peer port.
+    #[must_use]
+    pub fn trust(&self) -> &TrustStore {
+        &self.trust
+    }
+
+    /// Dials partners.
+    #[must_use]
+    pub fn dialer(&self) -> &Dialer {
+        &self.dialer
+    }
+
+    /// The enrolled partners.
+    #[must_use]
+    pub fn partners(&self) -> Arc<Partners> {
+        self.partners.load_full()
+    }
+
+    /// Verified standings.
+    #[must_use]
+    pub fn standings(&self) -> &StandingCache {
+        &self.standings
+    }
+
+    /// Partners' checkpoints that were verified lately.
+    #[must_use]
+    pub fn checkpoints(&self) -> &CheckpointCache {
+        &self.checkpoints
+    }
+
+    /// The metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Connections for one thread.
+    #[must_use]
+    pub fn desk(&self) -> Desk {
+        Desk { registry: self.registry.clone(), reads: Arc::clone(&self.reads), conn: RefCell::default(), reader: RefCell::default() }
+    }
+
+    /// Whether a partner is over the owner's rate of questions. Counts one.
+    #[must_use]
+    pub fn over_rate(&self, partner: Ori) -> bool {
+        self.questions.check_key(&partner).is_err()
+    }
+
+    /// Takes a place for one request of a partner; `None` when it is over its rate or its requests in work. The place is
+    /// free again when the guard is dropped.
+    pub fn admit(self: &Arc<Self>, partner: Ori) -> Option<Place> {
+        if self.requests.check_key(&partner).is_err() {
+            return None;
+        }
+        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        let used = in_flight.entry(partner).or_default();
+        if *used >= self.config.peer.in_flight.get() {
+            return None;
+        }
+        *used += 1;
+        Some(Place { node: Arc::clone(self), partner })
+    }
+
+    /// Counts what is refused without an entry of its own.
+    pub fn count(&self, what: Uncounted) {
+        let counter = match what {
+            Uncounted::Stranger => &self.refused.strangers,
+            Uncounted::Limited => &self.refused.limited,
+            Uncounted::Unsworn => &self.refused.unsworn,
+        };
+        counter.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Writes one entry about all that was refused without one since the last, if anything was: so nobody can fill the
+    /// trail, and nothing goes unseen. A running node does so every minute.
+    ///
+    /// # Errors
+    /// Not recorded; the counts are kept for the next time.
+    pub async fn record_refused(&self) -> Result<(), Failure> {
+        let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
+        let counts = [take(&self.refused.strangers), take(&self.refused.limited), take(&self.refused.unsworn)];
+        if counts == [0; 3] {
+            return Ok(());
+        }
+        let [strangers, limited, unsworn] = counts;
+        let message = serde_json::json!({"limited": limited, "strangers": strangers, "unsworn": unsworn, "v": 1});
+        let job = move |tx: &mut crate::db::Tx<'_>| {
+            let message = agreements::json::canonical(&message).map_err(|error| Error::SerializationError(error.into()))?;
+            let rid = fresh_rid(tx.now())?;
+            tx.append(Draft { kind: Kind::RefusedCounted, rid, message, note: b"{}".to_vec(), facts: Facts::default() })
+        };
+        if let Err(error) = self.registry.record(job).await {
+            self.refused.strangers.fetch_add(strangers, Ordering::Relaxed);
+            self.refused.limited.fetch_add(limited, Ordering::Relaxed);
+            self.refused.unsworn.fetch_add(unsworn, Ordering::Relaxed);
+            return Err(error.into());
+        }
+        Ok(())
+    }
+
+    /// Reads the enrolled partners again when the standing epoch moved: a command line in another process may have
+    /// enrolled one.
+    pub fn refresh_partners(&self, conn: &mut Conn) -> QueryResult<()> {
+        let epoch = trail::head::epoch(conn)?;
+        if self.partners_epoch.load(Ordering::Acquire) != epoch {
+            self.partners.store(Arc::new(Partners::load(conn)?));
+            self.partners_epoch.store(epoch, Ordering::Release);
+        }
+        Ok(())
+    }
+
+    /// Why this node does not exchange data now; empty when it does.
+    #[must_use]
+    pub fn unready(&self, conn: &mut Conn) -> Vec<String> {
+        let now = self.now();
+        let mut reasons = Vec::new();
+        match trail::head::extent(conn) {
+            Ok((_, mark)) if now < mark => {
+                reasons.push(format!("the clock says {now}, but the trail already recorded {mark}: set the clock right"));
+            }
+            Ok(_) => {}
+            Err(error) => reasons.push(format!("the registry cannot be read: {error}")),
+        }
+        if let Some(why) = self.trust.objection(self.dialer.own().identity(), now) {
+            reasons.push(format!("this node's own certificate: {why}; renew it or its authority's revocation list"));
+        }
+        reasons
+    }
+}
+
+impl std::fmt::Debug for Node {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Node({})", self.ori())
+    }
+}
+
+fn rules(config: &Config) -> OwnerRules {
+    OwnerRules {
+        purposes: config.rules.purposes.clone(),
+        max_lookback_days: config.rules.max_lookback_days.get(),
+        max_rows: config.rules.max_rows.get(),
+        // The store answers exact plates; when it answers more, this follows.
+        searches: Searches::Exact,
+        sensitive: config.rules.sensitive,
+    }
+}
+
+/// A partner's request in work.
+#[derive(Debug)]
+pub struct Place {
+    node: Arc<Node>,
+    partner: Ori,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut in_flight = self.node.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(used) = in_flight.get_mut(&self.partner) {
+            *used = used.saturating_sub(1);
+        }
+    }
+}
+
+/// Connections to both stores for one thread, opened when first needed and again after a failure.
+pub struct Desk {
+    registry: Db,
+    reads: Arc<ReadsDb>,
+    conn: RefCell<Option<Conn>>,
+    reader: RefCell<Option<Reader>>,
+}
+
+impl Desk {
+    /// Runs a query on the registry.
+    ///
+    /// # Errors
+    /// It cannot be opened, or the query failed.
+    pub fn registry<T>(&self, query: impl FnOnce(&mut Conn) -> QueryResult<T>) -> Result<T, Failure> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => self.registry.reader()?,
+        };
+        let result = query(&mut conn);
+        if !matches!(result, Err(Error::DatabaseError(..) | Error::BrokenTransactionManager)) {
+            self.conn.replace(Some(conn));
+        }
+        Ok(result?)
+    }
+
+    /// Runs a query on the read store.
+    ///
+    /// # Errors
+    /// It cannot be opened, or the query failed.
+    pub fn reads<T>(&self, query: impl FnOnce(&mut Reader) -> Result<T, StoreError>) -> Result<T, Failure> {
+        let mut reader = match self.reader.take() {
+            Some(reader) => reader,
+            None => self.reads.reader()?,
+        };
+        let result = query(&mut reader);
+        if !matches!(result, Err(StoreError::Query(_))) {
+            self.reader.replace(Some(reader));
+        }
+        Ok(result?)
+    }
+}
+
+/// A new id for an entry that is appended at `now`.
+pub fn fresh_rid(now: Instant) -> QueryResult<RequestId> {
+    let mut random = [0; 10];
+    openssl::rand::rand_bytes(&mut random).map_err(|error| Error::SerializationError(Box::new(error)))?;
+    Ok(RequestId::new(now, random))
+}
+
+impl console::StatusSource for Node {
+    fn status(&self) -> console::Status {
+        let desk = self.desk();
+        let now = self.now();
+        let unready = |error: Failure| vec![error.to_string()];
+        let ready = desk.registry(|conn| Ok(self.unready(conn))).unwrap_or_else(unready);
+        let size = desk.registry(trail::head::extent).map_or(0, |(size, _)| size);
+        let agreements = desk.registry(|conn| lifecycle::list(conn, now)).unwrap_or_default();
+        let mut by_status: Vec<(&'static str, u64)> = Vec::new();
+        for (_, status) in &agreements {
+            match by_status.iter_mut().find(|(name, _)| *name == status.name()) {
+                Some((_, count)) => *count += 1,
+                None => by_status.push((status.name(), 1)),
+            }
+        }
+        let count = desk.reads(Reader::count).unwrap_or_default();
+        let newest = desk.reads(Reader::newest).unwrap_or_default();
+        console::Status {
+            agency: self.party.legal_name.clone(),
+            ori: self.ori(),
+            version: env!("CARGO_PKG_VERSION"),
+            at: now,
+            ready: if ready.is_empty() { Ok(()) } else { Err(ready) },
+            trail: console::TrailStatus { origin: self.config.keys.log_origin.clone(), size },
+            partners: self.partners().all().count() as u64,
+            agreements: by_status,
+            reads: console::ReadsStatus { count, newest },
+        }
+    }
+}

@@ -3,7 +3,7 @@ use crate::csr;
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyParam;
-use openssl::x509::{X509PurposeId, X509StoreContext};
+use openssl::x509::{X509PurposeId, X509StoreContext, X509StoreContextRef};
 
 fn begin() -> Instant {
     "2026-11-23T00:00:00Z".parse().unwrap()
@@ -34,7 +34,7 @@ fn chain_holds(authority: &Authority, leaf: &[u8], purpose: X509PurposeId) -> bo
     parameters.set_flags(openssl::x509::verify::X509VerifyFlags::X509_STRICT).unwrap();
     store.set_param(&parameters).unwrap();
     let (store, leaf, chain) = (store.build(), X509::from_pem(leaf).unwrap(), Stack::new().unwrap());
-    X509StoreContext::new().unwrap().init(&store, &leaf, &chain, |context| context.verify_cert()).unwrap()
+    X509StoreContext::new().unwrap().init(&store, &leaf, &chain, X509StoreContextRef::verify_cert).unwrap()
 }
 
 #[test]

@@ -58,6 +58,8 @@ fn a_node_certificate_serves_both_ends_of_tls_and_a_seal_neither() {
     }
     let NodeRequest { ori, public, not_before, not_after, serial, .. } = request;
     let seal = authority.issue_seal(&SealRequest { ori, public, not_before, not_after, serial }).unwrap();
+    assert!(!chain_holds(&authority, &seal, X509PurposeId::SSL_CLIENT));
+    assert!(chain_holds(&authority, &seal, X509PurposeId::ANY));
     let seal = X509::from_pem(&seal).unwrap().to_der().unwrap();
     assert_eq!(Identity::seal_from_der(&seal).unwrap().spki, key.public().id());
     assert_eq!(Identity::from_der(&seal), Err(IdentityError::NotForNodes));

@@ -3,6 +3,7 @@
 //! `CONCORDAT_PYTHON` names an interpreter that has `jwcrypto` (otherwise `python3`). Without it the test says loudly
 //! that it was skipped; with `CONCORDAT_CI=1` it fails.
 
+use std::error::Error;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
@@ -61,19 +62,20 @@ for alg, key in keys.items():
 print("done")
 "#;
 
-fn write_ours(folder: &Path, payload: &[u8], keys: &[&SigningKey; 2]) {
-    fs::write(folder.join("payload"), payload).unwrap();
+fn write_ours(folder: &Path, payload: &[u8], keys: &[&SigningKey; 2]) -> Result<(), Box<dyn Error>> {
+    fs::write(folder.join("payload"), payload)?;
     let mut signatures = Vec::new();
     for key in keys {
         let name = key.algorithm().name();
-        let signature = jws::sign(payload, TYP, key, Some(agreements::ids::Digest::of(b"certificate"))).unwrap();
-        fs::write(folder.join(format!("{name}.pem")), key.to_pem().unwrap()).unwrap();
-        let header = URL_SAFE_NO_PAD.decode(&signature.protected).unwrap();
-        fs::write(folder.join(format!("{name}.header")), header).unwrap();
-        fs::write(folder.join(format!("flat.{name}")), jws::flatten(payload, &signature).unwrap()).unwrap();
+        let signature = jws::sign(payload, TYP, key, Some(agreements::ids::Digest::of(b"certificate")))?;
+        fs::write(folder.join(format!("{name}.pem")), key.to_pem()?)?;
+        let header = URL_SAFE_NO_PAD.decode(&signature.protected)?;
+        fs::write(folder.join(format!("{name}.header")), header)?;
+        fs::write(folder.join(format!("flat.{name}")), jws::flatten(payload, &signature)?)?;
         signatures.push(signature);
     }
-    fs::write(folder.join("general"), jws::assemble(payload, &signatures).unwrap()).unwrap();
+    fs::write(folder.join("general"), jws::assemble(payload, &signatures)?)?;
+    Ok(())
 }
 
 #[test]
@@ -92,7 +94,7 @@ fn jwcrypto_opens_ours_and_we_open_its() {
     let payload =
         agreements::json::canonical(&serde_json::json!({"z": [1, -2, "é\u{1f600}"], "a": {"": null, "b": true}}))
             .unwrap();
-    write_ours(folder.path(), &payload, &[&seal, &identity]);
+    write_ours(folder.path(), &payload, &[&seal, &identity]).unwrap();
     let run = Command::new(&python).args(["-c", SCRIPT]).arg(folder.path()).output().unwrap();
     assert!(run.status.success() && run.stdout.starts_with(b"done"), "{}", String::from_utf8_lossy(&run.stderr));
 

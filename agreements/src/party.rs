@@ -1,5 +1,7 @@
 //! A party to an agreement: a California public agency, its policy, its node and its keys.
 
+use std::str::FromStr;
+
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
@@ -21,6 +23,39 @@ pub enum AgencyKind {
     CityAndCounty,
     /// A political subdivision, such as a transit district.
     Subdivision,
+}
+
+impl AgencyKind {
+    /// All kinds.
+    pub const ALL: [Self; 5] = [Self::State, Self::County, Self::City, Self::CityAndCounty, Self::Subdivision];
+
+    /// The written name, such as `city_and_county`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::State => "state",
+            Self::County => "county",
+            Self::City => "city",
+            Self::CityAndCounty => "city_and_county",
+            Self::Subdivision => "subdivision",
+        }
+    }
+}
+
+/// A text that names no kind of public agency.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "only public agencies of California can take part (Civ. Code 1798.90.5(f), 1798.90.55(b)); their kinds are {}",
+    AgencyKind::ALL.map(AgencyKind::as_str).join(", ")
+)]
+pub struct AgencyKindError;
+
+impl FromStr for AgencyKind {
+    type Err = AgencyKindError;
+
+    fn from_str(text: &str) -> Result<Self, AgencyKindError> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == text).ok_or(AgencyKindError)
+    }
 }
 
 /// The only state there is.

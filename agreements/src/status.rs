@@ -312,6 +312,23 @@ impl Status {
         Self::InForce { until: ends.into_iter().flatten().min().unwrap_or(now) }
     }
 
+    /// The written name, such as `in_force`.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::NoAgreement {} => "no_agreement",
+            Self::Ended { .. } => "ended",
+            Self::Unsigned { .. } => "unsigned",
+            Self::Sunset { .. } => "sunset",
+            Self::Suspended { .. } => "suspended",
+            Self::PolicyIncomplete { .. } => "policy_incomplete",
+            Self::AdverseFinding { .. } => "adverse_finding",
+            Self::AgCheckStale { .. } => "ag_check_stale",
+            Self::NotYet { .. } => "not_yet",
+            Self::InForce { .. } => "in_force",
+        }
+    }
+
     /// In one line, for a table or a refusal.
     #[must_use]
     pub fn says(&self) -> String {

@@ -4,7 +4,8 @@ use agreements::time::Instant;
 use openssl::asn1::Asn1Time;
 use openssl::error::ErrorStack;
 
-/// `instant`, rounded down to the second. OpenSSL writes UTCTime to 2049 and GeneralizedTime after (RFC 5280, 4.1.2.5).
+/// `instant`, rounded down to the second. OpenSSL writes `UTCTime` to 2049 and
+/// `GeneralizedTime` after (RFC 5280, section 4.1.2.5).
 pub(crate) fn time(instant: Instant) -> Result<Asn1Time, ErrorStack> {
     Asn1Time::from_unix(instant.micros().div_euclid(Instant::SECOND))
 }

@@ -22,6 +22,9 @@ pub const MAX_LEAF_LIFE: i64 = 398 * Instant::DAY;
 /// The longest life of an authority's certificate, in microseconds: ten years with three leap days.
 pub const MAX_AUTHORITY_LIFE: i64 = 3653 * Instant::DAY;
 
+/// id-kp-documentSigning (RFC 9336, section 3.1).
+const DOCUMENT_SIGNING: &str = "1.3.6.1.5.5.7.3.36";
+
 /// Why a certificate or list was not signed.
 #[derive(Debug, thiserror::Error)]
 pub enum CaError {
@@ -200,7 +203,7 @@ impl Authority {
         Ok(issued.to_pem()?)
     }
 
-    /// A seal's certificate in PEM: for signing documents, useless in a handshake.
+    /// A seal's certificate in PEM: for signing documents (RFC 9336), refused in a handshake.
     ///
     /// # Errors
     /// A lint of the request failed, or OpenSSL did.
@@ -212,6 +215,8 @@ impl Authority {
         let subject = name(request.ori.as_str())?;
         let mut builder = begin(&subject, request.public, request.not_before, request.not_after, request.serial)?;
         builder.append_extension(KeyUsage::new().critical().digital_signature().non_repudiation().build()?)?;
+        // Without any extended usage TLS libraries would take a seal's certificate for a node's.
+        builder.append_extension(ExtendedKeyUsage::new().other(DOCUMENT_SIGNING).build()?)?;
         let issued = self.finish(builder, request.ori, &[])?;
         let identity = Identity::seal_from_der(&issued.to_der()?)?;
         read_back(&identity, request.ori, request.public, request.serial)?;

@@ -3,7 +3,7 @@ use crate::csr;
 use openssl::stack::Stack;
 use openssl::x509::store::X509StoreBuilder;
 use openssl::x509::verify::X509VerifyParam;
-use openssl::x509::{X509PurposeId, X509StoreContext};
+use openssl::x509::{X509PurposeId, X509StoreContext, X509StoreContextRef};
 
 fn begin() -> Instant {
     "2026-11-23T00:00:00Z".parse().unwrap()
@@ -34,7 +34,7 @@ fn chain_holds(authority: &Authority, leaf: &[u8], purpose: X509PurposeId) -> bo
     parameters.set_flags(openssl::x509::verify::X509VerifyFlags::X509_STRICT).unwrap();
     store.set_param(&parameters).unwrap();
     let (store, leaf, chain) = (store.build(), X509::from_pem(leaf).unwrap(), Stack::new().unwrap());
-    X509StoreContext::new().unwrap().init(&store, &leaf, &chain, |context| context.verify_cert()).unwrap()
+    X509StoreContext::new().unwrap().init(&store, &leaf, &chain, X509StoreContextRef::verify_cert).unwrap()
 }
 
 #[test]
@@ -58,6 +58,8 @@ fn a_node_certificate_serves_both_ends_of_tls_and_a_seal_neither() {
     }
     let NodeRequest { ori, public, not_before, not_after, serial, .. } = request;
     let seal = authority.issue_seal(&SealRequest { ori, public, not_before, not_after, serial }).unwrap();
+    assert!(!chain_holds(&authority, &seal, X509PurposeId::SSL_CLIENT));
+    assert!(chain_holds(&authority, &seal, X509PurposeId::ANY));
     let seal = X509::from_pem(&seal).unwrap().to_der().unwrap();
     assert_eq!(Identity::seal_from_der(&seal).unwrap().spki, key.public().id());
     assert_eq!(Identity::from_der(&seal), Err(IdentityError::NotForNodes));

@@ -17,12 +17,12 @@ use openssl::pkey::{Id, PKey, Private, Public};
 use openssl::sign::{Signer, Verifier};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What precedes the 65 bytes of an uncompressed P-256 point in its SubjectPublicKeyInfo (RFC 5480, section 2).
+/// What precedes the 65 bytes of an uncompressed P-256 point in its `SubjectPublicKeyInfo` (RFC 5480, section 2).
 const P256_PREFIX: [u8; 26] = [
     0x30, 0x59, 0x30, 0x13, 0x06, 0x07, 0x2a, 0x86, 0x48, 0xce, 0x3d, 0x02, 0x01, 0x06, 0x08, 0x2a, 0x86, 0x48, 0xce,
     0x3d, 0x03, 0x01, 0x07, 0x03, 0x42, 0x00,
 ];
-/// What precedes the 32 bytes of an Ed25519 key in its SubjectPublicKeyInfo (RFC 8410, section 4).
+/// What precedes the 32 bytes of an Ed25519 key in its `SubjectPublicKeyInfo` (RFC 8410, section 4).
 const ED25519_PREFIX: [u8; 12] = [0x30, 0x2a, 0x30, 0x05, 0x06, 0x03, 0x2b, 0x65, 0x70, 0x03, 0x21, 0x00];
 
 /// The signature algorithms that exist here. Each belongs to one kind of key, so a key never leaves a choice.
@@ -161,7 +161,7 @@ impl fmt::Debug for SigningKey {
     }
 }
 
-/// A public key, known by the SHA-256 of its SubjectPublicKeyInfo.
+/// A public key, known by the SHA-256 of its `SubjectPublicKeyInfo`.
 ///
 /// One key has exactly one accepted encoding, so equal keys are equal bytes and have equal ids.
 #[derive(Clone)]
@@ -173,7 +173,7 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
-    /// Reads a SubjectPublicKeyInfo in DER (RFC 5280, section 4.1.2.7).
+    /// Reads a `SubjectPublicKeyInfo` in DER (RFC 5280, section 4.1.2.7).
     ///
     /// # Errors
     /// [`KeyError::Kind`] for any other algorithm, curve or encoding, or a point that is not on the curve;
@@ -204,13 +204,13 @@ impl PublicKey {
         Self::from_spki_der(&[&ED25519_PREFIX[..], &raw].concat())
     }
 
-    /// The SubjectPublicKeyInfo in DER.
+    /// The `SubjectPublicKeyInfo` in DER.
     #[must_use]
     pub fn spki_der(&self) -> &[u8] {
         &self.spki
     }
 
-    /// The SHA-256 of the SubjectPublicKeyInfo: `kid` of a sealed document, and what an agreement pins.
+    /// The SHA-256 of the `SubjectPublicKeyInfo`: `kid` of a sealed document, and what an agreement pins.
     #[must_use]
     pub fn id(&self) -> Digest {
         self.id

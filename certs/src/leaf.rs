@@ -18,7 +18,7 @@ pub struct Identity {
     pub serial: Vec<u8>,
     /// The SHA-256 of the issuer's distinguished name in DER: which authority's list may revoke it.
     pub issuer: Digest,
-    /// The SHA-256 of the SubjectPublicKeyInfo, as pinned in agreements.
+    /// The SHA-256 of the `SubjectPublicKeyInfo`, as pinned in agreements.
     pub spki: Digest,
     /// The first second of validity.
     pub not_before: Instant,

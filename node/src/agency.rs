@@ -2,8 +2,9 @@
 
 use agreements::ids::Digest;
 use agreements::party::{
-    Approvals, Determination, NodeAddress, Official, Party, Policy, PublicMeeting, State,
+    Approvals, Determination, NodeAddress, Official, Party, Policy, PolicyPurpose, PublicMeeting, State,
 };
+use agreements::purpose::PurposeError;
 
 use crate::config::Config;
 use crate::node::{OpenError, log_vkey, read_key};
@@ -15,6 +16,9 @@ pub enum AgencyError {
     /// Something is missing in the configuration.
     #[error("concordat.toml: {0} is not set")]
     Missing(&'static str),
+    /// A purpose of the policy is none.
+    #[error("concordat.toml: policy.purposes: `{0}`: {1}")]
+    Purpose(String, PurposeError),
     /// A key cannot be read.
     #[error(transparent)]
     Key(Box<OpenError>),
@@ -62,7 +66,7 @@ pub fn party(config: &Config, tls_spki: Digest) -> Result<Party, AgencyError> {
                 f: text(&elements.f),
                 g: text(&elements.g),
             },
-            purposes: policy.purposes.clone(),
+            purposes: policy.purposes.iter().map(|text| purpose(text)).collect::<Result<_, _>>()?,
         },
         node: NodeAddress {
             url: config.peer.url.as_str().to_owned(),
@@ -85,4 +89,11 @@ pub fn party(config: &Config, tls_spki: Digest) -> Result<Party, AgencyError> {
             _ => None,
         },
     })
+}
+
+/// `Own words = purpose`, or the purpose alone.
+fn purpose(text: &str) -> Result<PolicyPurpose, AgencyError> {
+    let (name, purpose) = text.rsplit_once('=').unwrap_or((text, text));
+    let purpose = purpose.trim().parse().map_err(|error| AgencyError::Purpose(text.to_owned(), error))?;
+    Ok(PolicyPurpose { name: name.trim().to_owned(), purpose })
 }

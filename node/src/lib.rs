@@ -1,9 +1,10 @@
 //! A Concordat node: one agency's reads, agreements and trail, and its exchange with partners.
 //!
-//! Doors (`peer`, `console`, `ops`, `cli`) call services (`exchange`, `people`), which alone open transactions over the
-//! stores (`registry`, `reads`, `trail`).
+//! Doors (`peer`, `console`, `ops`, `cli`) call services (`exchange`), which alone open transactions over the stores
+//! (`registry`, `reads`, `trail`).
 
 pub mod agency;
+pub mod ca_folder;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -11,6 +12,7 @@ pub mod console;
 pub mod db;
 pub mod demo;
 pub mod exchange;
+pub mod keyfile;
 pub mod logs;
 pub mod metrics;
 pub mod node;

@@ -1,5 +1,6 @@
 //! The command line. Each command opens what it needs, calls one service and prints its result.
 
+pub mod ca;
 mod exit;
 mod init;
 mod output;

@@ -1,6 +1,7 @@
 //! Who the agency is, what its policy says, and what allowed it to sign: the source of its descriptor and drafts.
 
 use agreements::ids::{Digest, Ori};
+use agreements::party::AgencyKind;
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
@@ -26,30 +27,34 @@ pub struct Agency {
     /// That official's title.
     #[serde(default)]
     pub official_title: String,
+    /// Whether it asks for others (a fusion centre, a shared service).
+    #[serde(default)]
+    pub hub: bool,
+    /// SHA-256 of the determination that it is a public agency, for bodies at the edge of Civ. Code 1798.90.5(f).
+    #[serde(default, with = "blank")]
+    pub determination_sha256: Option<Digest>,
+    /// The first day on which that determination no longer counts.
+    #[serde(default, with = "blank")]
+    pub determination_expires_on: Option<Date>,
 }
 
 impl Agency {
     pub(super) fn new(ori: Ori, legal_name: String, kind: AgencyKind, county: String) -> Self {
         let (custodian_title, official_name, official_title) = Default::default();
-        Self { ori, legal_name, kind, county, custodian_title, official_name, official_title }
+        let (determination_sha256, determination_expires_on) = (None, None);
+        Self {
+            ori,
+            legal_name,
+            kind,
+            county,
+            custodian_title,
+            official_name,
+            official_title,
+            hub: false,
+            determination_sha256,
+            determination_expires_on,
+        }
     }
-}
-
-/// The kinds of public agency of Civ. Code 1798.90.5(f).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "snake_case")]
-#[value(rename_all = "snake_case")]
-pub enum AgencyKind {
-    /// An agency of the State of California.
-    State,
-    /// A county or an agency of one.
-    County,
-    /// A city or an agency of one.
-    City,
-    /// A city and county.
-    CityAndCounty,
-    /// A political subdivision, such as a transit district.
-    Subdivision,
 }
 
 /// `[policy]`: the published usage and privacy policy of Civ. Code 1798.90.51(b).

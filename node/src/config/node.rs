@@ -5,6 +5,8 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::num::{NonZeroU32, NonZeroU64, NonZeroUsize};
 use std::path::PathBuf;
 
+use agreements::decide::Sensitive;
+use agreements::purpose::Purpose;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::values::{DatabaseUrl, HttpsUrl, LoopbackAddr};
@@ -79,6 +81,12 @@ impl Keys {
     #[must_use]
     pub fn identity_key(&self) -> PathBuf {
         self.folder.join("identity.key")
+    }
+
+    /// The identity key's public half, which stays when the key goes offline.
+    #[must_use]
+    pub fn identity_public(&self) -> PathBuf {
+        self.folder.join("identity.pub")
     }
 
     /// The log key (Ed25519), which signs the trail's head.
@@ -262,7 +270,7 @@ impl Default for Ingest {
 #[serde(default)]
 pub struct Rules {
     /// The purposes for which a partner may query at all.
-    pub purposes: Vec<String>,
+    pub purposes: Vec<Purpose>,
     /// How far back a query may look, days.
     pub max_lookback_days: NonZeroU32,
     /// How many reads one answer may hold.
@@ -275,31 +283,12 @@ pub struct Rules {
 
 impl Default for Rules {
     fn default() -> Self {
-        let seven = [
-            "criminal_investigation",
-            "wanted_persons",
-            "sanctions_orders",
-            "crime_prevention",
-            "crime_analysis",
-            "investigatory_leads",
-            "lifesaving",
-        ];
         Self {
-            purposes: seven.map(str::to_owned).to_vec(),
+            purposes: Purpose::ALL.to_vec(),
             max_lookback_days: NonZeroU32::MIN.saturating_add(29),
             max_rows: NonZeroU32::MIN.saturating_add(199),
             rate_per_minute: NonZeroU32::MIN.saturating_add(59),
             sensitive: Sensitive::Refer,
         }
     }
-}
-
-/// What happens to a query with a sensitive term. It is never dropped without a word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Sensitive {
-    /// It waits for the custodian.
-    Refer,
-    /// It is denied.
-    Deny,
 }

@@ -1,0 +1,144 @@
+//! Who is at the peer port: decided from the certificate and from memory, before any store is touched.
+//!
+//! Whom we have not enrolled gets one constant answer on every path and method: 404, an empty body, and the connection
+//! closed. So does a partner whose certificate was revoked or expired since its handshake.
+
+use std::any::Any;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use actix_tls::accept::rustls_0_23::TlsStream;
+use actix_web::body::{BoxBody, MessageBody};
+use actix_web::dev::{Extensions, Payload, ServiceRequest, ServiceResponse};
+use actix_web::middleware::Next;
+use actix_web::rt::net::TcpStream;
+use actix_web::web::{Bytes, Data};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
+use certs::leaf::Identity;
+use futures_util::future::{LocalBoxFuture, Ready, ready};
+
+use super::problem::Problem;
+use crate::exchange::partner::Partner;
+use crate::metrics::Door;
+use crate::node::{Node, Place, Uncounted};
+
+/// What the handshake proved: kept for the connection.
+#[derive(Clone)]
+struct Caller {
+    identity: Option<Arc<Identity>>,
+    address: SocketAddr,
+}
+
+/// Remembers a connection's certificate and address.
+pub fn remember(connection: &dyn Any, kept: &mut Extensions) {
+    let Some(stream) = connection.downcast_ref::<TlsStream<TcpStream>>() else { return };
+    let (tcp, session) = stream.get_ref();
+    let Ok(address) = tcp.peer_addr() else { return };
+    let leaf = session.peer_certificates().and_then(<[_]>::first);
+    let identity = leaf.and_then(|leaf| match Identity::from_der(leaf) {
+        Ok(identity) => Some(Arc::new(identity)),
+        Err(error) => {
+            tracing::warn!(%error, %address, "a certificate of a trusted authority identifies no agency");
+            None
+        }
+    });
+    kept.insert(Caller { identity, address });
+}
+
+/// The partner at the other end, and its address. Doors take it, and nothing else makes one.
+#[derive(Clone)]
+pub struct Peer {
+    partner: Arc<Partner>,
+    address: SocketAddr,
+    _place: Arc<Place>,
+}
+
+impl Peer {
+    /// The partner.
+    pub fn partner(&self) -> &Partner {
+        &self.partner
+    }
+
+    /// Its address, for the note of what is recorded.
+    pub fn address(&self) -> String {
+        self.address.to_string()
+    }
+}
+
+impl FromRequest for Peer {
+    type Error = actix_web::Error;
+    type Future = Ready<Result<Self, Self::Error>>;
+
+    fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
+        let peer = request.extensions().get::<Self>().cloned();
+        ready(peer.ok_or_else(|| actix_web::error::ErrorNotFound("")))
+    }
+}
+
+/// Lets partners pass, each with a place for its request, and answers everybody else.
+pub async fn admit(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+    let Some(node) = request.app_data::<Data<Node>>().map(|node| Arc::clone(node)) else {
+        return Ok(request.into_response(silence()));
+    };
+    let Some((partner, address)) = recognise(&request, &node) else {
+        node.count(Uncounted::Stranger);
+        node.metrics().stranger();
+        return Ok(request.into_response(silence()));
+    };
+    let Some(place) = node.admit(partner.ori()) else {
+        node.count(Uncounted::Limited);
+        node.metrics().request(Door::Peer, 429);
+        let mut response = Problem::Limited.error_response();
+        // The body is not read; a connection that is kept would have to.
+        response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+        return Ok(request.into_response(response));
+    };
+    request.extensions_mut().insert(Peer { partner, address, _place: Arc::new(place) });
+    let response = next.call(request).await?.map_into_boxed_body();
+    node.metrics().request(Door::Peer, response.status().as_u16());
+    let unsworn = response.response().error().and_then(|error| error.as_error::<Problem>()).is_some();
+    if unsworn && response.status().is_client_error() {
+        node.count(Uncounted::Unsworn);
+    }
+    Ok(response)
+}
+
+fn recognise(request: &ServiceRequest, node: &Node) -> Option<(Arc<Partner>, SocketAddr)> {
+    let caller = request.conn_data::<Caller>()?;
+    let identity = caller.identity.as_ref()?;
+    let partners = node.partners();
+    let partner = partners.recognise(identity.ori, identity.spki)?;
+    match node.trust().objection(identity, node.now()) {
+        None => Some((Arc::clone(partner), caller.address)),
+        Some(why) => {
+            tracing::warn!(partner = %partner.ori(), why, "an enrolled partner's certificate does not count");
+            None
+        }
+    }
+}
+
+/// The one answer for strangers.
+fn silence() -> HttpResponse {
+    HttpResponse::NotFound().force_close().finish()
+}
+
+/// A whole body, at most as long as the node reads.
+pub struct Body(pub Bytes);
+
+impl FromRequest for Body {
+    type Error = Problem;
+    type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, payload: &mut Payload) -> Self::Future {
+        let limit = request.app_data::<Data<Node>>().map_or(0, |node| node.config().peer.max_body_bytes.get());
+        let bytes = actix_web::web::Payload::from_request(request, payload);
+        Box::pin(async move {
+            let payload = bytes.await.map_err(|_| Problem::Interrupted)?;
+            match payload.to_bytes_limited(limit).await {
+                Ok(Ok(bytes)) => Ok(Self(bytes)),
+                Ok(Err(_)) => Err(Problem::Interrupted),
+                Err(_) => Err(Problem::TooLong(limit)),
+            }
+        })
+    }
+}

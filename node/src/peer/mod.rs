@@ -1,0 +1,133 @@
+//! The door for partners: mutual TLS, `/peer/v1`. Each door is extractors, one service call and one reply.
+
+mod gate;
+mod problem;
+
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::dev::Server;
+use actix_web::middleware::from_fn;
+use actix_web::web::{self, Data, Path};
+use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
+use agreements::ids::AgreementId;
+use agreements::message::{Outcome, PROTOCOL};
+use serde_json::json;
+
+use crate::exchange::{answer, lifecycle};
+use crate::metrics::Decided;
+use crate::node::{Desk, Node};
+use crate::tls;
+
+pub use gate::{Body, Peer};
+pub use problem::Problem;
+
+/// Why the peer port is not opened.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Certificates.
+    #[error(transparent)]
+    Tls(#[from] tls::TlsError),
+    /// The address cannot be had.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(SocketAddr, std::io::Error),
+}
+
+/// Listens on the node's peer address; port 0 takes a free one. The server runs once it is awaited or spawned, and stops
+/// through its handle only.
+///
+/// # Errors
+/// See [`BindError`].
+pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
+    let listen = node.config().peer.listen;
+    let config = tls::server(node.dialer().own(), node.trust(), Arc::clone(node.clock()))?;
+    let shared = Arc::clone(node);
+    let server = HttpServer::new(move || {
+        App::new()
+            .app_data(Data::from(Arc::clone(&shared)))
+            .app_data(Rc::new(shared.desk()))
+            .wrap(from_fn(gate::admit))
+            .service(
+                web::scope("/peer/v1")
+                    .service(door("/node").route(web::get().to(describe)))
+                    .service(door("/queries").route(web::post().to(queries)))
+                    .service(door("/agreements").route(web::post().to(offer)))
+                    .service(door("/agreements/{id}").route(web::get().to(agreement)))
+                    .service(door("/agreements/{id}/events").route(web::post().to(event))),
+            )
+            .default_service(web::to(no_such_path))
+    })
+    .on_connect(gate::remember)
+    .client_request_timeout(Duration::from_secs(10))
+    .client_disconnect_timeout(Duration::from_secs(1))
+    .shutdown_timeout(10)
+    .disable_signals()
+    .bind_rustls_0_23(listen, config)
+    .map_err(|error| BindError::Listen(listen, error))?;
+    let addresses = server.addrs();
+    Ok((server.run(), addresses))
+}
+
+fn door(path: &str) -> Resource {
+    web::resource(path.to_owned()).default_service(web::to(no_such_method))
+}
+
+async fn no_such_path(_: Peer) -> Result<HttpResponse, Problem> {
+    Err(Problem::NoSuchPath)
+}
+
+async fn no_such_method(_: Peer) -> Result<HttpResponse, Problem> {
+    Err(Problem::NoSuchMethod)
+}
+
+async fn describe(_: Peer, node: Data<Node>) -> HttpResponse {
+    json_reply(HttpResponse::Ok(), json!({"protocols": [PROTOCOL], "party": node.party()}).to_string())
+}
+
+async fn queries(peer: Peer, node: Data<Node>, request: HttpRequest, Body(body): Body) -> Result<HttpResponse, Problem> {
+    let desk = desk(&request, &node);
+    let answered = answer::answer(&node, &desk, peer.partner(), &peer.address(), &body).await?;
+    let (reply, decided, rule) = match &answered.outcome {
+        Outcome::Permitted { .. } => (HttpResponse::Ok(), Decided::Permitted, "none"),
+        Outcome::Referred { rules, .. } => (HttpResponse::Accepted(), Decided::Referred, decisive(rules)),
+        Outcome::Denied { rules, .. } => (HttpResponse::Forbidden(), Decided::Denied, decisive(rules)),
+        Outcome::Withheld { .. } => (HttpResponse::Forbidden(), Decided::Denied, "withheld"),
+    };
+    node.metrics().decided(decided, rule);
+    Ok(json_reply(reply, answered.text))
+}
+
+fn decisive(rules: &[agreements::message::RuleSaid]) -> &'static str {
+    rules.first().map_or("none", |said| said.rule.as_str())
+}
+
+async fn offer(peer: Peer, node: Data<Node>, Body(body): Body) -> Result<HttpResponse, Problem> {
+    let text = lifecycle::hear_offer(&node, peer.partner(), &body).await?;
+    Ok(json_reply(HttpResponse::Ok(), text))
+}
+
+async fn event(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body) -> Result<HttpResponse, Problem> {
+    let text = lifecycle::hear_event(&node, peer.partner(), Some(parsed(&id)?), &body).await?;
+    Ok(json_reply(HttpResponse::Ok(), text))
+}
+
+async fn agreement(peer: Peer, node: Data<Node>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Problem> {
+    let view = lifecycle::show(&node, &desk(&request, &node), peer.partner(), parsed(&id)?)?;
+    let text = serde_json::to_string(&view.ok_or(Problem::NotBetweenUs)?);
+    Ok(json_reply(HttpResponse::Ok(), text.map_err(|error| crate::exchange::Failure::Internal(error.into()))?))
+}
+
+fn parsed(id: &str) -> Result<AgreementId, Problem> {
+    id.parse().map_err(|error: agreements::ids::IdError| Problem::NoSuchId(error.to_string()))
+}
+
+/// This worker's connections.
+fn desk(request: &HttpRequest, node: &Node) -> Rc<Desk> {
+    request.app_data::<Rc<Desk>>().map_or_else(|| Rc::new(node.desk()), Rc::clone)
+}
+
+fn json_reply(mut reply: actix_web::HttpResponseBuilder, body: String) -> HttpResponse {
+    reply.content_type("application/json").body(body)
+}

@@ -281,7 +281,12 @@ impl Node {
     /// Connections for one thread.
     #[must_use]
     pub fn desk(&self) -> Desk {
-        Desk { registry: self.registry.clone(), reads: Arc::clone(&self.reads), conn: RefCell::default(), reader: RefCell::default() }
+        Desk {
+            registry: self.registry.clone(),
+            reads: Arc::clone(&self.reads),
+            conn: RefCell::default(),
+            reader: RefCell::default(),
+        }
     }
 
     /// Whether a partner is over the owner's rate of questions. Counts one.
@@ -329,7 +334,8 @@ impl Node {
         let [strangers, limited, unsworn] = counts;
         let message = serde_json::json!({"limited": limited, "strangers": strangers, "unsworn": unsworn, "v": 1});
         let job = move |tx: &mut crate::db::Tx<'_>| {
-            let message = agreements::json::canonical(&message).map_err(|error| Error::SerializationError(error.into()))?;
+            let message =
+                agreements::json::canonical(&message).map_err(|error| Error::SerializationError(error.into()))?;
             let rid = fresh_rid(tx.now())?;
             tx.append(Draft { kind: Kind::RefusedCounted, rid, message, note: b"{}".to_vec(), facts: Facts::default() })
         };
@@ -360,7 +366,8 @@ impl Node {
         let mut reasons = Vec::new();
         match trail::head::extent(conn) {
             Ok((_, mark)) if now < mark => {
-                reasons.push(format!("the clock says {now}, but the trail already recorded {mark}: set the clock right"));
+                reasons
+                    .push(format!("the clock says {now}, but the trail already recorded {mark}: set the clock right"));
             }
             Ok(_) => {}
             Err(error) => reasons.push(format!("the registry cannot be read: {error}")),

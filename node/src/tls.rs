@@ -191,7 +191,8 @@ impl OwnCertificate {
         let bad = |what, error: String| TlsError::Content(key.to_owned(), what, error);
         let parsed = PrivateKeyDer::from_pem_slice(&secret).map_err(|error| bad("private key", error.to_string()))?;
         let leaf = chain.first().ok_or_else(|| bad("certificate", "it has none".to_owned()))?;
-        let identity = Identity::from_der(leaf).map_err(|error| TlsError::Content(certificate.to_owned(), "node certificate", error.to_string()))?;
+        let identity = Identity::from_der(leaf)
+            .map_err(|error| TlsError::Content(certificate.to_owned(), "node certificate", error.to_string()))?;
         Ok(Self { chain, key: parsed, identity })
     }
 
@@ -220,7 +221,12 @@ pub fn server(own: &OwnCertificate, trust: &TrustStore, clock: Arc<dyn Clock>) -
 ///
 /// # Errors
 /// The key does not belong to the certificate.
-pub fn client(own: &OwnCertificate, trust: &TrustStore, clock: Arc<dyn Clock>, pinned: (Ori, Digest)) -> Result<ClientConfig, TlsError> {
+pub fn client(
+    own: &OwnCertificate,
+    trust: &TrustStore,
+    clock: Arc<dyn Clock>,
+    pinned: (Ori, Digest),
+) -> Result<ClientConfig, TlsError> {
     let mut config = ClientConfig::builder_with_details(provider(), Arc::new(TlsTime(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
@@ -239,15 +245,30 @@ impl ClientCertVerifier for Clients {
         &[]
     }
 
-    fn verify_client_cert(&self, leaf: &CertificateDer<'_>, chain: &[CertificateDer<'_>], now: UnixTime) -> Result<ClientCertVerified, rustls::Error> {
+    fn verify_client_cert(
+        &self,
+        leaf: &CertificateDer<'_>,
+        chain: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
         self.0.current.load().clients.verify_client_cert(leaf, chain, now)
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], leaf: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.0.current.load().clients.verify_tls12_signature(message, leaf, signature)
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], leaf: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.0.current.load().clients.verify_tls13_signature(message, leaf, signature)
     }
 
@@ -279,11 +300,21 @@ impl ServerCertVerifier for Pinned {
         }
     }
 
-    fn verify_tls12_signature(&self, message: &[u8], leaf: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.trust.current.load().servers.verify_tls12_signature(message, leaf, signature)
     }
 
-    fn verify_tls13_signature(&self, message: &[u8], leaf: &CertificateDer<'_>, signature: &DigitallySignedStruct) -> Result<HandshakeSignatureValid, rustls::Error> {
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        leaf: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
         self.trust.current.load().servers.verify_tls13_signature(message, leaf, signature)
     }
 

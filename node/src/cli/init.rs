@@ -10,7 +10,9 @@ use serde::Serialize;
 
 use super::exit::{Exit, Explain};
 use super::{Output, Problem};
-use crate::config::{AgencyKind, Config, FILE_NAME, Founding, HttpsUrl};
+use agreements::party::AgencyKind;
+
+use crate::config::{Config, FILE_NAME, Founding, HttpsUrl};
 
 /// Who the agency is.
 #[derive(Debug, Args)]

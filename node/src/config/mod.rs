@@ -13,11 +13,12 @@ mod values;
 use std::path::Path;
 
 use agreements::ids::Ori;
+use agreements::party::AgencyKind;
 use serde::{Deserialize, Serialize};
 
-pub use agency::{Agency, AgencyKind, Approvals, Elements, Policy};
+pub use agency::{Agency, Approvals, Elements, Policy};
 pub use error::{ConfigError, TextError, UnknownKey};
-pub use node::{Console, Ingest, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Sensitive, Store};
+pub use node::{Console, Ingest, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
 pub use values::{DatabaseUrl, DatabaseUrlError, HttpsUrl, HttpsUrlError, LoopbackAddr, NotLoopback};
 
 /// The name of the file in a node's folder.
@@ -184,7 +185,7 @@ mod tests {
         config.store.reads = "postgres://node:secret@db/reads".parse().unwrap();
         config.peer.ca = vec!["ca.pem".into(), "/etc/other ca.pem".into()];
         config.peer.hosts.insert("birch.example".to_owned(), "127.0.0.1:9".parse().unwrap());
-        config.rules.sensitive = Sensitive::Deny;
+        config.rules.sensitive = agreements::decide::Sensitive::Deny;
         assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
         assert!(!format!("{config:?}").contains("secret"), "Debug shows a database's password");
     }

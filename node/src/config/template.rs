@@ -22,7 +22,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("agency.official_name", "Name of the official who signs agreements."),
     ("agency.official_title", "Title of that official."),
-    ("agency.hub", "Whether it asks for others (a fusion centre, a shared service): it then names end agency and end user."),
+    (
+        "agency.hub",
+        "Whether it asks for others (a fusion centre, a shared service): it then names end agency and end user.",
+    ),
     (
         "agency.determination_sha256",
         "For a hub, campus or rail police: SHA-256 of the written determination that it is a public agency under Civ. Code 1798.90.5(f).",
@@ -38,7 +41,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "policy.checked_on",
         "The day on which somebody last compared it with the published text, such as \"2026-11-23\".",
     ),
-    ("policy.purposes", "The purposes that it allows: one of the seven names in `rules.purposes`, or the policy's own words for it, such as \"Solving crimes = criminal_investigation\"."),
+    (
+        "policy.purposes",
+        "The purposes that it allows: one of the seven names in `rules.purposes`, or the policy's own words for it, such as \"Solving crimes = criminal_investigation\".",
+    ),
     (
         "policy.elements",
         "Where the policy has each element of Civ. Code 1798.90.51(b)(2): a section or page. Blank means that it has not.",

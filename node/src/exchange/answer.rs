@@ -18,11 +18,11 @@ use super::partner::Partner;
 use super::standing;
 use super::sworn::{self, Sworn};
 use super::wire::{self, Bulk, Envelope};
-use crate::node::{Desk, Node, fresh_rid};
-use crate::reads::store::{Found, SearchBounds};
-use crate::reads::Read;
-use crate::registry::exchanged::{self, Heard};
 use crate::db::{Entry, Slot, Tx};
+use crate::node::{Desk, Node, fresh_rid};
+use crate::reads::Read;
+use crate::reads::store::{Found, SearchBounds};
+use crate::registry::exchanged::{self, Heard};
 use crate::trail::{self, Draft, Facts};
 
 /// An answer that is durably recorded, ready to leave.
@@ -97,8 +97,16 @@ fn said(entry: Option<&Entry>, outcome: Outcome, results: Option<&str>) -> Resul
 }
 
 /// Decides, and searches if permitted.
-fn prepare(node: &Node, desk: &Desk, asked: &Asked, partner: Ori, usage: Usage, now: Instant) -> Result<Prepared, Failure> {
-    let standing = desk.registry(|conn| node.standings().standing(conn, node.owner(), partner, asked.sworn.agreement(), now))?;
+fn prepare(
+    node: &Node,
+    desk: &Desk,
+    asked: &Asked,
+    partner: Ori,
+    usage: Usage,
+    now: Instant,
+) -> Result<Prepared, Failure> {
+    let standing =
+        desk.registry(|conn| node.standings().standing(conn, node.owner(), partner, asked.sworn.agreement(), now))?;
     match decide(asked.sworn.message(), &standing, usage, now) {
         Decision::Permit(permit) => {
             let Some(bounds) = SearchBounds::permitted(&permit) else {
@@ -162,8 +170,8 @@ fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Com
     }
     let (slot, entry) = append(tx, asked, &outcome)?;
     exchanged::hear(tx.conn(), evidence.origin, evidence.rid, Heard { leaf: evidence.leaf_hash, answer: entry })?;
-    let head = &evidence.head;
-    exchanged::see_head(tx.conn(), evidence.origin, head, tx.now())?;
+    let now = tx.now();
+    exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
     Ok(Committed::Said { slot, outcome, results })
 }
 
@@ -194,7 +202,12 @@ fn append(tx: &mut Tx<'_>, asked: &Asked, outcome: &Outcome) -> QueryResult<(Slo
         question: evidence.leaf_hash,
         outcome: outcome.clone(),
     };
-    let note = AnswerNote { from: &asked.from, screen: screen::SCREEN_VERSION, topics: sensitive(question), used_today: asked.used };
+    let note = AnswerNote {
+        from: &asked.from,
+        screen: screen::SCREEN_VERSION,
+        topics: sensitive(question),
+        used_today: asked.used,
+    };
     let rid = fresh_rid(tx.now())?;
     let draft = Draft {
         kind: Kind::QueryAnswered,
@@ -209,7 +222,9 @@ fn append(tx: &mut Tx<'_>, asked: &Asked, outcome: &Outcome) -> QueryResult<(Slo
 /// By what an answer is found again in the owner's trail (VIII-04 to VIII-08).
 fn facts(question: &Question, partner: Ori, outcome: &Outcome) -> Facts {
     let rule = match outcome {
-        Outcome::Denied { rules, .. } | Outcome::Referred { rules, .. } => rules.first().map(|said| said.rule.as_str().to_owned()),
+        Outcome::Denied { rules, .. } | Outcome::Referred { rules, .. } => {
+            rules.first().map(|said| said.rule.as_str().to_owned())
+        }
         Outcome::Permitted { .. } | Outcome::Withheld { .. } => None,
     };
     Facts {
@@ -225,7 +240,13 @@ fn facts(question: &Question, partner: Ori, outcome: &Outcome) -> Facts {
 
 /// Answers a question that was heard before: the same answer, made again from the reads that its entry lists, after a
 /// fresh decision.
-async fn again(node: &Node, desk: &Desk, partner: &Partner, asked: Arc<Asked>, heard: Heard) -> Result<Answered, Failure> {
+async fn again(
+    node: &Node,
+    desk: &Desk,
+    partner: &Partner,
+    asked: Arc<Asked>,
+    heard: Heard,
+) -> Result<Answered, Failure> {
     let evidence = asked.sworn.evidence();
     if heard.leaf != evidence.leaf_hash {
         return Err(Failure::Conflict);
@@ -239,7 +260,8 @@ async fn again(node: &Node, desk: &Desk, partner: &Partner, asked: Arc<Asked>, h
         return say_again(node, heard, earlier.outcome, None).await;
     };
     let now = node.now();
-    let standing = desk.registry(|conn| node.standings().standing(conn, node.owner(), partner.ori(), asked.sworn.agreement(), now))?;
+    let standing = desk
+        .registry(|conn| node.standings().standing(conn, node.owner(), partner.ori(), asked.sworn.agreement(), now))?;
     let decision = decide(asked.sworn.message(), &standing, Usage::default(), now);
     if let Decision::Permit(permit) = &decision
         && let Some(bounds) = SearchBounds::permitted(permit)
@@ -274,7 +296,12 @@ fn no_longer(asked: &Asked, decision: Decision, standing: &Standing, now: Instan
 
 /// Sends the entry that answered before, proven under the present head. With results, only while the standing that they
 /// were decided on is the present one.
-async fn say_again(node: &Node, heard: Heard, outcome: Outcome, results: Option<(String, i64)>) -> Result<Answered, Failure> {
+async fn say_again(
+    node: &Node,
+    heard: Heard,
+    outcome: Outcome,
+    results: Option<(String, i64)>,
+) -> Result<Answered, Failure> {
     let epoch = results.as_ref().map(|(_, epoch)| *epoch);
     let recorded = node
         .registry()

@@ -24,12 +24,12 @@ use super::partner::Partner;
 use super::standing;
 use super::sworn::{self, Evidence, Sworn};
 use super::wire::{self, Bulk, Envelope};
+use crate::db::Tx;
 use crate::node::{Desk, Node, fresh_rid};
 use crate::reads::Read;
 use crate::registry::accounts::{self, Account, Action};
 use crate::registry::exchanged::{self, Receipt};
 use crate::registry::{ag, agreements as documents};
-use crate::db::Tx;
 use crate::trail::{Draft, Facts};
 
 /// Whom to ask.
@@ -385,7 +385,13 @@ async fn one(node: &Node, asked: &Asked, (partner, agreement): &Target) -> Came 
 }
 
 /// What a reply proves: that the partner recorded this answer to this question, and that the reads are those it recorded.
-fn verify(node: &Node, asked: &Asked, partner: &Partner, agreement: AgreementId, body: &[u8]) -> Result<(Gave, Evidence), String> {
+fn verify(
+    node: &Node,
+    asked: &Asked,
+    partner: &Partner,
+    agreement: AgreementId,
+    body: &[u8],
+) -> Result<(Gave, Evidence), String> {
     let Ok(envelope) = Envelope::parse(body) else { return Err(problem(body)) };
     let sworn: Sworn<Answer> = sworn::verify(&envelope, Kind::QueryAnswered, partner, node.ori(), node.checkpoints())
         .map_err(|error| error.to_string())?;
@@ -420,7 +426,8 @@ pub(super) fn problem(body: &[u8]) -> String {
     struct Problem {
         detail: String,
     }
-    serde_json::from_slice(body).map_or_else(|_| "no sworn answer".to_owned(), |Problem { detail }| detail.chars().take(300).collect())
+    serde_json::from_slice(body)
+        .map_or_else(|_| "no sworn answer".to_owned(), |Problem { detail }| detail.chars().take(300).collect())
 }
 
 /// Records what came, keeps the receipts, and checks under the head's lock that each agreement is still in force on our

@@ -77,7 +77,8 @@ pub fn read(file: &[u8]) -> Result<(Party, Digest), DescriptorError> {
 #[must_use]
 pub fn spoken(fingerprint: Digest) -> String {
     let digits = fingerprint.to_string();
-    let groups: Vec<String> = digits.as_bytes().chunks(4).map(|group| String::from_utf8_lossy(group).into_owned()).collect();
+    let groups: Vec<String> =
+        digits.as_bytes().chunks(4).map(|group| String::from_utf8_lossy(group).into_owned()).collect();
     groups.join(" ")
 }
 
@@ -86,6 +87,7 @@ pub fn spoken(fingerprint: Digest) -> String {
 /// # Errors
 /// [`DescriptorError::Fingerprint`].
 pub fn compare(said: &str, found: Digest) -> Result<(), DescriptorError> {
-    let digits: String = said.chars().filter(|c| !c.is_whitespace() && *c != '-').flat_map(char::to_lowercase).collect();
+    let digits: String =
+        said.chars().filter(|c| !c.is_whitespace() && *c != '-').flat_map(char::to_lowercase).collect();
     if digits == found.to_string() { Ok(()) } else { Err(DescriptorError::Fingerprint { found: spoken(found) }) }
 }

@@ -55,7 +55,13 @@ impl Dialer {
     /// A dialer with this node's certificate. `hosts` are addresses that DNS does not know; `deadline` is for each
     /// partner and request, connection included.
     #[must_use]
-    pub fn new(own: OwnCertificate, trust: TrustStore, clock: Arc<dyn Clock>, hosts: BTreeMap<String, SocketAddr>, deadline: Duration) -> Self {
+    pub fn new(
+        own: OwnCertificate,
+        trust: TrustStore,
+        clock: Arc<dyn Clock>,
+        hosts: BTreeMap<String, SocketAddr>,
+        deadline: Duration,
+    ) -> Self {
         Self { own, trust, clock, hosts, deadline, clients: Mutex::default() }
     }
 
@@ -70,7 +76,8 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`]. Whether the partner got the body is unknown then.
     pub async fn post(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
-        let request = self.client(partner)?.post(url(partner, path)).header("content-type", "application/json").body(body);
+        let request =
+            self.client(partner)?.post(url(partner, path)).header("content-type", "application/json").body(body);
         self.reply(request).await
     }
 

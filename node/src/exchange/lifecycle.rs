@@ -22,9 +22,9 @@ use super::sworn::{self, Evidence, Sworn};
 use super::wire::{self, Bulk, Envelope};
 use crate::db::{Conn, Entry, Recorded, Slot, Tx};
 use crate::node::{Desk, Node, fresh_rid};
+use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::registry::exchanged::{self, Heard};
-use crate::registry::ag;
 use crate::trail::{self, Draft, Facts};
 
 /// What a person does about an agreement.
@@ -118,7 +118,8 @@ fn acceptable(node: &Node, document: &[u8]) -> Result<Agreement, ActError> {
         AgreementError::Problems(problems) => ActError::Refused(problems),
         other => ActError::refused(other.to_string()),
     })?;
-    let ours = agreement.party(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
+    let ours =
+        agreement.party(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
     if ours != node.party() {
         return Err(ActError::refused(format!(
             "the agreement describes {} otherwise than its node does today (names, policy, approvals, keys or URL): draft it again from current descriptors",
@@ -136,9 +137,12 @@ fn acceptable(node: &Node, document: &[u8]) -> Result<Agreement, ActError> {
 }
 
 fn other(node: &Node, agreement: &Agreement) -> Result<std::sync::Arc<Partner>, ActError> {
-    let theirs = agreement.other(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
+    let theirs =
+        agreement.other(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
     let partner = node.partners().find(theirs.ori).cloned();
-    partner.ok_or_else(|| ActError::refused(format!("{} is not enrolled; import its descriptor with `concordat peer add`", theirs.ori)))
+    partner.ok_or_else(|| {
+        ActError::refused(format!("{} is not enrolled; import its descriptor with `concordat peer add`", theirs.ori))
+    })
 }
 
 /// Does what `act` says to our stream, records it, and sends it.
@@ -157,10 +161,19 @@ pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str, seal: &Signin
 
 type Refusable<T> = Result<T, Vec<String>>;
 
-fn apply(tx: &mut Tx<'_>, us: Ori, id: AgreementId, act: &Act, by: &str, seal: &SigningKey) -> QueryResult<Refusable<()>> {
+fn apply(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    id: AgreementId,
+    act: &Act,
+    by: &str,
+    seal: &SigningKey,
+) -> QueryResult<Refusable<()>> {
     let now = tx.now();
     let Some(found) = standing::verified(tx.conn(), id)? else {
-        return Ok(Err(vec![format!("there is no agreement {id}; `concordat agreement list` shows those that there are")]));
+        return Ok(Err(vec![format!(
+            "there is no agreement {id}; `concordat agreement list` shows those that there are"
+        )]));
     };
     let Some(stream) = stream_of(&found, us) else { return Ok(Err(vec!["this agency is no party to it".to_owned()])) };
     let register = ag::register(tx.conn())?;
@@ -215,8 +228,21 @@ fn resumption(found: &Verified, party: Ori, n: u32, reason: &str) -> Result<Vec<
     json::canonical(&statement).map_err(jws::JwsError::Payload)
 }
 
-fn draft<M: Serialize>(kind: Kind, now: Instant, message: &M, note: &By<'_>, partner: Ori, by: &str, what: &str) -> QueryResult<Draft> {
-    let facts = Facts { partner: Some(partner), username: Some(by.to_owned()), decision: Some(what.to_owned()), ..Facts::default() };
+fn draft<M: Serialize>(
+    kind: Kind,
+    now: Instant,
+    message: &M,
+    note: &By<'_>,
+    partner: Ori,
+    by: &str,
+    what: &str,
+) -> QueryResult<Draft> {
+    let facts = Facts {
+        partner: Some(partner),
+        username: Some(by.to_owned()),
+        decision: Some(what.to_owned()),
+        ..Facts::default()
+    };
     Ok(Draft { kind, rid: fresh_rid(now)?, message: canonical(message)?, note: canonical(note)?, facts })
 }
 
@@ -247,7 +273,8 @@ pub async fn deliver(node: &Node, id: AgreementId) -> Delivery {
 async fn send_missing(node: &Node, id: AgreementId) -> Result<Option<Status>, String> {
     let desk = node.desk();
     let failed = |error: Failure| error.to_string();
-    let found = desk.registry(|conn| standing::verified(conn, id)).map_err(failed)?.ok_or("there is no such agreement")?;
+    let found =
+        desk.registry(|conn| standing::verified(conn, id)).map_err(failed)?.ok_or("there is no such agreement")?;
     let partner = other(node, &found.agreement).map_err(|error| error.to_string())?;
     let mut there = None;
     let known = view(node, &partner, id).await?;
@@ -257,8 +284,9 @@ async fn send_missing(node: &Node, id: AgreementId) -> Result<Option<Status>, St
         there = Some(send(node, &partner, "agreements", offer, Some(&found.document)).await?);
         next = 1;
     }
-    let rids: Vec<RequestId> =
-        desk.registry(|conn| Ok(documents::stream(conn, id, node.ori())?.into_iter().map(|kept| kept.rid).collect())).map_err(failed)?;
+    let rids: Vec<RequestId> = desk
+        .registry(|conn| Ok(documents::stream(conn, id, node.ori())?.into_iter().map(|kept| kept.rid).collect()))
+        .map_err(failed)?;
     for rid in rids.into_iter().skip(usize::try_from(next.saturating_sub(1)).unwrap_or(usize::MAX)) {
         there = Some(send(node, &partner, &format!("agreements/{id}/events"), rid, None).await?);
     }
@@ -278,7 +306,13 @@ fn offered(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<RequestId>> {
 }
 
 /// Sends our entry `rid` and keeps the partner's acknowledgement as a receipt.
-async fn send(node: &Node, partner: &Partner, path: &str, rid: RequestId, document: Option<&[u8]>) -> Result<Status, String> {
+async fn send(
+    node: &Node,
+    partner: &Partner,
+    path: &str,
+    rid: RequestId,
+    document: Option<&[u8]>,
+) -> Result<Status, String> {
     let recorded = node.registry().record(move |tx| tx.again(rid)).await.map_err(|error| error.to_string())?;
     let entry = (*recorded).and_then(|slot| recorded.entry(slot)).ok_or("the entry is gone from our trail")?;
     let document = document.map(|bytes| String::from_utf8_lossy(bytes).into_owned());
@@ -287,7 +321,8 @@ async fn send(node: &Node, partner: &Partner, path: &str, rid: RequestId, docume
     let reply = node.dialer().post(partner, path, text).await.map_err(|error| error.to_string())?;
     let envelope = Envelope::parse(&reply.body).map_err(|_| super::ask::problem(&reply.body))?;
     let sworn: Sworn<Acknowledgement> =
-        sworn::verify(&envelope, Kind::AgreementAcknowledged, partner, node.ori(), node.checkpoints()).map_err(|error| error.to_string())?;
+        sworn::verify(&envelope, Kind::AgreementAcknowledged, partner, node.ori(), node.checkpoints())
+            .map_err(|error| error.to_string())?;
     if sworn.message().of != entry.hash() {
         return Err("it acknowledged something else".to_owned());
     }
@@ -337,13 +372,15 @@ pub fn show(node: &Node, desk: &Desk, partner: &Partner, id: AgreementId) -> Res
         let received = stream.next_number().saturating_sub(1);
         let mut events = Vec::new();
         for kept in documents::stream(conn, id, node.ori())? {
-            let proof = trail::search::prove(conn, kept.rid).map_err(|error| Error::DeserializationError(error.into()))?;
+            let proof =
+                trail::search::prove(conn, kept.rid).map_err(|error| Error::DeserializationError(error.into()))?;
             events.push((kept, proof.ok_or(Error::NotFound)?));
         }
         Ok(Some((status, received, events)))
     })?;
     let Some((status, received, events)) = shown else { return Ok(None) };
-    let events = events.iter().map(|(kept, proof)| raw(kept, proof)).collect::<Result<_, _>>().map_err(Failure::Internal)?;
+    let events =
+        events.iter().map(|(kept, proof)| raw(kept, proof)).collect::<Result<_, _>>().map_err(Failure::Internal)?;
     Ok(Some(View { v: PROTOCOL, status, received, events }))
 }
 
@@ -359,7 +396,10 @@ fn raw(kept: &Kept, proof: &str) -> Result<Box<serde_json::value::RawValue>, jso
 pub async fn sync(node: &Node, id: AgreementId) -> Result<Status, String> {
     send_missing(node, id).await?;
     let desk = node.desk();
-    let found = desk.registry(|conn| standing::verified(conn, id)).map_err(|error| error.to_string())?.ok_or("there is no such agreement")?;
+    let found = desk
+        .registry(|conn| standing::verified(conn, id))
+        .map_err(|error| error.to_string())?
+        .ok_or("there is no such agreement")?;
     let partner = other(node, &found.agreement).map_err(|error| error.to_string())?;
     if let Some(view) = view(node, &partner, id).await? {
         let have = stream_of(&found, partner.ori()).map_or(0, |stream| stream.next_number().saturating_sub(1));
@@ -377,11 +417,15 @@ pub async fn sync(node: &Node, id: AgreementId) -> Result<Status, String> {
 /// See [`Failure`].
 pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<String, Failure> {
     let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
-    let sworn: Sworn<Offer> = sworn::verify(&envelope, Kind::AgreementOffered, partner, node.ori(), node.checkpoints())?;
+    let sworn: Sworn<Offer> =
+        sworn::verify(&envelope, Kind::AgreementOffered, partner, node.ori(), node.checkpoints())?;
     let document = envelope.document.map(|raw| raw.get().as_bytes().to_vec());
-    let document = document.ok_or_else(|| Failure::Unacceptable("the document is missing: send it as `document`".to_owned()))?;
+    let document =
+        document.ok_or_else(|| Failure::Unacceptable("the document is missing: send it as `document`".to_owned()))?;
     if Digest::of(&document) != sworn.message().document {
-        return Err(Failure::Unacceptable("the document is not the one that the offer names by its SHA-256".to_owned()));
+        return Err(Failure::Unacceptable(
+            "the document is not the one that the offer names by its SHA-256".to_owned(),
+        ));
     }
     let agreement = acceptable(node, &document).map_err(|error| Failure::Unacceptable(error.to_string()))?;
     if agreement.id != sworn.agreement() || agreement.party(partner.ori()).is_none() {
@@ -395,7 +439,9 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
         }
         if let Some((kept, _)) = documents::find(tx.conn(), id)? {
             if kept != document {
-                return Ok(Err(Refused::Unacceptable(format!("agreement {id} is another document here; offer it under a new id"))));
+                return Ok(Err(Refused::Unacceptable(format!(
+                    "agreement {id} is another document here; offer it under a new id"
+                ))));
             }
         } else {
             let now = tx.now();
@@ -412,9 +458,15 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
 ///
 /// # Errors
 /// See [`Failure`].
-pub async fn hear_event(node: &Node, partner: &Partner, id: Option<AgreementId>, body: &[u8]) -> Result<String, Failure> {
+pub async fn hear_event(
+    node: &Node,
+    partner: &Partner,
+    id: Option<AgreementId>,
+    body: &[u8],
+) -> Result<String, Failure> {
     let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
-    let sworn: Sworn<StreamEvent> = sworn::verify(&envelope, Kind::AgreementEvent, partner, node.ori(), node.checkpoints())?;
+    let sworn: Sworn<StreamEvent> =
+        sworn::verify(&envelope, Kind::AgreementEvent, partner, node.ori(), node.checkpoints())?;
     let agreement = sworn.agreement();
     if id.is_some_and(|id| id != agreement) {
         return Err(Failure::Unacceptable("the event is of another agreement than the path names".to_owned()));
@@ -468,7 +520,9 @@ fn keep_event(tx: &mut Tx<'_>, id: AgreementId, said: &StreamEvent, evidence: &E
     }
     let no = |why: &str| Ok(Err(Refused::Unacceptable(why.to_owned())));
     let party = evidence.origin;
-    let Some(found) = standing::verified(tx.conn(), id)? else { return no("there is no such agreement here; offer it first") };
+    let Some(found) = standing::verified(tx.conn(), id)? else {
+        return no("there is no such agreement here; offer it first");
+    };
     let Some(stream) = stream_of(&found, party) else { return no("there is no such agreement here; offer it first") };
     if said.document != Digest::of(&found.document) {
         return no("the event is about another document than the one that was offered");
@@ -510,7 +564,8 @@ fn acknowledge(tx: &mut Tx<'_>, id: AgreementId, evidence: &Evidence, what: &str
     let message = Acknowledgement { v: PROTOCOL, to, of: evidence.leaf_hash, status };
     let rid = fresh_rid(now)?;
     let facts = Facts { partner: Some(evidence.origin), decision: Some(what.to_owned()), ..Facts::default() };
-    let draft = Draft { kind: Kind::AgreementAcknowledged, rid, message: canonical(&message)?, note: b"{}".to_vec(), facts };
+    let draft =
+        Draft { kind: Kind::AgreementAcknowledged, rid, message: canonical(&message)?, note: b"{}".to_vec(), facts };
     let slot = tx.append(draft)?;
     exchanged::hear(tx.conn(), evidence.origin, evidence.rid, Heard { leaf: evidence.leaf_hash, answer: rid })?;
     exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;

@@ -44,7 +44,11 @@ impl Partner {
     /// A key in it is no key.
     pub fn new(party: Party) -> Result<Self, PartnerError> {
         let ori = party.ori;
-        let log: Vkey = party.node.log_vkey.parse().map_err(|error: crate::trail::note::NoteError| PartnerError::Log(ori, error.to_string()))?;
+        let log: Vkey = party
+            .node
+            .log_vkey
+            .parse()
+            .map_err(|error: crate::trail::note::NoteError| PartnerError::Log(ori, error.to_string()))?;
         if log.name() != party.node.log_origin {
             return Err(PartnerError::Origin(ori));
         }
@@ -95,7 +99,9 @@ impl Partners {
         for enrolled in agencies::all(conn)? {
             match Partner::new(enrolled.party) {
                 Ok(partner) => drop(by_ori.insert(partner.ori(), Arc::new(partner))),
-                Err(error) => tracing::error!(%error, "an enrolled partner is left out: its row was changed by other hands"),
+                Err(error) => {
+                    tracing::error!(%error, "an enrolled partner is left out: its row was changed by other hands")
+                }
             }
         }
         Ok(Self { by_ori })

@@ -74,7 +74,8 @@ fn check(id: AgreementId, document: &[u8], agreement: &Agreement, kept: &[Vec<Ke
             }
             if let Event::Signed { seal } = &said.event {
                 let key = seal_key(party).map_err(|error| error.to_string())?;
-                jws::verify_one(document, AGREEMENT_TYP, seal, &key).map_err(|error| format!("the seal of {}: {error}", party.ori))?;
+                jws::verify_one(document, AGREEMENT_TYP, seal, &key)
+                    .map_err(|error| format!("the seal of {}: {error}", party.ori))?;
             }
             events.push(said.event);
         }
@@ -100,16 +101,32 @@ pub struct Owner {
 }
 
 /// Reads what a decision about `partner` under `agreement` stands on.
-pub fn load(conn: &mut Conn, owner: &Owner, partner: Ori, agreement: AgreementId, now: Instant) -> QueryResult<(Standing, Instant)> {
+pub fn load(
+    conn: &mut Conn,
+    owner: &Owner,
+    partner: Ori,
+    agreement: AgreementId,
+    now: Instant,
+) -> QueryResult<(Standing, Instant)> {
     // The epoch is read first: what is read after it can only be newer, and then the commit decides again.
     let epoch = trail::head::epoch(conn)?;
     let register = ag::register(conn)?;
     let (under_agreement, changes) = in_force(conn, owner.ori, &register, now)?;
     let named = verified(conn, agreement)?.filter(|found| {
-        found.agreement.party(owner.ori).is_some() && found.agreement.other(owner.ori).is_some_and(|other| other.ori == partner)
+        found.agreement.party(owner.ori).is_some()
+            && found.agreement.other(owner.ori).is_some_and(|other| other.ori == partner)
     });
     let (agreement, streams) = named.map_or((None, Streams::default()), |found| (Some(found.agreement), found.streams));
-    let standing = Standing { owner: owner.ori, partner, agreement, streams, register, rules: owner.rules.clone(), under_agreement, epoch };
+    let standing = Standing {
+        owner: owner.ori,
+        partner,
+        agreement,
+        streams,
+        register,
+        rules: owner.rules.clone(),
+        under_agreement,
+        epoch,
+    };
     Ok((standing, changes))
 }
 
@@ -141,7 +158,14 @@ impl StandingCache {
     const CAPACITY: usize = 4096;
 
     /// The standing, from memory when it is of the present epoch.
-    pub fn standing(&self, conn: &mut Conn, owner: &Owner, partner: Ori, agreement: AgreementId, now: Instant) -> QueryResult<Arc<Standing>> {
+    pub fn standing(
+        &self,
+        conn: &mut Conn,
+        owner: &Owner,
+        partner: Ori,
+        agreement: AgreementId,
+        now: Instant,
+    ) -> QueryResult<Arc<Standing>> {
         let epoch = trail::head::epoch(conn)?;
         let key = (partner, agreement);
         if let Some((standing, changes)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key)

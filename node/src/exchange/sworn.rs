@@ -100,7 +100,9 @@ pub enum SwornError {
     #[error("the message is not for this agency; send it to those whom it names")]
     NotForUs,
     /// Said too long ago, or in the future.
-    #[error("the question was recorded at {at} and it is {now} here: over five minutes apart; ask again, and check the clocks")]
+    #[error(
+        "the question was recorded at {at} and it is {now} here: over five minutes apart; ask again, and check the clocks"
+    )]
     NotFresh {
         /// When it was recorded.
         at: Instant,

@@ -76,7 +76,10 @@ impl FromRequest for Peer {
 }
 
 /// Lets partners pass, each with a place for its request, and answers everybody else.
-pub async fn admit(request: ServiceRequest, next: Next<impl MessageBody + 'static>) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
+pub async fn admit(
+    request: ServiceRequest,
+    next: Next<impl MessageBody + 'static>,
+) -> Result<ServiceResponse<BoxBody>, actix_web::Error> {
     let Some(node) = request.app_data::<Data<Node>>().map(|node| Arc::clone(node)) else {
         return Ok(request.into_response(silence()));
     };

@@ -86,7 +86,12 @@ async fn describe(_: Peer, node: Data<Node>) -> HttpResponse {
     json_reply(HttpResponse::Ok(), json!({"protocols": [PROTOCOL], "party": node.party()}).to_string())
 }
 
-async fn queries(peer: Peer, node: Data<Node>, request: HttpRequest, Body(body): Body) -> Result<HttpResponse, Problem> {
+async fn queries(
+    peer: Peer,
+    node: Data<Node>,
+    request: HttpRequest,
+    Body(body): Body,
+) -> Result<HttpResponse, Problem> {
     let desk = desk(&request, &node);
     let answered = answer::answer(&node, &desk, peer.partner(), &peer.address(), &body).await?;
     let (reply, decided, rule) = match &answered.outcome {
@@ -113,7 +118,12 @@ async fn event(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body)
     Ok(json_reply(HttpResponse::Ok(), text))
 }
 
-async fn agreement(peer: Peer, node: Data<Node>, request: HttpRequest, id: Path<String>) -> Result<HttpResponse, Problem> {
+async fn agreement(
+    peer: Peer,
+    node: Data<Node>,
+    request: HttpRequest,
+    id: Path<String>,
+) -> Result<HttpResponse, Problem> {
     let view = lifecycle::show(&node, &desk(&request, &node), peer.partner(), parsed(&id)?)?;
     let text = serde_json::to_string(&view.ok_or(Problem::NotBetweenUs)?);
     Ok(json_reply(HttpResponse::Ok(), text.map_err(|error| crate::exchange::Failure::Internal(error.into()))?))

@@ -44,7 +44,9 @@ impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Failure(failure) => failure.fmt(f),
-            Self::TooLong(limit) => write!(f, "the body is longer than {limit} bytes, the most that this node reads; send less"),
+            Self::TooLong(limit) => {
+                write!(f, "the body is longer than {limit} bytes, the most that this node reads; send less")
+            }
             Self::Interrupted => f.write_str("the body did not arrive whole; send it again"),
             Self::Limited => f.write_str("too many requests at once; wait and send it again"),
             Self::NoSuchPath => f.write_str("there is no such path; the protocol's paths begin with /peer/v1/"),
@@ -58,18 +60,31 @@ impl fmt::Display for Problem {
 impl Problem {
     /// Status code, slug of the problem's type, and its title: one row for each kind.
     fn row(&self) -> (StatusCode, &'static str, &'static str) {
-        const UNAVAILABLE: (StatusCode, &str, &str) = (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This node cannot answer now");
+        const UNAVAILABLE: (StatusCode, &str, &str) =
+            (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This node cannot answer now");
         match self {
             Self::Failure(failure) => match failure {
                 Failure::Malformed(_) => (StatusCode::BAD_REQUEST, "malformed", "The body is no sworn entry"),
-                Failure::Unsworn(SwornError::NotForUs) => (StatusCode::FORBIDDEN, "not-for-us", "The entry is for others"),
-                Failure::Unsworn(SwornError::Version(_)) => (StatusCode::BAD_REQUEST, "version", "Another protocol version"),
+                Failure::Unsworn(SwornError::NotForUs) => {
+                    (StatusCode::FORBIDDEN, "not-for-us", "The entry is for others")
+                }
+                Failure::Unsworn(SwornError::Version(_)) => {
+                    (StatusCode::BAD_REQUEST, "version", "Another protocol version")
+                }
                 Failure::Unsworn(_) => (StatusCode::BAD_REQUEST, "unsworn", "The entry is not proven"),
                 Failure::Conflict => (StatusCode::CONFLICT, "id-used", "The id was used for another entry"),
                 Failure::OutOfOrder { .. } => (StatusCode::CONFLICT, "out-of-order", "The event is not the next one"),
-                Failure::Unacceptable(_) => (StatusCode::UNPROCESSABLE_ENTITY, "unacceptable", "The entry is not acceptable"),
-                Failure::Overtaken | Failure::Record(_) | Failure::Reads(_) | Failure::Registry(_) | Failure::Open(_) => UNAVAILABLE,
-                Failure::Unrecorded | Failure::Internal(_) => (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of this node"),
+                Failure::Unacceptable(_) => {
+                    (StatusCode::UNPROCESSABLE_ENTITY, "unacceptable", "The entry is not acceptable")
+                }
+                Failure::Overtaken
+                | Failure::Record(_)
+                | Failure::Reads(_)
+                | Failure::Registry(_)
+                | Failure::Open(_) => UNAVAILABLE,
+                Failure::Unrecorded | Failure::Internal(_) => {
+                    (StatusCode::INTERNAL_SERVER_ERROR, "internal", "A fault of this node")
+                }
             },
             Self::TooLong(_) => (StatusCode::PAYLOAD_TOO_LARGE, "too-long", "The body is too long"),
             Self::Interrupted => (StatusCode::BAD_REQUEST, "interrupted", "The body is not whole"),
@@ -84,9 +99,16 @@ impl Problem {
     /// What is told: of our own failures only that there was one; their details are for our log.
     fn detail(&self) -> String {
         match self {
-            Self::Failure(Failure::Record(RecordError::ClockBack { .. })) => "this node is unready and records nothing now, so it does not answer; try again later".to_owned(),
+            Self::Failure(Failure::Record(RecordError::ClockBack { .. })) => {
+                "this node is unready and records nothing now, so it does not answer; try again later".to_owned()
+            }
             Self::Failure(
-                Failure::Record(_) | Failure::Reads(_) | Failure::Registry(_) | Failure::Open(_) | Failure::Unrecorded | Failure::Internal(_),
+                Failure::Record(_)
+                | Failure::Reads(_)
+                | Failure::Registry(_)
+                | Failure::Open(_)
+                | Failure::Unrecorded
+                | Failure::Internal(_),
             ) => "this node cannot record now, so it does not answer; try again later".to_owned(),
             other => other.to_string(),
         }

@@ -82,9 +82,13 @@ impl Role {
     pub fn may(self, action: Action) -> bool {
         match action {
             Action::Query => matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor),
-            Action::ManageAgreements | Action::KeepRegister => matches!(self, Self::AgreementsAdministrator | Self::Custodian),
+            Action::ManageAgreements | Action::KeepRegister => {
+                matches!(self, Self::AgreementsAdministrator | Self::Custodian)
+            }
             Action::SignAgreements => self == Self::Custodian,
-            Action::EnrolPartners => matches!(self, Self::AgreementsAdministrator | Self::Custodian | Self::SystemAdministrator),
+            Action::EnrolPartners => {
+                matches!(self, Self::AgreementsAdministrator | Self::Custodian | Self::SystemAdministrator)
+            }
             Action::ManagePeople => matches!(self, Self::Supervisor | Self::SystemAdministrator),
             Action::ReadTrail => matches!(self, Self::Custodian | Self::Auditor),
             Action::Ingest => self == Self::SystemAdministrator,
@@ -177,7 +181,8 @@ pub fn insert(conn: &mut Conn, new: &Account) -> QueryResult<()> {
 
 /// Records the date of a complete training. Whether there was such an account.
 pub fn set_trained(conn: &mut Conn, username: &str, on: Date) -> QueryResult<bool> {
-    let rows = diesel::update(account::table.find(username)).set(account::trained_on.eq(on.to_string())).execute(conn)?;
+    let rows =
+        diesel::update(account::table.find(username)).set(account::trained_on.eq(on.to_string())).execute(conn)?;
     Ok(rows == 1)
 }
 

@@ -35,7 +35,8 @@ impl Kept {
 /// A document's bytes and the agreement that they are. A row that was edited no longer parses as canonical, or has
 /// another hash than the one that was signed; the second is for the caller to find.
 pub fn find(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<(Vec<u8>, Agreement)>> {
-    let row: Option<Vec<u8>> = agreement::table.find(id.to_string()).select(agreement::document).first(conn).optional()?;
+    let row: Option<Vec<u8>> =
+        agreement::table.find(id.to_string()).select(agreement::document).first(conn).optional()?;
     row.map(|document| Ok((document.clone(), parsed("agreement", Agreement::from_bytes(&document))?))).transpose()
 }
 

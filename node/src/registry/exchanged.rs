@@ -47,14 +47,18 @@ pub fn hear(conn: &mut Conn, origin: Ori, rid: RequestId, what: Heard) -> QueryR
 
 /// Questions answered with a permit under an agreement on a day (`America/Los_Angeles`).
 pub fn used(conn: &mut Conn, agreement: AgreementId, day: Date) -> QueryResult<u32> {
-    let row: Option<i64> =
-        day_use::table.find((agreement.to_string(), day.to_string())).select(day_use::questions).first(conn).optional()?;
+    let row: Option<i64> = day_use::table
+        .find((agreement.to_string(), day.to_string()))
+        .select(day_use::questions)
+        .first(conn)
+        .optional()?;
     Ok(u32::try_from(row.unwrap_or(0)).unwrap_or(u32::MAX))
 }
 
 /// Counts one more.
 pub fn count(conn: &mut Conn, agreement: AgreementId, day: Date) -> QueryResult<()> {
-    let row = (day_use::agreement.eq(agreement.to_string()), day_use::day.eq(day.to_string()), day_use::questions.eq(1_i64));
+    let row =
+        (day_use::agreement.eq(agreement.to_string()), day_use::day.eq(day.to_string()), day_use::questions.eq(1_i64));
     each!(conn, conn => diesel::insert_into(day_use::table)
         .values(row)
         .on_conflict((day_use::agreement, day_use::day))
@@ -103,7 +107,15 @@ pub fn keep(conn: &mut Conn, new: &Receipt, now: Instant) -> QueryResult<()> {
 pub fn receipts(conn: &mut Conn, of: Option<RequestId>, limit: i64) -> QueryResult<Vec<Receipt>> {
     type Row = (Vec<u8>, String, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, String);
     let mut query = receipt::table
-        .select((receipt::leaf_hash, receipt::origin, receipt::of, receipt::leaf, receipt::message, receipt::salt, receipt::proof))
+        .select((
+            receipt::leaf_hash,
+            receipt::origin,
+            receipt::of,
+            receipt::leaf,
+            receipt::message,
+            receipt::salt,
+            receipt::proof,
+        ))
         .order((receipt::kept_at, receipt::leaf_hash))
         .limit(limit)
         .into_boxed();
@@ -129,7 +141,8 @@ fn receipt_of(row: (Vec<u8>, String, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, String)
 /// Remembers a partner's head when it is larger than the one known.
 pub fn see_head(conn: &mut Conn, origin: Ori, head: &Checkpoint, now: Instant) -> QueryResult<()> {
     let size = i64::try_from(head.size).unwrap_or(i64::MAX);
-    let known: Option<i64> = partner_head::table.find(origin.as_str()).select(partner_head::size).first(conn).optional()?;
+    let known: Option<i64> =
+        partner_head::table.find(origin.as_str()).select(partner_head::size).first(conn).optional()?;
     if known.is_some_and(|known| known >= size) {
         return Ok(());
     }
@@ -141,7 +154,9 @@ pub fn see_head(conn: &mut Conn, origin: Ori, head: &Checkpoint, now: Instant) -
     if known.is_some() {
         diesel::update(partner_head::table.find(origin.as_str())).set(newest).execute(conn)?;
     } else {
-        diesel::insert_into(partner_head::table).values((partner_head::origin.eq(origin.as_str()), newest)).execute(conn)?;
+        diesel::insert_into(partner_head::table)
+            .values((partner_head::origin.eq(origin.as_str()), newest))
+            .execute(conn)?;
     }
     Ok(())
 }

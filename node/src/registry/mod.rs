@@ -18,7 +18,11 @@ use diesel::result::{Error, QueryResult};
 /// # Errors
 /// [`Error::DeserializationError`] naming `table`, when they no longer parse: the row was changed by other hands.
 fn parsed<T, E: std::fmt::Display>(table: &str, value: Result<T, E>) -> QueryResult<T> {
-    value.map_err(|error| Error::DeserializationError(format!("the table {table} holds a row that was not written by this node: {error}").into()))
+    value.map_err(|error| {
+        Error::DeserializationError(
+            format!("the table {table} holds a row that was not written by this node: {error}").into(),
+        )
+    })
 }
 
 /// A value as the canonical bytes of its row.

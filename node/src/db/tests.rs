@@ -12,9 +12,9 @@ use diesel::result::Error;
 use proptest::prelude::*;
 
 use super::*;
+use crate::clock::SystemClock;
 use crate::trail::Draft;
 use crate::trail::head::HeadError;
-use crate::clock::SystemClock;
 use crate::trail::note::{Checkpoint, LogSigner, SignError, Vkey};
 use crate::trail::proof::{self, CheckpointCache};
 use crate::trail::search;
@@ -228,7 +228,8 @@ fn two_processes_on_one_file_share_one_log() {
         });
         futures_util::future::join_all(work).await
     });
-    let mut indexes: Vec<u64> = recorded.iter().flatten().flat_map(Recorded::entries).map(|e| check(e, &trail).index).collect();
+    let mut indexes: Vec<u64> =
+        recorded.iter().flatten().flat_map(Recorded::entries).map(|e| check(e, &trail).index).collect();
     indexes.sort_unstable();
     assert!(indexes.iter().copied().eq(0..640));
     let report = crate::trail::verify::verify(&mut trail.connect(), trail.key.vkey(), &mut |_, _| {}, &false.into());

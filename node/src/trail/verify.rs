@@ -115,6 +115,9 @@ pub fn verify(
     })
 }
 
+/// Message and its salt, note and its salt.
+type Salted = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
+
 /// A leaf with what belongs to it.
 #[derive(Queryable)]
 struct Stored {
@@ -125,7 +128,7 @@ struct Stored {
     hash: Vec<u8>,
     body: Vec<u8>,
     fact: Option<i64>,
-    detail: Option<(Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>)>,
+    detail: Option<Salted>,
 }
 
 fn page(conn: &mut Conn, after: i64) -> QueryResult<Vec<Stored>> {

@@ -20,12 +20,12 @@ use crate::trail::proof::{self, CheckpointCache};
 use crate::trail::search;
 use crate::trail::testing::{TestKey, TestTrail, draft};
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
 /// Appends `count` entries in one job.
-async fn append(db: &Db, count: u64) -> Result<Recorded<()>, RecordError> {
+pub(super) async fn append(db: &Db, count: u64) -> Result<Recorded<()>, RecordError> {
     db.record(move |tx| {
         for number in 0..count {
             tx.append(draft(tx.now(), number))?;
@@ -292,84 +292,20 @@ fn unrecorded_writes_take_their_turn_and_are_rolled_back_whole() {
     });
 }
 
-/// That the process stops recording, once, for a reason that has `why` in it.
-fn stops(trail: &TestTrail, db: &Db, why: &str) {
-    runtime().block_on(async {
-        assert!(matches!(append(db, 1).await.unwrap_err(), RecordError::Stopped));
-        assert!(matches!(append(db, 1).await.unwrap_err(), RecordError::Stopped));
-        assert!(matches!(db.write("late", |_| Ok(())).await.unwrap_err(), RecordError::Stopped));
+#[test]
+fn a_write_holds_the_lock_before_it_reads() {
+    let trail = TestTrail::new();
+    let db = trail.open();
+    let path = trail.path();
+    let job = db.write("read, then write", move |conn| {
+        use crate::trail::schema::head;
+        let epoch: i64 = head::table.select(head::epoch).first(conn)?;
+        let mut other = SqliteConnection::establish(&path).unwrap();
+        let meanwhile = diesel::sql_query("UPDATE head SET epoch = epoch + 1").execute(&mut other);
+        assert!(meanwhile.unwrap_err().to_string().contains("locked"));
+        diesel::update(head::table).set(head::epoch.eq(epoch + 1)).execute(conn)
     });
-    // The reason is given after the callers are told.
-    let deadline = 500;
-    for _ in 0..deadline {
-        if !trail.fatal.lock().unwrap().is_empty() {
-            break;
-        }
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    let reasons = trail.fatal.lock().unwrap();
-    assert_eq!(reasons.len(), 1, "{reasons:?}");
-    assert!(reasons[0].contains(why), "{reasons:?}");
-}
-
-#[test]
-fn a_head_rolled_back_under_a_running_process_stops_it() {
-    let trail = TestTrail::new();
-    let db = trail.open();
-    runtime().block_on(async {
-        append(&db, 3).await.unwrap();
-        trail.tamper("CREATE TABLE kept AS SELECT * FROM head");
-        append(&db, 1).await.unwrap();
-    });
-    trail.tamper("DELETE FROM head; INSERT INTO head SELECT * FROM kept");
-    stops(&trail, &db, "rolled back");
-    drop(db);
-    let reopened = trail.try_open().unwrap_err();
-    assert!(matches!(reopened, DbError::Trail(HeadError::Entries { stated: 3, found: 4 })), "{reopened}");
-}
-
-#[test]
-fn a_forked_trail_of_the_same_key_stops_a_running_process() {
-    let trail = TestTrail::new();
-    let db = trail.open();
-    runtime().block_on(append(&db, 3)).unwrap();
-    // Another history, signed by the same key, in another file.
-    let fork = TestTrail::with(trail.key.clone());
-    runtime().block_on(append(&fork.open(), 5)).unwrap();
-    trail.tamper(&format!(
-        "ATTACH '{}' AS fork; PRAGMA foreign_keys = OFF; DELETE FROM main.fact; DELETE FROM main.detail; DELETE FROM main.leaf;
-         DELETE FROM main.tile; DELETE FROM main.head; INSERT INTO main.leaf SELECT * FROM fork.leaf;
-         INSERT INTO main.tile SELECT * FROM fork.tile; INSERT INTO main.head SELECT * FROM fork.head;",
-        fork.path()
-    ));
-    stops(&trail, &db, "forked");
-}
-
-#[test]
-fn damaged_tiles_and_foreign_checkpoints_stop_a_running_process() {
-    for (sql, why) in [
-        ("UPDATE tile SET data = zeroblob(96)", "tiles"),
-        ("DELETE FROM tile", "damaged"),
-        ("UPDATE head SET checkpoint = checkpoint || 'x'", "checkpoint"),
-    ] {
-        let trail = TestTrail::new();
-        let db = trail.open();
-        runtime().block_on(append(&db, 3)).unwrap();
-        trail.tamper(sql);
-        stops(&trail, &db, why);
-        drop(db);
-        assert!(matches!(trail.try_open().unwrap_err(), DbError::Trail(_)), "{sql}");
-    }
-}
-
-#[test]
-fn a_panic_in_a_job_stops_the_process_without_its_text() {
-    let trail = TestTrail::new();
-    let db = trail.open();
-    let answer = runtime().block_on(db.record(|_| -> QueryResult<()> { panic!("7ABC123") }));
-    assert!(matches!(answer.unwrap_err(), RecordError::Stopped));
-    stops(&trail, &db, "panic");
-    assert!(!trail.fatal.lock().unwrap()[0].contains("7ABC123"));
+    assert_eq!(runtime().block_on(job).unwrap(), 1);
 }
 
 /// A key that does not sign while the counter is not 0.

@@ -6,6 +6,8 @@
 
 mod conn;
 mod error;
+#[cfg(test)]
+mod fatal_tests;
 mod open;
 mod recorded;
 mod task;

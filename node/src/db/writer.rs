@@ -1,6 +1,7 @@
 //! The sequencer: one thread that owns the writing connection and commits what waits, many jobs at a time.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::Receiver;
@@ -164,9 +165,9 @@ impl Writer {
         let tree = Tree::new(conn, &cache);
         let mut proofs = HashMap::new();
         for entry in outcomes.iter().flatten().flatten() {
-            if !proofs.contains_key(&entry.index) {
+            if let Entry::Vacant(vacant) = proofs.entry(entry.index) {
                 let path = tree.path(head.size, entry.index)?;
-                proofs.insert(entry.index, proof::text(entry.index, &path, &head.checkpoint).into());
+                vacant.insert(proof::text(entry.index, &path, &head.checkpoint).into());
             }
         }
         Ok(Prepared { head, outcomes, proofs, first: appended.first().map(|entry| entry.rid) })

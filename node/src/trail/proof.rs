@@ -134,3 +134,106 @@ impl<'a> Parsed<'a> {
         Ok(Included { index: self.index, checkpoint })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trail::note::LogSigner as _;
+    use crate::trail::testing::TestKey;
+    use proptest::prelude::*;
+
+    const LEAVES: [&[u8]; 3] = [b"zero", b"one", b"two"];
+
+    /// The proof of each leaf of a tree of three, made by hand (RFC 6962, section 2.1.3).
+    fn proofs(key: &TestKey) -> [String; 3] {
+        let [zero, one, two] = LEAVES.map(tlog_tiles::record_hash);
+        let left = tlog_tiles::node_hash(zero, one);
+        let root = Digest(tlog_tiles::node_hash(left, two).0);
+        let checkpoint = Checkpoint { origin: key.vkey().name().to_owned(), size: 3, root }.sign(key).unwrap();
+        [text(0, &[one, two], &checkpoint), text(1, &[zero, two], &checkpoint), text(2, &[left], &checkpoint)]
+    }
+
+    #[test]
+    fn a_proof_holds_for_its_leaf_alone() {
+        let key = TestKey::new("alder.example/trail");
+        let proofs = proofs(&key);
+        for (index, proof) in proofs.iter().enumerate() {
+            for (other, leaf) in LEAVES.iter().enumerate() {
+                let result = verify(proof, leaf, key.vkey());
+                assert_eq!(result.is_ok(), index == other, "{result:?}");
+            }
+        }
+        let moved = proofs[0].replacen("index 0", "index 1", 1);
+        assert_eq!(verify(&moved, LEAVES[0], key.vkey()), Err(ProofError::NotIncluded));
+        let beyond = proofs[0].replacen("index 0", "index 3", 1);
+        assert_eq!(verify(&beyond, LEAVES[0], key.vkey()), Err(ProofError::NotIncluded));
+    }
+
+    #[test]
+    fn other_written_forms_are_refused() {
+        let key = TestKey::new("alder.example/trail");
+        let [proof, ..] = proofs(&key);
+        let hash = proof.lines().nth(2).unwrap();
+        let (canonical, laxer) = (format!("{hash}\n"), format!("{}\n", hash.trim_end_matches('=')));
+        for wrong in [
+            proof.replacen("@v1", "@v2", 1),
+            proof.replacen("index 0", "index 00", 1),
+            proof.replacen("index 0", "index +0", 1),
+            proof.replacen("index 0", "index 18446744073709551616", 1),
+            proof.replacen("index 0", "extra AA==\nindex 0", 1),
+            proof.replacen(&canonical, &laxer, 1),
+            proof.replacen(&canonical, &canonical.repeat(MAX_PATH), 1),
+            proof.replace('\n', "\r\n"),
+            proof[..proof.len() / 3].to_owned(),
+            String::new(),
+        ] {
+            assert_eq!(verify(&wrong, LEAVES[0], key.vkey()), Err(ProofError::Form), "{wrong}");
+        }
+        let long = proof.clone() + &"a".repeat(MAX_PROOF);
+        assert_eq!(verify(&long, LEAVES[0], key.vkey()), Err(ProofError::Long));
+        let unsigned = proof.rsplit_once("\n\n").unwrap().0.to_owned() + "\n\n";
+        assert!(matches!(verify(&unsigned, LEAVES[0], key.vkey()), Err(ProofError::Checkpoint(_))));
+    }
+
+    #[test]
+    fn a_cached_checkpoint_does_not_serve_another_key_and_the_cache_stays_small() {
+        let key = TestKey::new("alder.example/trail");
+        let namesake = TestKey::new("alder.example/trail");
+        let cache = CheckpointCache::default();
+        let [proof, ..] = proofs(&key);
+        for _ in 0..2 {
+            assert!(verify_with(&proof, LEAVES[0], key.vkey(), &cache).is_ok());
+            let refused = verify_with(&proof, LEAVES[0], namesake.vkey(), &cache);
+            assert_eq!(refused, Err(ProofError::Checkpoint(NoteError::Signature)));
+            assert_eq!(verify_with(&proof, LEAVES[1], key.vkey(), &cache), Err(ProofError::NotIncluded));
+        }
+        assert_eq!(cache.0.lock().unwrap().len(), 1);
+        for size in 4..100 {
+            let head = Checkpoint { origin: key.vkey().name().to_owned(), size, root: Digest([0; 32]) };
+            cache.verify(&head.sign(&key).unwrap(), key.vkey()).unwrap();
+        }
+        assert_eq!(cache.0.lock().unwrap().len(), CheckpointCache::CAPACITY);
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn no_byte_of_a_proof_can_change(at in any::<prop::sample::Index>(), flip in 1u8..128) {
+            let key = TestKey::new("alder.example/trail");
+            let [proof, ..] = proofs(&key);
+            let mut bytes = proof.clone().into_bytes();
+            let at = at.index(bytes.len());
+            bytes[at] ^= flip;
+            if let Ok(changed) = String::from_utf8(bytes) {
+                prop_assert!(verify(&changed, LEAVES[0], key.vkey()).is_err(), "{}", changed);
+            }
+        }
+
+        #[test]
+        fn whatever_is_read_does_not_panic(text in "(c2sp.org/tlog-proof@v1\n)?(index [0-9]{1,20}\n)?([A-Za-z0-9+/=]{44}\n){0,3}\n?.*") {
+            let key = TestKey::new("alder.example/trail");
+            prop_assert!(verify(&text, b"leaf", key.vkey()).is_err());
+        }
+    }
+}

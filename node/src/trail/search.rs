@@ -177,3 +177,103 @@ impl Row {
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {
     Error::DeserializationError(Box::new(error))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock as _;
+    use crate::trail::Draft;
+    use crate::trail::testing::{TestTrail, draft};
+
+    const PARTNERS: [&str; 2] = ["CA0190000", "CA0010000"];
+
+    /// Entry `n` is `n` seconds after the start; its columns repeat every two or three.
+    fn trail() -> (TestTrail, Vec<RequestId>) {
+        let trail = TestTrail::new();
+        let db = trail.open();
+        let start = trail.clock.now();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let mut rids = Vec::new();
+        for n in 0..12u8 {
+            trail.clock.set(start.plus(i64::from(n) * Instant::SECOND));
+            let even = usize::from(n % 2);
+            let facts = Facts {
+                partner: Some(PARTNERS[even].parse().unwrap()),
+                username: Some(format!("user{}", n % 3)),
+                purpose: Some(["homicide", "amber"][even].to_owned()),
+                reference: Some(format!("case:{n}")),
+                plate: Some(format!("7ABC{n}")),
+                decision: Some(["permitted", "denied"][even].to_owned()),
+                rule: (n % 2 == 1).then(|| "purpose".to_owned()),
+            };
+            let kind = [Kind::QueryAnswered, Kind::QueryAsked, Kind::ReadsIngested][usize::from(n % 3)];
+            let entry = Draft { kind, facts, ..draft(db.clock().now(), u64::from(n)) };
+            rids.push(entry.rid);
+            runtime.block_on(db.record(move |tx| tx.append(entry))).unwrap();
+        }
+        (trail, rids)
+    }
+
+    #[test]
+    fn each_column_filters_and_the_newest_come_first() {
+        let (trail, _) = trail();
+        let start = trail.clock.now().plus(-11 * Instant::SECOND);
+        let after = |n: i64| Some(start.plus(n * Instant::SECOND));
+        let text = |t: &str| Some(t.to_owned());
+        let any = Filter::default();
+        let odd = [11, 9, 7, 5, 3, 1];
+        let cases: Vec<(Filter, &[u64])> = vec![
+            (any.clone(), &[11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0]),
+            (Filter { since: after(9), ..any.clone() }, &[11, 10, 9]),
+            (Filter { until: after(2), ..any.clone() }, &[1, 0]),
+            (Filter { partner: PARTNERS[1].parse().ok(), ..any.clone() }, &odd),
+            (Filter { username: text("user2"), ..any.clone() }, &[11, 8, 5, 2]),
+            (Filter { purpose: text("amber"), ..any.clone() }, &odd),
+            (Filter { reference: text("case:4"), ..any.clone() }, &[4]),
+            (Filter { plate: text("7ABC6"), ..any.clone() }, &[6]),
+            (Filter { decision: text("denied"), ..any.clone() }, &odd),
+            (Filter { rule: text("purpose"), ..any.clone() }, &odd),
+            (Filter { kind: Some(Kind::QueryAsked), ..any.clone() }, &[10, 7, 4, 1]),
+            (Filter { kind: Some(Kind::QueryAsked), decision: text("denied"), ..any.clone() }, &[7, 1]),
+            (Filter { plate: text("' OR 1=1 --"), ..any.clone() }, &[]),
+        ];
+        let mut conn = trail.connect();
+        for (number, (filter, expected)) in cases.iter().enumerate() {
+            let found: Vec<u64> = search(&mut conn, filter).unwrap().iter().map(|row| row.index).collect();
+            assert_eq!(&found, expected, "case {number}");
+        }
+    }
+
+    #[test]
+    fn pages_follow_each_other_without_gap_or_overlap() {
+        let (trail, _) = trail();
+        let mut conn = trail.connect();
+        let (mut seen, mut before_index) = (Vec::new(), None);
+        loop {
+            let filter = Filter { before_index, limit: 5, ..Filter::default() };
+            let page = search(&mut conn, &filter).unwrap();
+            let Some(last) = page.last() else { break };
+            before_index = Some(last.index);
+            seen.extend(page.iter().map(|row| row.index));
+        }
+        assert!(seen.iter().copied().eq((0..12).rev()), "{seen:?}");
+    }
+
+    #[test]
+    fn an_entry_is_found_and_proven_by_its_id() {
+        let (trail, rids) = trail();
+        let mut conn = trail.connect();
+        let row = by_rid(&mut conn, rids[4]).unwrap().unwrap();
+        assert_eq!((row.index, row.kind, row.facts.plate.as_deref()), (4, Kind::QueryAsked, Some("7ABC4")));
+        assert_eq!(row.detail.unwrap().message, br#"{"number":4}"#);
+        let text = prove(&mut conn, rids[4]).unwrap().unwrap();
+        let included = proof::verify(&text, &row.leaf, crate::trail::note::LogSigner::vkey(&*trail.key)).unwrap();
+        assert_eq!((included.index, included.checkpoint.size), (4, 12));
+
+        let unknown = RequestId::new(row.at, [1; 10]);
+        assert!(by_rid(&mut conn, unknown).unwrap().is_none());
+        assert!(prove(&mut conn, unknown).unwrap().is_none());
+        trail.tamper("DELETE FROM detail");
+        assert!(by_rid(&mut conn, rids[4]).unwrap().unwrap().detail.is_none());
+    }
+}

@@ -50,9 +50,13 @@ pub(crate) struct TestTrail {
 
 impl TestTrail {
     pub(crate) fn new() -> Self {
+        Self::with(Arc::new(TestKey::new("alder.example/trail")))
+    }
+
+    pub(crate) fn with(key: Arc<TestKey>) -> Self {
         Self {
             folder: tempfile::tempdir().unwrap(),
-            key: Arc::new(TestKey::new("alder.example/trail")),
+            key,
             clock: SetClock::at("2026-11-23T20:17:00.000001Z".parse().unwrap()),
             fatal: Arc::default(),
         }

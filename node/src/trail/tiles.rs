@@ -43,10 +43,14 @@ pub enum TreeError {
     Mathematics(tlog_tiles::Error),
 }
 
+type Tiles = HashMap<(u8, u64), Rc<[u8]>>;
+
 /// What one transaction has read or made of the tree. Never kept beyond it.
 #[derive(Default)]
 pub(crate) struct TileCache {
-    tiles: RefCell<HashMap<(u8, u64), Rc<[u8]>>>,
+    /// By level and number.
+    tiles: RefCell<Tiles>,
+    /// By their place in the tree's storage order.
     hashes: RefCell<HashMap<u64, Hash>>,
     /// Why a read failed: the error of `HashReader` has no room for it.
     failed: RefCell<Option<TreeError>>,

@@ -240,7 +240,7 @@ static FOLDED: LazyLock<Folded> = LazyLock::new(|| Folded {
 
 fn topics_of(text: &str) -> Vec<Topic> {
     let lists = &*FOLDED;
-    let words = without_frozen_water(words(text), |word| word.clone());
+    let words = without_frozen_water(words(text), String::clone);
     let squeezed: String = words.concat();
     let mut topics: Vec<Topic> = lists
         .terms

@@ -28,21 +28,25 @@ pub enum Event {
     /// It will not sign.
     Declined {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
     },
     /// It takes its offer or signature back before the other signed.
     Withdrawn {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
     },
     /// Nothing flows until it resumes.
     Suspended {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
     },
     /// It lifts its own suspension.
     Resumed {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
         /// Its seal over the statement that it resumes.
         seal: Seal,
@@ -50,6 +54,7 @@ pub enum Event {
     /// It ends the agreement for good.
     Terminated {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
     },
 }
@@ -74,8 +79,10 @@ impl Event {
 #[serde(deny_unknown_fields)]
 pub struct Seal {
     /// base64url of the protected header.
+    #[serde(deserialize_with = "crate::json::text")]
     pub protected: String,
     /// base64url of the signature.
+    #[serde(deserialize_with = "crate::json::text")]
     pub signature: String,
 }
 

@@ -13,6 +13,8 @@ use crate::time::Instant;
 
 /// The format name that every document carries.
 pub const FORMAT: &str = "concordat-agreement/1";
+/// The longest name of a hotlist or of one of its categories, in characters.
+pub const MAX_LIST_NAME: usize = 100;
 
 /// An agreement between two agencies.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -152,7 +154,9 @@ impl Area {
         (both.south <= both.north && both.west <= both.east).then_some(both)
     }
 
-    fn sound(self) -> bool {
+    /// Whether it is a box on the globe.
+    #[must_use]
+    pub fn sound(self) -> bool {
         self.south <= self.north
             && self.west <= self.east
             && self.south >= -90_000_000
@@ -361,6 +365,18 @@ impl Agreement {
         };
         if self.grants.iter().filter(same).count() > 1 {
             problems.push(format!("the grant {what} from {owner} stands twice"));
+        }
+        let listed = |name: &String| !name.trim().is_empty() && name.chars().count() <= MAX_LIST_NAME;
+        if let Grant::Hotlist(HotlistGrant { list, .. }) | Grant::Hits(HitsGrant { list, .. }) = grant
+            && !listed(list)
+        {
+            problems.push(format!("the grant from {owner} must name a list, in at most {MAX_LIST_NAME} characters"));
+        }
+        if let Grant::Hotlist(hotlist) = grant {
+            let unique: std::collections::BTreeSet<_> = hotlist.categories.iter().collect();
+            if unique.is_empty() || unique.len() != hotlist.categories.len() || !hotlist.categories.iter().all(listed) {
+                problems.push(format!("the hotlist grant from {owner} must list each category once, and at least one"));
+            }
         }
         if let Grant::Query(query) = grant {
             let mut unique = query.purposes.clone();

@@ -17,6 +17,15 @@ use crate::screen;
 use crate::status::{Register, Status, Streams};
 use crate::time::Instant;
 
+/// The furthest back that anyone is answered, whatever was granted or configured: two years (VI-02 to VI-04), in days.
+pub const MAX_LOOKBACK_DAYS: u32 = 730;
+/// The longest name of a person or unit, in characters.
+pub const MAX_NAME: usize = 200;
+/// The longest pattern of a search for part of a plate, in characters.
+pub const MAX_PATTERN: usize = 20;
+/// The fewest letters and digits in a pattern.
+pub const MIN_PATTERN: usize = 2;
+
 /// What an owner does with a question whose text is sensitive. It is never answered at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -73,11 +82,12 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Where the agreement stands at `now`.
+    /// Where the agreement stands at `now`. One that is not between the two is none: its status is not the partner's.
     #[must_use]
     pub fn status(&self, now: Instant) -> Status {
         self.agreement
             .as_ref()
+            .filter(|agreement| agreement.other(self.owner).is_some_and(|other| other.ori == self.partner))
             .map_or(Status::NoAgreement {}, |agreement| Status::at(agreement, &self.streams, &self.register, now))
     }
 }
@@ -233,13 +243,16 @@ pub fn decide(question: &Question, standing: &Standing, usage: Usage, now: Insta
         denied.push(Rule::SensitiveTerms);
     }
     denied.sort_unstable();
-    let Ok(bounds) = bounds else { return Decision::Deny(Denial { rules: denied, status: None }) };
-    if !denied.is_empty() {
-        if touched && !denied.contains(&Rule::SensitiveTerms) {
-            denied.push(Rule::SensitiveTerms);
+    let bounds = match bounds {
+        Ok(bounds) if denied.is_empty() => bounds,
+        _ => {
+            // It did not deny, so it is not first; but whoever reads the denial sees that the question touched it.
+            if touched && !denied.contains(&Rule::SensitiveTerms) {
+                denied.push(Rule::SensitiveTerms);
+            }
+            return Decision::Deny(Denial { rules: denied, status: None });
         }
-        return Decision::Deny(Denial { rules: denied, status: None });
-    }
+    };
     let mut referred = Vec::new();
     referred.extend(touched.then_some(Rule::SensitiveTerms));
     referred.extend((grant.authorization == Authorization::PerRequest).then_some(Rule::StandingAuthorization));
@@ -305,8 +318,9 @@ fn about_the_asking(question: &Question, standing: &Standing, grant: &QueryGrant
 /// The rules that need nothing but the question and the time.
 fn asking(question: &Question, now: Instant) -> Vec<Rule> {
     let asker = &question.asker;
-    let named = |text: &str| !text.trim().is_empty() && text.chars().count() <= 200;
-    let supervised = question.supervisor.as_deref().is_some_and(named) && screen::narrative(&question.reason);
+    let supervisor = question.supervisor.as_deref();
+    let supervised = supervisor.is_some_and(|name| !same(name, &asker.username) && !same(name, &asker.name))
+        && screen::narrative(&question.reason);
     let trained = asker.trained_on.is_some_and(|date| {
         Instant::start_of(date).is_some_and(|start| start <= now) && training_ends(date).is_some_and(|end| now < end)
     });
@@ -320,7 +334,10 @@ fn asking(question: &Question, now: Instant) -> Vec<Rule> {
         (question.reference.as_ref().is_some_and(reference_formed), Rule::ReferencePresent),
         (!plate_as_number, Rule::ReferenceNotPlate),
         (screen::substantive(&question.reason), Rule::ReasonSubstantive),
-        (question.purpose != Purpose::CrimePrevention || supervised, Rule::NarrativeAndSupervisor),
+        (
+            supervisor.is_none_or(named) && (question.purpose != Purpose::CrimePrevention || supervised),
+            Rule::NarrativeAndSupervisor,
+        ),
         (question.why_all.as_deref().is_none_or(screen::substantive), Rule::WhyAll),
         (named(&question.on_behalf_of.end_user), Rule::OnBehalfOf),
         (
@@ -333,6 +350,24 @@ fn asking(question: &Question, now: Instant) -> Vec<Rule> {
     .filter(|(good, _)| !good)
     .map(|(_, rule)| rule)
     .collect()
+}
+
+/// Whether a text names somebody.
+fn named(text: &str) -> bool {
+    text.chars().count() <= MAX_NAME && screen::legible(text)
+}
+
+/// Whether two texts name the same person: nobody is their own supervisor.
+fn same(one: &str, other: &str) -> bool {
+    one.trim().to_lowercase() == other.trim().to_lowercase()
+}
+
+/// Whether a pattern is one: letters, digits, `?` and `*`, at least [`MIN_PATTERN`] of them no wildcards. With fewer it
+/// would be a search without a plate that needs no right to one.
+fn pattern_formed(pattern: &str) -> bool {
+    pattern.len() <= MAX_PATTERN
+        && pattern.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit() || b == b'?' || b == b'*')
+        && pattern.bytes().filter(u8::is_ascii_alphanumeric).count() >= MIN_PATTERN
 }
 
 fn reference_formed(reference: &Reference) -> bool {
@@ -351,8 +386,8 @@ fn eligible(question: &Question, standing: &Standing) -> bool {
         .as_ref()
         .and_then(|agreement| agreement.party(standing.partner))
         .is_some_and(|party| party.hub);
-    if own {
-        return !hub;
+    if own || end == standing.owner {
+        return own && !hub;
     }
     standing.under_agreement.contains(&end) || matches!(end.class(), OriClass::Court | OriClass::Prosecutor)
 }
@@ -361,7 +396,7 @@ fn about_the_search(question: &Question, standing: &Standing, grant: &QueryGrant
     let (granted, exact) = match question.search {
         Search::Exact { .. } => (true, true),
         Search::Fuzzy { .. } => (grant.fuzzy, false),
-        Search::Partial { .. } => (grant.partial, false),
+        Search::Partial { ref pattern } => (grant.partial && pattern_formed(pattern), false),
         Search::WithoutPlate {} => (grant.without_plate && question.area.is_some(), false),
     };
     [
@@ -387,7 +422,7 @@ impl Bounds {
     /// The question cut down to what grant and owner allow; or the rule by which nothing is left.
     fn of(question: &Question, grant: &QueryGrant, rules: &OwnerRules, now: Instant) -> Result<Self, Rule> {
         let mut capped = Vec::new();
-        let days = grant.lookback_days.min(rules.max_lookback_days);
+        let days = grant.lookback_days.min(rules.max_lookback_days).min(MAX_LOOKBACK_DAYS);
         let earliest = now.plus(i64::from(days).saturating_mul(-Instant::DAY));
         let from = question.from.max(earliest);
         if question.from >= question.until || from >= question.until || question.from > now {
@@ -395,6 +430,9 @@ impl Bounds {
         }
         if from > question.from {
             capped.push(Cap::Lookback { from });
+        }
+        if question.area.is_some_and(|area| !area.sound()) {
+            return Err(Rule::Area);
         }
         let area = match (question.area, grant.area) {
             (Some(asked), Some(granted)) => Some(asked.intersection(granted).ok_or(Rule::Area)?),

@@ -43,7 +43,7 @@ pub enum OriError {
     /// Not nine upper-case letters and digits.
     #[error("an ORI is nine upper-case letters and digits, such as CA0190000; this has another form")]
     Form,
-    /// Not a California ORI.
+    /// Not the ORI of a California public agency: another state's, or a federal one (letters for the county).
     #[error(
         "`{0}` is not a California agency: Civ. Code 1798.90.5(f) and 1798.90.55(b) limit ALPR sharing to the state's public agencies; federal and out-of-state ORIs cannot be enrolled"
     )]
@@ -83,7 +83,9 @@ impl FromStr for Ori {
         if !bytes.iter().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit()) {
             return Err(OriError::Form);
         }
-        if !text.starts_with("CA") {
+        // Federal agencies have ORIs of their state too, with letters where a county's number stands (CAFBI..., CAICE...).
+        let [_, _, county @ .., _, _, _, _] = &bytes;
+        if !text.starts_with("CA") || !county.iter().all(u8::is_ascii_digit) {
             return Err(OriError::NotCalifornia(text.to_owned()));
         }
         match bytes[8] {
@@ -295,6 +297,9 @@ mod tests {
         assert_eq!("CA019013J".parse::<Ori>().unwrap().class(), OriClass::Court);
         assert!(matches!("NV0020100".parse::<Ori>(), Err(OriError::NotCalifornia(_))));
         assert!(matches!("DCICE0900".parse::<Ori>(), Err(OriError::NotCalifornia(_))));
+        for federal in ["CAFBILA00", "CAICE0900", "CADEA0100", "CA0INS000"] {
+            assert!(matches!(federal.parse::<Ori>(), Err(OriError::NotCalifornia(_))), "{federal}");
+        }
         assert!(matches!("CA019000Z".parse::<Ori>(), Err(OriError::Class(_, 'Z'))));
         assert_eq!("CA01900".parse::<Ori>(), Err(OriError::Form));
         assert_eq!("ca0190000".parse::<Ori>(), Err(OriError::Form));

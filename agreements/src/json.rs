@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use std::fmt;
 
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
-use serde::{Deserializer, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// The largest integer that every JSON implementation reads exactly: 2^53 - 1 (RFC 8785, appendix D).
 pub const MAX_INTEGER: u64 = (1 << 53) - 1;
@@ -45,6 +45,27 @@ pub fn canonical<T: Serialize>(value: &T) -> Result<Vec<u8>, StrictError> {
     let bytes = serde_json_canonicalizer::to_vec(value)?;
     check(&bytes)?;
     Ok(bytes)
+}
+
+/// The longest text of a message, in characters. Rules say what is too long for a reason or a name; this only bounds
+/// what one entry can make a partner's trail keep.
+pub const MAX_TEXT: usize = 1000;
+
+/// Deserialises a text of at most [`MAX_TEXT`] characters.
+pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    if text.chars().count() > MAX_TEXT {
+        return Err(D::Error::custom(format_args!("a text of over {MAX_TEXT} characters: shorten it")));
+    }
+    Ok(text)
+}
+
+/// Deserialises a text of at most [`MAX_TEXT`] characters, or none.
+pub(crate) fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    /// A text that [`text`] read.
+    #[derive(Deserialize)]
+    struct Bounded(#[serde(deserialize_with = "text")] String);
+    Ok(Option::<Bounded>::deserialize(deserializer)?.map(|Bounded(text)| text))
 }
 
 struct Strict {

@@ -2,11 +2,14 @@
 //!
 //! Every message names its protocol version and the agencies and agreements that it is for. Unknown fields are refused.
 
+use std::fmt;
+
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::agreement::Area;
 use crate::ids::{AgreementId, Digest, Ori, ReadId, RequestId};
+use crate::json;
 use crate::plate::Plate;
 use crate::purpose::{Purpose, Reference};
 use crate::rule::Rule;
@@ -66,6 +69,7 @@ pub enum Search {
     /// Part of a plate; `?` stands for one character, `*` for any number.
     Partial {
         /// The pattern.
+        #[serde(deserialize_with = "json::text")]
         pattern: String,
     },
     /// Whatever was read in an area.
@@ -95,23 +99,26 @@ impl Search {
     }
 }
 
-impl std::fmt::Debug for Search {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+impl fmt::Debug for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Search({}, ..)", self.kind())
     }
 }
 
 /// Who asks: a person, and what the person's agency asserts about them (V-11, VIII-06, VIII-07, VII-11 to VII-15).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Asker {
     /// The agency that the person works for; the one that sends the question.
     pub agency: Ori,
     /// The account, not reused within a year.
+    #[serde(deserialize_with = "json::text")]
     pub username: String,
     /// The person's name.
+    #[serde(deserialize_with = "json::text")]
     pub name: String,
     /// Unit or assignment.
+    #[serde(deserialize_with = "json::text")]
     pub affiliation: String,
     /// Whether the agency approved the person for queries (II-01, II-06).
     pub approved: bool,
@@ -121,17 +128,18 @@ pub struct Asker {
 }
 
 /// For whom the answer is: the asker's own agency, or another that it asks for.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OnBehalfOf {
     /// The agency that will use the answer.
     pub agency: Ori,
     /// The person there who will.
+    #[serde(deserialize_with = "json::text")]
     pub end_user: String,
 }
 
 /// A question to one or more owners of reads (kind `query.asked`).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
     /// [`PROTOCOL`].
@@ -148,12 +156,13 @@ pub struct Question {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reference: Option<Reference>,
     /// Why, in words.
+    #[serde(deserialize_with = "json::text")]
     pub reason: String,
     /// The supervisor who knows of it; needed for crime prevention (I-05).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "json::optional_text", skip_serializing_if = "Option::is_none")]
     pub supervisor: Option<String>,
     /// Why every partner is asked, when every partner is (III-06).
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(default, deserialize_with = "json::optional_text", skip_serializing_if = "Option::is_none")]
     pub why_all: Option<String>,
     /// What is searched for.
     pub search: Search,
@@ -168,6 +177,26 @@ pub struct Question {
     pub max_rows: u32,
     /// Whether images are wanted.
     pub images: bool,
+}
+
+impl fmt::Debug for Asker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Asker(of {}, ..)", self.agency)
+    }
+}
+
+impl fmt::Debug for OnBehalfOf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "OnBehalfOf({}, ..)", self.agency)
+    }
+}
+
+impl fmt::Debug for Question {
+    /// No names, no case numbers, no words of the asker: a question may come into a log by its `Debug`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { v, to, asker, purpose, search, .. } = self;
+        write!(f, "Question {{ v: {v}, to: {to:?}, asker: {asker:?}, purpose: {purpose}, search: {search:?}, .. }}")
+    }
 }
 
 /// The owner's answer to one question (kind `query.answered`).
@@ -241,6 +270,7 @@ pub struct RuleSaid {
     /// The clauses of the policy that it makes real.
     pub clauses: Vec<String>,
     /// What the asker can do about it.
+    #[serde(deserialize_with = "json::text")]
     pub says: String,
 }
 
@@ -301,6 +331,7 @@ pub struct ReceivedFrom {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Digest>,
     /// The decision, or why there was no answer.
+    #[serde(deserialize_with = "json::text")]
     pub outcome: String,
 }
 
@@ -361,6 +392,7 @@ pub struct Resumption {
     /// The number of the event in the party's stream.
     pub n: u32,
     /// Why.
+    #[serde(deserialize_with = "json::text")]
     pub reason: String,
 }
 

@@ -126,6 +126,7 @@ pub struct Reference {
     /// What kind of file.
     pub kind: ReferenceKind,
     /// Its number in the asker's records.
+    #[serde(deserialize_with = "crate::json::text")]
     pub number: String,
 }
 

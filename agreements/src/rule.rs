@@ -122,7 +122,7 @@ impl Rule {
             Self::NarrativeAndSupervisor => (
                 "narrative_and_supervisor",
                 &["I-05"],
-                "Crime prevention is open-ended: tell in at least eight words what is to be prevented, and name the supervisor who knows of it (--supervisor).",
+                "Crime prevention is open-ended: tell in at least eight words what is to be prevented, and name the supervisor, not the asker, who knows of it (--supervisor).",
             ),
             Self::WhyAll => ("why_all", &["III-06"], "Asking every partner needs a reason of its own: --why-all."),
             Self::OnBehalfOf => (
@@ -150,12 +150,16 @@ impl Rule {
                 &["III-06", "VI-02"],
                 "The time asked for is empty or lies wholly outside what the grant lets see: give --from and --to within it.",
             ),
-            Self::Area => ("area", &["III-06"], "The area asked for lies wholly outside the grant's."),
+            Self::Area => (
+                "area",
+                &["III-06"],
+                "The area asked for is no box in millionths of a degree, or lies wholly outside the grant's.",
+            ),
             Self::Rows => ("rows", &["III-06"], "At least one row must be asked for."),
             Self::SearchGranted => (
                 "search_granted",
                 &["III-06"],
-                "The grant does not allow this kind of search (part of a plate, confusable plates, or no plate).",
+                "The grant does not allow this kind of search (part of a plate, confusable plates, or no plate), or the pattern is not 2 to 20 letters, digits, ? and * with two of them letters or digits, or a search without a plate names no area.",
             ),
             Self::SearchOfOwner => (
                 "search_of_owner",

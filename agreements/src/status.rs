@@ -12,6 +12,10 @@ pub const AG_CHECK_IN_FORCE: i64 = 90 * Instant::DAY;
 /// Signing and renewal need a check at most this old (V-31), in microseconds.
 pub const AG_CHECK_ACTIVATION: i64 = 30 * Instant::DAY;
 
+/// A check may be this far ahead of the instant that is asked about, in microseconds: the two are read from the clock
+/// one after the other. A check from further ahead is no check, however long it would last.
+const CHECK_AHEAD: i64 = 5 * Instant::MINUTE;
+
 /// What a party may say about an agreement, in its own numbered stream.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
@@ -24,21 +28,25 @@ pub enum Event {
     /// It will not sign.
     Declined {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
     },
     /// It takes its offer or signature back before the other signed.
     Withdrawn {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
     },
     /// Nothing flows until it resumes.
     Suspended {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
     },
     /// It lifts its own suspension.
     Resumed {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
         /// Its seal over the statement that it resumes.
         seal: Seal,
@@ -46,6 +54,7 @@ pub enum Event {
     /// It ends the agreement for good.
     Terminated {
         /// Why.
+        #[serde(deserialize_with = "crate::json::text")]
         reason: String,
     },
 }
@@ -70,8 +79,10 @@ impl Event {
 #[serde(deny_unknown_fields)]
 pub struct Seal {
     /// base64url of the protected header.
+    #[serde(deserialize_with = "crate::json::text")]
     pub protected: String,
     /// base64url of the signature.
+    #[serde(deserialize_with = "crate::json::text")]
     pub signature: String,
 }
 
@@ -213,9 +224,14 @@ impl Register {
         Self { adverse, checked_at }
     }
 
-    /// When the newest check stops counting for what is in force.
-    fn stale_at(&self) -> Option<Instant> {
-        self.checked_at.map(|at| at.plus(AG_CHECK_IN_FORCE))
+    /// The newest check, unless it is from the future.
+    fn check(&self, now: Instant) -> Option<Instant> {
+        self.checked_at.filter(|at| at.since(now) <= CHECK_AHEAD)
+    }
+
+    /// When the newest check stops counting for what is in force; `None` when it does not count at `now`.
+    fn stale_at(&self, now: Instant) -> Option<Instant> {
+        self.check(now).map(|at| at.plus(AG_CHECK_IN_FORCE)).filter(|stale_at| now < *stale_at)
     }
 }
 
@@ -302,7 +318,7 @@ impl Status {
         if !named.is_empty() {
             return Self::AdverseFinding { parties: named };
         }
-        let Some(stale_at) = register.stale_at().filter(|stale_at| now < *stale_at) else {
+        let Some(stale_at) = register.stale_at(now) else {
             return Self::AgCheckStale { checked_at: register.checked_at };
         };
         if now < agreement.effective() {
@@ -342,7 +358,7 @@ impl Status {
             Self::PolicyIncomplete { missing } => format!("policy incomplete: {}", missing.join("; ")),
             Self::AdverseFinding { parties } => format!("the Attorney General named {}", names(parties)),
             Self::AgCheckStale { checked_at: Some(at) } => {
-                format!("the Attorney General's sources were last checked at {at}, over 90 days ago")
+                format!("the Attorney General's sources were last checked at {at}, not within the last 90 days")
             }
             Self::AgCheckStale { checked_at: None } => "the Attorney General's sources were never checked".to_owned(),
             Self::NotYet { effective } => format!("signed; effective from {effective}"),
@@ -361,7 +377,7 @@ pub fn activation_problems(agreement: &Agreement, register: &Register, now: Inst
                 .push(format!("the Attorney General named {}: clear the finding with its citation first", party.ori));
         }
     }
-    let fresh = register.checked_at.is_some_and(|at| now.since(at) <= AG_CHECK_ACTIVATION);
+    let fresh = register.check(now).is_some_and(|at| now.since(at) <= AG_CHECK_ACTIVATION);
     if !fresh {
         problems.push(
             "the last check of the Attorney General's sources is over 30 days old or missing: run `concordat ag check`"

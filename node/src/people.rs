@@ -1,0 +1,320 @@
+//! This agency's people and what they keep: accounts, training, the register of findings, enrolments. Every change is an
+//! entry of the trail in the same transaction.
+
+use agreements::entry::Kind;
+use agreements::ids::Digest;
+use agreements::json;
+use agreements::status::{AgCheck, Finding};
+use agreements::time::Instant;
+use diesel::result::{Error, QueryResult};
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::db::{Conn, Db, RecordError, Tx};
+use crate::exchange::descriptor::{self, DescriptorError};
+use crate::node::fresh_rid;
+use crate::registry::accounts::{self, Account, Action, Role};
+use crate::registry::ag;
+use crate::registry::agencies::{self, Enrolled};
+use crate::trail::{Draft, Facts};
+
+/// Why an administrative change is not made. Nothing was recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum PeopleError {
+    /// A rule refuses it; the sentence says what to do.
+    #[error("{0}")]
+    Refused(String),
+    /// The descriptor is not taken.
+    #[error(transparent)]
+    Descriptor(#[from] DescriptorError),
+    /// It failed.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+/// A domain "no" from inside a transaction, in which nothing was written yet.
+type Refusable<T> = Result<T, String>;
+
+fn settled<T>(recorded: crate::db::Recorded<Refusable<T>>) -> Result<T, PeopleError> {
+    recorded.into_inner().map_err(PeopleError::Refused)
+}
+
+/// The account of the person who acts, if it is open and its role allows `action`; otherwise why not.
+pub fn operator(conn: &mut Conn, username: &str, action: Action) -> QueryResult<Refusable<Account>> {
+    Ok(match accounts::find(conn, username)? {
+        None => Err(format!("there is no account {username}; `concordat user add` opens one")),
+        Some(account) if account.disabled_at.is_some() => Err(format!("the account {username} is closed")),
+        Some(account) if !account.role.may(action) => Err(format!(
+            "{username} is {}, which does not allow this; see `concordat user list` for who may",
+            account.role
+        )),
+        Some(account) => Ok(account),
+    })
+}
+
+#[derive(Serialize)]
+struct By<'a> {
+    by: &'a str,
+}
+
+fn record<M: Serialize>(tx: &mut Tx<'_>, kind: Kind, message: &M, by: &str, facts: Facts) -> QueryResult<()> {
+    let canonical =
+        |result: Result<Vec<u8>, json::StrictError>| result.map_err(|error| Error::SerializationError(error.into()));
+    let rid = fresh_rid(tx.now())?;
+    let facts = Facts { username: Some(by.to_owned()), ..facts };
+    let draft = Draft {
+        kind,
+        rid,
+        message: canonical(json::canonical(message))?,
+        note: canonical(json::canonical(&By { by }))?,
+        facts,
+    };
+    tx.append(draft)?;
+    Ok(())
+}
+
+/// A new account.
+#[derive(Debug, Clone)]
+pub struct NewAccount {
+    /// Its name, never reused.
+    pub username: String,
+    /// The person's name.
+    pub name: String,
+    /// Unit or assignment.
+    pub affiliation: String,
+    /// What the person may do.
+    pub role: Role,
+}
+
+#[derive(Serialize)]
+struct AccountChanged<'a> {
+    change: &'a str,
+    username: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    role: Option<&'a str>,
+    v: u16,
+}
+
+/// Opens an account. The first of a node is opened by whoever installs it; every other by an account that may (II-11),
+/// and by nobody for themselves.
+///
+/// # Errors
+/// See [`PeopleError`].
+pub async fn open_account(db: &Db, new: NewAccount, by: &str) -> Result<(), PeopleError> {
+    let by = by.to_owned();
+    let job = move |tx: &mut Tx<'_>| {
+        let named = |text: &str| !text.trim().is_empty() && text.chars().count() <= 200;
+        if ![&new.username, &new.name, &new.affiliation].into_iter().all(|text| named(text)) {
+            return Ok(Err("username, name and affiliation are each 1 to 200 characters".to_owned()));
+        }
+        let first = accounts::all(tx.conn())?.is_empty();
+        if first && new.role != Role::SystemAdministrator {
+            return Ok(Err("the first account of a node is a system_administrator's, who opens the others".to_owned()));
+        }
+        if !first && let Err(why) = operator(tx.conn(), &by, Action::ManagePeople)? {
+            return Ok(Err(why));
+        }
+        if accounts::find(tx.conn(), &new.username)?.is_some() {
+            return Ok(Err(format!("there is an account {} already, and names are not reused", new.username)));
+        }
+        let now = tx.now();
+        let account = Account {
+            username: new.username.clone(),
+            name: new.name.clone(),
+            affiliation: new.affiliation.clone(),
+            role: new.role,
+            opened_at: now,
+            opened_by: by.clone(),
+            trained_on: None,
+            disabled_at: None,
+        };
+        accounts::insert(tx.conn(), &account)?;
+        let message = AccountChanged { change: "opened", username: &new.username, role: Some(new.role.as_str()), v: 1 };
+        record(tx, Kind::UserChanged, &message, &by, Facts::default())?;
+        Ok(Ok(()))
+    };
+    settled(db.record(job).await?)
+}
+
+/// Closes an account for good.
+///
+/// # Errors
+/// See [`PeopleError`].
+pub async fn close_account(db: &Db, username: &str, by: &str) -> Result<(), PeopleError> {
+    let (username, by) = (username.to_owned(), by.to_owned());
+    let job = move |tx: &mut Tx<'_>| {
+        if let Err(why) = operator(tx.conn(), &by, Action::ManagePeople)? {
+            return Ok(Err(why));
+        }
+        let now = tx.now();
+        if !accounts::disable(tx.conn(), &username, now)? {
+            return Ok(Err(format!("there is no open account {username}")));
+        }
+        record(
+            tx,
+            Kind::UserChanged,
+            &AccountChanged { change: "closed", username: &username, role: None, v: 1 },
+            &by,
+            Facts::default(),
+        )?;
+        Ok(Ok(()))
+    };
+    settled(db.record(job).await?)
+}
+
+/// Which parts of the training a person completed (VII-11 to VII-13). A training counts when it has all three.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Training {
+    /// The privacy requirements of SB 34.
+    pub sb34: bool,
+    /// The limits of SB 54.
+    pub sb54: bool,
+    /// The agency's own policy.
+    pub policy: bool,
+}
+
+/// Records a training that somebody else completed on a date.
+///
+/// # Errors
+/// See [`PeopleError`].
+pub async fn record_training(
+    db: &Db,
+    username: &str,
+    on: Date,
+    training: Training,
+    by: &str,
+) -> Result<(), PeopleError> {
+    #[derive(Serialize)]
+    struct Recorded<'a> {
+        on: Date,
+        training: Training,
+        username: &'a str,
+        v: u16,
+    }
+    let (username, by) = (username.to_owned(), by.to_owned());
+    let job = move |tx: &mut Tx<'_>| {
+        if !(training.sb34 && training.sb54 && training.policy) {
+            return Ok(Err(
+                "a training counts when it covers SB 34, SB 54 and the policy (VII-11 to VII-13): give all three"
+                    .to_owned(),
+            ));
+        }
+        if let Err(why) = operator(tx.conn(), &by, Action::ManagePeople)? {
+            return Ok(Err(why));
+        }
+        if username == by {
+            return Ok(Err("nobody records their own training".to_owned()));
+        }
+        if tx.now().date().is_none_or(|today| on > today) {
+            return Ok(Err(format!("{on} is in the future")));
+        }
+        if !accounts::set_trained(tx.conn(), &username, on)? {
+            return Ok(Err(format!("there is no account {username}")));
+        }
+        record(
+            tx,
+            Kind::TrainingRecorded,
+            &Recorded { on, training, username: &username, v: 1 },
+            &by,
+            Facts::default(),
+        )?;
+        Ok(Ok(()))
+    };
+    settled(db.record(job).await?)
+}
+
+/// Enters a finding of the Attorney General, or that one is cleared (V-31). It counts at the next request.
+///
+/// # Errors
+/// See [`PeopleError`].
+pub async fn enter_finding(db: &Db, mut finding: Finding, by: &str) -> Result<(), PeopleError> {
+    by.clone_into(&mut finding.entered_by);
+    let by = by.to_owned();
+    let job = move |tx: &mut Tx<'_>| {
+        if let Err(why) = operator(tx.conn(), &by, Action::KeepRegister)? {
+            return Ok(Err(why));
+        }
+        if finding.citation.trim().is_empty() {
+            return Ok(Err("a finding, or its clearing, needs a citation: where it stands written".to_owned()));
+        }
+        let now = tx.now();
+        ag::enter(tx.conn(), &finding, now)?;
+        tx.bump_epoch();
+        let facts = Facts { partner: Some(finding.ori), ..Facts::default() };
+        record(tx, Kind::AgFinding, &finding, &by, facts)?;
+        Ok(Ok(()))
+    };
+    settled(db.record(job).await?)
+}
+
+/// Records a sweep over the Attorney General's sources, made now (V-31).
+///
+/// # Errors
+/// See [`PeopleError`].
+pub async fn enter_check(db: &Db, sources: Vec<String>, result: String, by: &str) -> Result<Instant, PeopleError> {
+    let by = by.to_owned();
+    let job = move |tx: &mut Tx<'_>| {
+        if let Err(why) = operator(tx.conn(), &by, Action::KeepRegister)? {
+            return Ok(Err(why));
+        }
+        if sources.is_empty() || result.trim().is_empty() {
+            return Ok(Err("name each source that was looked at, and what was found".to_owned()));
+        }
+        let check = AgCheck { by: by.clone(), sources, at: tx.now(), result };
+        ag::enter_check(tx.conn(), &check)?;
+        tx.bump_epoch();
+        record(tx, Kind::AgCheck, &check, &by, Facts::default())?;
+        Ok(Ok(check.at))
+    };
+    settled(db.record(job).await?)
+}
+
+/// Enrols the partner of a descriptor file, after one person imported it and another compared its fingerprint by voice.
+///
+/// # Errors
+/// See [`PeopleError`].
+pub async fn enrol(
+    db: &Db,
+    file: Vec<u8>,
+    fingerprint: &str,
+    by: &str,
+    confirmed_by: &str,
+) -> Result<agreements::ids::Ori, PeopleError> {
+    #[derive(Serialize)]
+    struct EnrolledPeer<'a> {
+        confirmed_by: &'a str,
+        descriptor: Digest,
+        fingerprint: Digest,
+        ori: agreements::ids::Ori,
+        v: u16,
+    }
+    let (party, found) = descriptor::read(&file)?;
+    descriptor::compare(fingerprint, found)?;
+    let (by, confirmed_by) = (by.to_owned(), confirmed_by.to_owned());
+    let ori = party.ori;
+    let job = move |tx: &mut Tx<'_>| {
+        if by == confirmed_by {
+            return Ok(Err(
+                "two people enrol a partner: one imports the file, another compares the fingerprint by voice"
+                    .to_owned(),
+            ));
+        }
+        for person in [&by, &confirmed_by] {
+            if let Err(why) = operator(tx.conn(), person, Action::EnrolPartners)? {
+                return Ok(Err(why));
+            }
+        }
+        if agencies::find(tx.conn(), ori)?.is_some() {
+            return Ok(Err(format!("{ori} is enrolled already")));
+        }
+        let enrolled =
+            Enrolled { party, enrolled_at: tx.now(), enrolled_by: by.clone(), confirmed_by: confirmed_by.clone() };
+        agencies::insert(tx.conn(), &enrolled, &file)?;
+        tx.bump_epoch();
+        let message =
+            EnrolledPeer { confirmed_by: &confirmed_by, descriptor: Digest::of(&file), fingerprint: found, ori, v: 1 };
+        record(tx, Kind::PeerEnrolled, &message, &by, Facts { partner: Some(ori), ..Facts::default() })?;
+        Ok(Ok(ori))
+    };
+    settled(db.record(job).await?)
+}

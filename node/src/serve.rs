@@ -83,7 +83,7 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
 impl Running {
     /// Stops: no new request is taken, those in work are finished, and what was refused is recorded.
     pub async fn stop(self) {
-        drop(self.stop.send(true));
+        self.stop.send_replace(true);
         for handle in &self.handles {
             handle.stop(true).await;
         }

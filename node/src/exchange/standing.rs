@@ -151,7 +151,10 @@ pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> 
 
 /// Standings by partner and agreement, each good for its epoch and until something changes by itself.
 #[derive(Debug, Default)]
-pub struct StandingCache(Mutex<HashMap<(Ori, AgreementId), (Arc<Standing>, Instant)>>);
+pub struct StandingCache(Mutex<HashMap<(Ori, AgreementId), Cached>>);
+
+/// A standing, and the instant at which something about it changes by itself.
+type Cached = (Arc<Standing>, Instant);
 
 impl StandingCache {
     /// Partners name agreements; what they name must not fill the memory.

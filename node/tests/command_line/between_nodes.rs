@@ -103,7 +103,7 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     assert!(table.contains(shared_plates(SEED)[0].as_str()), "{table}");
     let vague = ask(&alder, "stuff", &[]).ended(1);
     assert!(vague.contains("reason_substantive") && vague.contains("V-13"), "{vague}");
-    let referred = ask(&alder, "suspect in an attack on a church congregation last night", &[]).ended(0);
+    let referred = ask(&alder, "burglar took this vehicle from the church service last night", &[]).ended(0);
     assert!(referred.contains("ticket"), "{referred}");
     let waiting = birch.run_as("custodian", &["request", "list", "--json"]).json();
     assert!(referred.contains(waiting[0]["ticket"].as_str().unwrap()));

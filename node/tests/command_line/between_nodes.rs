@@ -26,7 +26,7 @@ fn enrol(from: &Node, at: &Node) {
     assert!(add(spoken, "custodian").ended(1).contains("enrolled already"));
 }
 
-/// A draft for today and a year, with `lookback_days` for the last day of data.
+/// Drafts the agreement of a year from today on, after what is wrong in a draft was named.
 fn draft(node: &Node, partner: &str) -> String {
     let today = now().date().unwrap();
     let next = agreements::agreement::anniversary(today).unwrap();

@@ -5,7 +5,7 @@ use agreements::agreement::{Agreement, AgreementError};
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::json;
-use agreements::message::{Acknowledgement, Offer, PROTOCOL, Resumption, StreamEvent, To};
+use agreements::message::{Acknowledgement, Offer, PROTOCOL, StreamEvent, To};
 use agreements::status::{Event, Status, Stream, activation_problems};
 use agreements::time::Instant;
 use certs::jws;
@@ -16,7 +16,7 @@ use serde::Serialize;
 use super::answer::canonical;
 use super::ask::receipt_of;
 use super::failure::Failure;
-use super::partner::{Partner, seal_key};
+use super::partner::Partner;
 use super::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP, Verified};
 use super::sworn::{self, Evidence, Sworn};
 use super::wire::{self, Bulk, Envelope};
@@ -217,15 +217,11 @@ fn event(act: &Act, found: &Verified, us: Ori, stream: &Stream, seal: &SigningKe
         Act::Suspend { reason } => Event::Suspended { reason },
         Act::Terminate { reason } => Event::Terminated { reason },
         Act::Resume { reason } => {
-            let statement = resumption(found, us, stream.next_number(), &reason)?;
+            let n = stream.next_number();
+            let statement = standing::resumption(&found.agreement, &found.document, us, n, &reason)?;
             Event::Resumed { seal: jws::sign(&statement, RESUMPTION_TYP, seal, None)?, reason }
         }
     })
-}
-
-fn resumption(found: &Verified, party: Ori, n: u32, reason: &str) -> Result<Vec<u8>, jws::JwsError> {
-    let statement = Resumption::new(party, found.agreement.id, Digest::of(&found.document), n, reason);
-    json::canonical(&statement).map_err(jws::JwsError::Payload)
 }
 
 fn draft<M: Serialize>(
@@ -533,28 +529,13 @@ fn keep_event(tx: &mut Tx<'_>, id: AgreementId, said: &StreamEvent, evidence: &E
     if let Err(why) = stream.admits(&said.event) {
         return Ok(Err(Refused::Unacceptable(why)));
     }
-    if let Err(why) = sealed(&found, party, said) {
+    if let Err(why) = standing::sealed(&found.agreement, &found.document, party, said) {
         return Ok(Err(Refused::Unacceptable(why)));
     }
     let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();
     documents::append(tx.conn(), id, party, said.n, &Kept { rid, leaf, message, salt, proof: Some(proof) })?;
     tx.bump_epoch();
     acknowledge(tx, id, evidence, said.event.name())
-}
-
-/// Whether an event that must be sealed is: by the seal key that the document pins for its party.
-fn sealed(found: &Verified, party: Ori, said: &StreamEvent) -> Result<(), String> {
-    let (seal, typ, payload) = match &said.event {
-        Event::Signed { seal } => (seal, AGREEMENT_TYP, found.document.clone()),
-        Event::Resumed { seal, reason } => {
-            let statement = resumption(found, party, said.n, reason).map_err(|error| error.to_string())?;
-            (seal, RESUMPTION_TYP, statement)
-        }
-        _ => return Ok(()),
-    };
-    let signer = found.agreement.party(party).ok_or("not a party")?;
-    let key = seal_key(signer).map_err(|error| error.to_string())?;
-    jws::verify_one(&payload, typ, seal, &key).map(drop).map_err(|error| format!("the seal of {party}: {error}"))
 }
 
 fn acknowledge(tx: &mut Tx<'_>, id: AgreementId, evidence: &Evidence, what: &str) -> QueryResult<Heeded> {

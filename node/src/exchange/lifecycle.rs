@@ -98,9 +98,9 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
             return Ok(false);
         }
         let now = tx.now();
-        documents::insert(tx.conn(), id, to, &document, now)?;
         let message = Offer { v: PROTOCOL, to: vec![To { ori: to, agreement: id }], document: Digest::of(&document) };
         let draft = draft(Kind::AgreementOffered, now, &message, &By { by: &by }, to, &by, "offered")?;
+        documents::insert(tx.conn(), id, to, &document, Some(draft.rid), now)?;
         tx.append(draft)?;
         tx.bump_epoch();
         Ok(true)
@@ -276,7 +276,7 @@ async fn send_missing(node: &Node, id: AgreementId) -> Result<Option<Status>, St
     let known = view(node, &partner, id).await?;
     let mut next = known.as_ref().map_or(1, |view| view.received.saturating_add(1));
     if known.is_none() {
-        let Some(offer) = desk.registry(|conn| offered(conn, id)).map_err(failed)? else { return Ok(None) };
+        let Some(offer) = desk.registry(|conn| documents::offer(conn, id)).map_err(failed)? else { return Ok(None) };
         there = Some(send(node, &partner, "agreements", offer, Some(&found.document)).await?);
         next = 1;
     }
@@ -287,18 +287,6 @@ async fn send_missing(node: &Node, id: AgreementId) -> Result<Option<Status>, St
         there = Some(send(node, &partner, &format!("agreements/{id}/events"), rid, None).await?);
     }
     Ok(there)
-}
-
-/// The id of our entry that offered the agreement, if it was ours to offer.
-fn offered(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<RequestId>> {
-    let filter = trail::search::Filter { kind: Some(Kind::AgreementOffered), ..trail::search::Filter::default() };
-    for row in trail::search::search(conn, &filter)? {
-        let offer: Option<Offer> = row.detail.and_then(|detail| json::parse(&detail.message).ok());
-        if offer.is_some_and(|offer| offer.to.iter().any(|to| to.agreement == id)) {
-            return Ok(Some(row.rid));
-        }
-    }
-    Ok(None)
 }
 
 /// Sends our entry `rid` and keeps the partner's acknowledgement as a receipt.
@@ -441,7 +429,7 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
             }
         } else {
             let now = tx.now();
-            documents::insert(tx.conn(), id, from, &document, now)?;
+            documents::insert(tx.conn(), id, from, &document, None, now)?;
             tx.bump_epoch();
         }
         acknowledge(tx, id, &evidence, "offer received")

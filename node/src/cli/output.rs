@@ -35,6 +35,12 @@ impl<'w> Output<'w> {
         self.form
     }
 
+    /// Whether a person reads it, at a terminal or through a pipe.
+    #[must_use]
+    pub fn is_for_people(&self) -> bool {
+        self.form != Form::Json
+    }
+
     /// A list: a table with `headers`, one row of `cells` for each item; as JSON, one array of the items.
     ///
     /// # Errors

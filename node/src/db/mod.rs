@@ -56,6 +56,12 @@ pub const QUEUE: usize = 4096;
 /// reason, on the writer's thread.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// A connection to the database at `url` that can only read, without looking at the trail first: for finding out what is
+/// wrong with it.
+pub fn reader_of(url: &str) -> Result<Conn, DbError> {
+    url.parse::<Source>()?.reader()
+}
+
 /// The registry's database with its writer. Clones share both; the writer ends with the last of them.
 #[derive(Clone)]
 pub struct Db(Arc<Inner>);

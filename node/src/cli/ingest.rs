@@ -1,7 +1,8 @@
 //! `concordat ingest`: plate reads from a file or a pipe.
 
+use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{BufRead, BufReader, Write as _};
+use std::io::{self, BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -80,7 +81,7 @@ pub(super) async fn run(place: &Place, args: IngestArgs, out: &mut Output<'_>) -
 
 fn source(path: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Problem> {
     if path.as_os_str() == "-" {
-        return Ok((Box::new(BufReader::new(std::io::stdin())), None));
+        return Ok((Box::new(BufReader::new(io::stdin())), None));
     }
     let cannot = |error| Problem::failure(format!("cannot read {}: {error}", path.display()), None);
     let file = File::open(path).map_err(cannot)?;
@@ -116,7 +117,7 @@ async fn interrupted(stop: Arc<AtomicBool>) {
     }
     stop.store(true, Ordering::SeqCst);
     // There is nowhere left to say that standard error is gone.
-    let _ = writeln!(std::io::stderr(), "Stopping after the batch in work; Ctrl-C again stops at once.");
+    let _ = io::Write::write_all(&mut io::stderr(), b"Stopping after the batch in work; Ctrl-C again stops at once.\n");
     if tokio::signal::ctrl_c().await.is_ok() {
         std::process::exit(Exit::Failure as i32);
     }
@@ -129,15 +130,16 @@ fn shown(summary: Summary) -> Shown {
 }
 
 fn text(shown: &Shown) -> String {
+    // Writing to a String does not fail.
     let mut text = format!(
         "{} lines: {} reads kept ({} with images), {} known already, {} heartbeats, {} lines refused.",
         shown.lines, shown.kept, shown.images, shown.repeated, shown.heartbeats, shown.rejected
     );
     if let (Some(first), Some(last)) = (shown.first_seen, shown.last_seen) {
-        text.push_str(&format!("\nSeen from {} to {}.", local::shown(first), local::shown(last)));
+        let _ = write!(text, "\nSeen from {} to {}.", local::shown(first), local::shown(last));
     }
     if let Some(report) = &shown.report {
-        text.push_str(&format!("\nWhich lines and why: {}", report.display()));
+        let _ = write!(text, "\nWhich lines and why: {}", report.display());
     }
     if shown.stopped {
         text.push_str("\nStopped before the end: run the same command again to go on.");

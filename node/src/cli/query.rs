@@ -39,7 +39,7 @@ pub struct QueryArgs {
     /// For whom: `own`, or the agency and the person there as ORI:NAME
     #[arg(long, value_name = "ORI:NAME", default_value = "own", value_parser = behalf)]
     on_behalf_of: Behalf,
-    /// The supervisor who knows of it; needed for crime_prevention
+    /// The supervisor who knows of it; needed for crime prevention
     #[arg(long)]
     supervisor: Option<String>,
     /// A partner to ask; may be repeated

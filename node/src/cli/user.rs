@@ -68,7 +68,6 @@ pub struct Close {
 
 /// Arguments of `training record`.
 #[derive(Debug, Args)]
-#[expect(clippy::struct_excessive_bools, reason = "each is a part of the training that is attested by itself")]
 pub struct Record {
     /// The account of the person who was trained
     username: String,

@@ -58,8 +58,8 @@ fn outcome(line: &Line) -> String {
                 1 => "1 read".to_owned(),
                 count => format!("{count} reads"),
             };
-            let caps: String = capped.iter().map(|cap| format!("; {}", limit(cap))).collect();
-            (count + &caps, Some(receipt))
+            let parts: Vec<String> = std::iter::once(count).chain(capped.iter().map(limit)).collect();
+            (parts.join("; "), Some(receipt))
         }
         Gave::Denied { rules, status, receipt } => {
             let status = status.as_ref().map(|status| format!(" ({})", status.says())).unwrap_or_default();

@@ -2,10 +2,10 @@
 
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::Digest;
+use agreements::json;
 use agreements::message::{Answer, Question};
 use agreements::purpose::Purpose;
 use agreements::rule::Rule;
-use agreements::json;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::trail::proof;
 use concordat::trail::search::Filter;
@@ -155,7 +155,9 @@ async fn reads_that_were_changed_on_the_way_count_for_nothing() {
         let proxy = FaultProxy::before(&pair.birch, &pair.alder, &pair.alder.clock, change).await;
         let host = pair.birch.fiction.host();
         let address = proxy.address;
-        pair.alder.restart_with(|config| drop(config.peer.hosts.insert(host, address)));
+        pair.alder.restart_with(|config| {
+            config.peer.hosts.insert(host, address);
+        });
         match pair.alder.queries(&pair.birch, PLATE).await {
             Gave::Invalid { why } => assert!(why.contains(says), "{what}: {why}"),
             other => panic!("{what}: {other:?}"),
@@ -176,7 +178,9 @@ async fn logs_never_show_a_plate_a_name_or_a_case() {
     let referred = pair.alder.asks(touching).await.unwrap();
     assert!(matches!(referred.lines[0].gave, Gave::Referred { .. }), "{referred:?}");
     let text = pair.question_text(plate).await;
-    for broken in [text.replace("\"v\":1", "\"v\":9"), text.replace(plate, "7LOG338"), text[..text.len() / 2].to_owned()] {
+    for broken in
+        [text.replace("\"v\":1", "\"v\":9"), text.replace(plate, "7LOG338"), text[..text.len() / 2].to_owned()]
+    {
         assert_eq!(pair.alder.posts_query(&pair.birch, &broken).await.status, 400);
     }
     pair.birch.suspends(pair.id).await;

@@ -281,6 +281,10 @@ impl TestNode {
         self.calls(other).post("/peer/v1/queries", text).await
     }
 
+    pub fn clock_now(&self) -> Instant {
+        self.clock.now()
+    }
+
     /// A connection that reads the registry.
     pub fn conn(&self) -> Conn {
         self.node().registry().reader().unwrap()

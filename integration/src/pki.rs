@@ -1,6 +1,6 @@
 //! The federation's authority, and certificates as they should not be.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use agreements::ids::Ori;
@@ -90,10 +90,11 @@ impl TestPki {
         Credentials { certificate: builder.build().to_pem().unwrap(), key: key_pem }
     }
 
-    /// A certificate for `ori` of an authority that nobody here trusts.
-    pub fn foreign(&self, ori: &str) -> Credentials {
-        let folder: PathBuf = self.ca.folder.join("foreign");
-        Self::create(&folder).issue(ori)
+    /// A certificate for `ori` of an authority that nobody here trusts, whatever it calls itself.
+    pub fn foreign(&self, name: &str, ori: &str) -> Credentials {
+        let folder = self.ca.folder.join(name);
+        CaFolder::create(&folder, name, start(), 5 * 365 * Instant::DAY, LONG).unwrap();
+        Self { ca: FictionalCa { folder } }.issue(ori)
     }
 
     /// Revokes the certificate that `ori` got first, and publishes the list.

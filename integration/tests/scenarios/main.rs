@@ -8,4 +8,3 @@ mod replay;
 mod strangers;
 mod sunset;
 mod trail;
-mod upkeep;

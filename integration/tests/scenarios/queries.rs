@@ -155,7 +155,9 @@ async fn reads_that_were_changed_on_the_way_count_for_nothing() {
         let proxy = FaultProxy::before(&pair.birch, &pair.alder, &pair.alder.clock, change).await;
         let host = pair.birch.fiction.host();
         let address = proxy.address;
-        pair.alder.restart_with(|config| drop(config.peer.hosts.insert(host, address)));
+        pair.alder.restart_with(|config| {
+            config.peer.hosts.insert(host, address);
+        });
         match pair.alder.queries(&pair.birch, PLATE).await {
             Gave::Invalid { why } => assert!(why.contains(says), "{what}: {why}"),
             other => panic!("{what}: {other:?}"),

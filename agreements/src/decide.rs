@@ -75,7 +75,7 @@ pub struct Standing {
     pub register: Register,
     /// The owner's own limits.
     pub rules: OwnerRules,
-    /// Every agency with an agreement with the owner that is in force.
+    /// Every agency that may query the owner under an agreement in force.
     pub under_agreement: BTreeSet<Ori>,
     /// Counts up with every change of what is above; a permit remembers it.
     pub epoch: i64,

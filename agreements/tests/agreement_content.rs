@@ -65,7 +65,7 @@ fn each_problem_is_said_once_and_alone() {
         }
     }
     type Spoil = fn(&mut Agreement);
-    let table: [(Spoil, &str); 49] = [
+    let table: [(Spoil, &str); 51] = [
         (|a| a.format = "concordat-agreement/2".to_owned(), "format must be"),
         (|a| a.parties.swap(0, 1), "in the order of their ORIs"),
         (|a| a.revision = 0, "revision begins at 1"),
@@ -102,19 +102,21 @@ fn each_problem_is_said_once_and_alone() {
         (|a| hotlist(a).categories.clear(), "must list each category once"),
         (|a| hotlist(a).categories.push("stolen_vehicle".to_owned()), "must list each category once"),
         (|a| a.parties[0].legal_name.clear(), "legal_name is blank"),
-        (|a| a.parties[0].legal_name = "x".repeat(301), "legal_name"),
+        (|a| a.parties[0].legal_name = "x".repeat(1001), "legal_name is longer"),
         (|a| a.parties[1].county = " ".to_owned(), "county is blank"),
-        (|a| a.parties[0].custodian_title.clear(), "custodian_title is blank"),
+        (|a| a.parties[0].custodian_title.clear(), "custodian_title (Civ. Code 1798.90.51(b)(2)(E)) is blank"),
         (|a| a.parties[0].official.name.clear(), "official.name is blank"),
         (|a| a.parties[0].official.title.clear(), "official.title is blank"),
         (|a| a.parties[0].node.log_origin.clear(), "node.log_origin is blank"),
         (|a| a.parties[0].approvals.counsel.clear(), "approvals.counsel is blank"),
         (|a| a.parties[0].approvals.signing_authority.clear(), "approvals.signing_authority is blank"),
+        (|a| a.parties[0].policy.url.clear(), "policy.url is blank"),
+        (|a| a.parties[1].identity_key = "x".repeat(1001), "identity_key is longer"),
         (|a| a.parties[0].node.url = "http://alder.example".to_owned(), "must begin with https://"),
         (|a| a.parties[0].policy.purposes.clear(), "policy.purposes is empty"),
         (|a| a.parties[0].hub = true, "needs a determination"),
         (|a| a.parties[1].determination = None, "needs a determination"),
-        (|a| a.parties[0].official.title = "x".repeat(301), "official.title"),
+        (|a| a.parties[0].official.title = "x".repeat(1001), "official.title is longer"),
     ];
     assert!(full().problems().is_empty(), "{:?}", full().problems());
     for (spoil, sentence) in table {

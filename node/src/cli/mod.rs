@@ -3,6 +3,7 @@
 mod ag;
 mod agreement;
 pub mod ca;
+mod demo;
 mod exit;
 mod explain;
 mod ingest;
@@ -42,7 +43,8 @@ pub use place::As;
     after_help = "Exit codes: 0 done, 1 refused by a rule, 2 usage or configuration, 3 failure.\n\nExample:\n  concordat --dir alder init --ori CA0010000 --legal-name \"Alder County Sheriff\" --kind county \\\n      --county Alder --url https://alpr.alder.example:7443"
 )]
 pub struct Cli {
-    /// The node's folder, in which `concordat.toml` is; for `ca`, the authority's folder
+    /// The node's folder, in which `concordat.toml` is; for `ca`, the authority's folder; for `demo`,
+    /// an empty one to play in
     #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "CONCORDAT_DIR")]
     pub dir: PathBuf,
     /// Print JSON, errors too
@@ -56,6 +58,8 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See it work: three fictional agencies on this machine, from the CA to a row edited in a database and caught
+    Demo(demo::DemoArgs),
     /// Make a new node: its folder, a commented configuration file, its keys
     Init(InitArgs),
     /// Run a certificate authority for a group of agencies, in a folder of its own
@@ -116,6 +120,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, clock: Arc<dyn Clock>
 
 fn run(command: Command, place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     match command {
+        Command::Demo(args) => block_on(demo::run(place, args, out)),
         Command::Init(args) => init::run(&place.dir, args, out),
         Command::Ca(command) => ca::run(&place.dir, command, place.now(), out),
         Command::Serve => block_on(serve::run(place, out)),

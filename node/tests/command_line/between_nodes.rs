@@ -15,6 +15,10 @@ const BIRCH: &str = "CA0990100";
 fn enrol(from: &Node, at: &Node) {
     let file = from.path("descriptor.json");
     let exported = from.run(&["peer", "export", "--out", &file, "--json"]).json();
+    let printed = from.run(&["peer", "export"]);
+    assert!(printed.stderr.contains(exported["spoken"].as_str().unwrap()), "{}", printed.stderr);
+    // Ed25519 signs the same bytes the same way.
+    assert_eq!(printed.stdout.trim_end(), fs::read_to_string(&file).unwrap());
     let spoken = exported["spoken"].as_str().unwrap();
     let add = |fingerprint: &str, confirmed: &str| {
         at.run_as("agreements", &["peer", "add", &file, "--fingerprint", fingerprint, "--confirmed-by", confirmed])

@@ -7,7 +7,7 @@ use agreements::rule::Rule;
 use super::query::outcomes;
 use crate::demo::asking::{Asking, said, show};
 use crate::demo::page::Page;
-use crate::demo::stage::Stage;
+use crate::demo::stage::{Stage, shared_plate};
 use crate::exchange::ask::{self, AskError, Gave, Line};
 
 /// Says nothing.
@@ -22,7 +22,7 @@ pub(super) async fn vague(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Res
     let sites = stage.sites()?;
     let (alder, birch) = (&sites.alder, &sites.birch);
     let agreement = stage.agreement()?;
-    let plate = stage.plate()?;
+    let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: alder.ori(), reason: VAGUE, days: 30 };
     let (entries, touches) = (alder.entries()?, alder.node.reads().touches());
     page.typed(&asking.command(birch, "$D"))?;
@@ -50,7 +50,7 @@ pub(super) async fn sensitive(stage: &mut Stage, page: &mut Page<'_>) -> anyhow:
     let (alder, birch) = (&sites.alder, &sites.birch);
     let agreement = stage.agreement()?;
     let touches = alder.node.reads().touches();
-    let plate = stage.plate()?;
+    let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: alder.ori(), reason: SENSITIVE, days: 30 };
     page.typed(&asking.command(birch, "$D"))?;
     let report = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;

@@ -75,7 +75,7 @@ pub struct Standing {
     pub register: Register,
     /// The owner's own limits.
     pub rules: OwnerRules,
-    /// Every agency with an agreement with the owner that is in force.
+    /// Every agency that may query the owner under an agreement in force.
     pub under_agreement: BTreeSet<Ori>,
     /// Counts up with every change of what is above; a permit remembers it.
     pub epoch: i64,
@@ -275,11 +275,13 @@ pub fn decide(question: &Question, standing: &Standing, usage: Usage, now: Insta
 }
 
 /// The rules that an asker's own node applies before a question leaves it, so that a fan-out does not become hundreds of
-/// denials: those about the asking, and the sensitive terms. Empty when there is nothing to mend.
+/// denials: those about the asking, the form of a pattern, and the sensitive terms. Empty when there is nothing to mend.
 #[must_use]
 pub fn screen_own(question: &Question, now: Instant) -> Vec<Rule> {
     let mut rules = asking(question, now);
     rules.extend((!sensitive(question).is_empty()).then_some(Rule::SensitiveTerms));
+    let formless = matches!(&question.search, Search::Partial { pattern } if !pattern_formed(pattern));
+    rules.extend(formless.then_some(Rule::SearchGranted));
     rules
 }
 

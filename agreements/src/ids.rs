@@ -261,7 +261,7 @@ uuid_v7! {
     RequestId
 }
 uuid_v7! {
-    /// The id of an agreement, the same through all its revisions.
+    /// The id of an agreement document; a renewal is another document with another id.
     AgreementId
 }
 uuid_v7! {

@@ -60,12 +60,18 @@ pub(crate) fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<String,
     Ok(text)
 }
 
+/// A text that [`text`] read.
+#[derive(Deserialize)]
+struct Bounded(#[serde(deserialize_with = "text")] String);
+
 /// Deserialises a text of at most [`MAX_TEXT`] characters, or none.
 pub(crate) fn optional_text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    /// A text that [`text`] read.
-    #[derive(Deserialize)]
-    struct Bounded(#[serde(deserialize_with = "text")] String);
     Ok(Option::<Bounded>::deserialize(deserializer)?.map(|Bounded(text)| text))
+}
+
+/// Deserialises texts of at most [`MAX_TEXT`] characters each.
+pub(crate) fn texts<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<String>, D::Error> {
+    Ok(Vec::<Bounded>::deserialize(deserializer)?.into_iter().map(|Bounded(text)| text).collect())
 }
 
 struct Strict {

@@ -268,6 +268,7 @@ pub struct RuleSaid {
     /// Its name.
     pub rule: Rule,
     /// The clauses of the policy that it makes real.
+    #[serde(deserialize_with = "json::texts")]
     pub clauses: Vec<String>,
     /// What the asker can do about it.
     #[serde(deserialize_with = "json::text")]
@@ -331,7 +332,6 @@ pub struct ReceivedFrom {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Digest>,
     /// The decision, or why there was no answer.
-    #[serde(deserialize_with = "json::text")]
     pub outcome: String,
 }
 
@@ -382,6 +382,7 @@ pub struct Acknowledgement {
 #[serde(deny_unknown_fields)]
 pub struct Resumption {
     /// `concordat-resumption/1`.
+    #[serde(deserialize_with = "json::text")]
     pub format: String,
     /// Who resumes.
     pub party: Ori,

@@ -6,6 +6,7 @@ use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{Digest, Ori, OriClass};
+use crate::json::MAX_TEXT;
 use crate::purpose::Purpose;
 
 /// What kind of public agency (Civ. Code 1798.90.5(f); V-01). There is no member for a federal, out-of-state or
@@ -240,17 +241,26 @@ impl Party {
                 problems.push(format!("{}: {what}", self.ori));
             }
         };
-        for (text, what) in [
-            (&self.legal_name, "legal_name is blank"),
-            (&self.county, "county is blank"),
-            (&self.custodian_title, "custodian_title is blank (Civ. Code 1798.90.51(b)(2)(E))"),
-            (&self.official.name, "official.name is blank"),
-            (&self.official.title, "official.title is blank"),
-            (&self.node.log_origin, "node.log_origin is blank"),
-            (&self.approvals.counsel, "approvals.counsel is blank"),
-            (&self.approvals.signing_authority, "approvals.signing_authority is blank"),
+        let (policy, node, approvals) = (&self.policy, &self.node, &self.approvals);
+        for (text, name) in [
+            (&self.legal_name, "legal_name"),
+            (&self.county, "county"),
+            (&self.custodian_title, "custodian_title (Civ. Code 1798.90.51(b)(2)(E))"),
+            (&self.official.name, "official.name"),
+            (&self.official.title, "official.title"),
+            (&self.identity_key, "identity_key"),
+            (&policy.url, "policy.url"),
+            (&node.url, "node.url"),
+            (&node.seal_key, "node.seal_key"),
+            (&node.log_origin, "node.log_origin"),
+            (&node.log_vkey, "node.log_vkey"),
+            (&node.witness_vkey, "node.witness_vkey"),
+            (&approvals.counsel, "approvals.counsel"),
+            (&approvals.public_meeting.url, "approvals.public_meeting.url"),
+            (&approvals.signing_authority, "approvals.signing_authority"),
         ] {
-            need(!text.trim().is_empty() && text.chars().count() <= 300, what);
+            need(!text.trim().is_empty(), &format!("{name} is blank"));
+            need(text.chars().count() <= MAX_TEXT, &format!("{name} is longer than {MAX_TEXT} characters"));
         }
         need(self.node.url.starts_with("https://"), "node.url must begin with https://");
         need(!self.policy.purposes.is_empty(), "policy.purposes is empty: list the purposes of the published policy");

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::agreement::Agreement;
 use crate::ids::{Digest, Ori};
+use crate::json::MAX_TEXT;
 use crate::time::Instant;
 
 /// In force needs a check of the Attorney General's sources at most this old (V-31), in microseconds.
@@ -72,6 +73,17 @@ impl Event {
             Self::Terminated { .. } => "terminated",
         }
     }
+
+    fn reason(&self) -> Option<&str> {
+        match self {
+            Self::Signed { .. } => None,
+            Self::Declined { reason }
+            | Self::Withdrawn { reason }
+            | Self::Suspended { reason }
+            | Self::Resumed { reason, .. }
+            | Self::Terminated { reason } => Some(reason),
+        }
+    }
 }
 
 /// One signature of a sealed document: the two members of a JWS signature object (RFC 7515, section 7.2.1).
@@ -128,11 +140,14 @@ impl Stream {
     }
 
     /// Whether this party may now say `event`: an absorbing event ends the stream, nobody signs twice, and only what
-    /// is suspended is resumed.
+    /// is suspended is resumed. A reason that no reader of the event would accept is not said either.
     ///
     /// # Errors
     /// A sentence that says why not.
     pub fn admits(&self, event: &Event) -> Result<(), String> {
+        if event.reason().is_some_and(|reason| reason.chars().count() > MAX_TEXT) {
+            return Err(format!("the reason is over {MAX_TEXT} characters: shorten it"));
+        }
         if let Some(end) = self.ended() {
             return Err(format!("this party's part in the agreement ended: {}; nothing follows that", end.name()));
         }
@@ -246,6 +261,7 @@ pub enum Status {
         /// Who.
         by: Ori,
         /// `declined`, `withdrawn` or `terminated`.
+        #[serde(deserialize_with = "crate::json::text")]
         how: String,
     },
     /// Not signed by these parties yet.
@@ -266,6 +282,7 @@ pub enum Status {
     /// The policy of a party lacks elements of Civ. Code 1798.90.51(b)(2), or its determination is over.
     PolicyIncomplete {
         /// Which, in words.
+        #[serde(deserialize_with = "crate::json::texts")]
         missing: Vec<String>,
     },
     /// The Attorney General named a party (V-31, V-28).

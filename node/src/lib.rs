@@ -11,6 +11,7 @@ pub mod config;
 pub mod console;
 pub mod db;
 pub mod demo;
+pub mod desk;
 pub mod exchange;
 pub mod keyfile;
 pub mod keys;

@@ -112,7 +112,7 @@ async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
             Ok(true) => tracing::info!("read the authorities and their revocation lists again"),
             Ok(false) => {}
             Err(error) => {
-                tracing::error!(%error, "the changed authorities or revocation lists are not usable; the last good ones still count")
+                tracing::error!(%error, "the changed authorities or revocation lists are not usable; the last good ones still count");
             }
         }
         if let Err(error) = desk.registry(|conn| node.refresh_partners(conn)) {

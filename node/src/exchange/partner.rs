@@ -100,7 +100,7 @@ impl Partners {
             match Partner::new(enrolled.party) {
                 Ok(partner) => drop(by_ori.insert(partner.ori(), Arc::new(partner))),
                 Err(error) => {
-                    tracing::error!(%error, "an enrolled partner is left out: its row was changed by other hands")
+                    tracing::error!(%error, "an enrolled partner is left out: its row was changed by other hands");
                 }
             }
         }

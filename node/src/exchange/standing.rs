@@ -5,7 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::agreement::Agreement;
 use agreements::decide::{OwnerRules, Standing};
-use agreements::ids::{AgreementId, Ori};
+use agreements::entry::Leaf;
+use agreements::ids::{AgreementId, Digest, Ori};
+use agreements::json;
+use agreements::message::{Resumption, StreamEvent};
 use agreements::status::{Event, Register, Status, Stream, Streams};
 use agreements::time::Instant;
 use certs::jws;
@@ -66,22 +69,51 @@ fn check(id: AgreementId, document: &[u8], agreement: &Agreement, kept: &[Vec<Ke
         let mut events = Vec::new();
         for (row, n) in rows.iter().zip(1..) {
             let said = row.event().map_err(|error| error.to_string())?;
-            let leaf = ::agreements::entry::Leaf::from_bytes(&row.leaf).map_err(|error| error.to_string())?;
-            let committed = ::agreements::ids::Digest::salted(&row.salt, &row.message) == leaf.message;
-            let this = said.document == ::agreements::ids::Digest::of(document) && said.n == n && leaf.rid == row.rid;
+            let leaf = Leaf::from_bytes(&row.leaf).map_err(|error| error.to_string())?;
+            let committed = Digest::salted(&row.salt, &row.message) == leaf.message;
+            let this = said.document == Digest::of(document) && said.n == n && leaf.rid == row.rid;
             if !committed || !this {
                 return Err(format!("event {n} of {} is not the one that was sworn", party.ori));
             }
-            if let Event::Signed { seal } = &said.event {
-                let key = seal_key(party).map_err(|error| error.to_string())?;
-                jws::verify_one(document, AGREEMENT_TYP, seal, &key)
-                    .map_err(|error| format!("the seal of {}: {error}", party.ori))?;
-            }
+            sealed(agreement, document, party.ori, &said)?;
             events.push(said.event);
         }
         *stream = Stream::new(events);
     }
     Ok(streams)
+}
+
+/// Whether an event that must be sealed is: by the seal key that the document pins for its party.
+///
+/// # Errors
+/// Why it is not.
+pub fn sealed(agreement: &Agreement, document: &[u8], party: Ori, said: &StreamEvent) -> Result<(), String> {
+    let statement;
+    let (seal, typ, payload) = match &said.event {
+        Event::Signed { seal } => (seal, AGREEMENT_TYP, document),
+        Event::Resumed { seal, reason } => {
+            statement = resumption(agreement, document, party, said.n, reason).map_err(|error| error.to_string())?;
+            (seal, RESUMPTION_TYP, statement.as_slice())
+        }
+        _ => return Ok(()),
+    };
+    let key = seal_key(agreement.party(party).ok_or("not a party")?).map_err(|error| error.to_string())?;
+    jws::verify_one(payload, typ, seal, &key).map(drop).map_err(|error| format!("the seal of {party}: {error}"))
+}
+
+/// The statement that a party seals when it lifts its own suspension.
+///
+/// # Errors
+/// None for a document that was kept.
+pub fn resumption(
+    agreement: &Agreement,
+    document: &[u8],
+    party: Ori,
+    n: u32,
+    reason: &str,
+) -> Result<Vec<u8>, jws::JwsError> {
+    let statement = Resumption::new(party, agreement.id, Digest::of(document), n, reason);
+    json::canonical(&statement).map_err(jws::JwsError::Payload)
 }
 
 /// Where the agreement `id` stands at `now`, as this node knows it.
@@ -130,7 +162,8 @@ pub fn load(
     Ok((standing, changes))
 }
 
-/// The agencies with an agreement with `us` that is in force at `now`, and the first later instant at which one of them
+/// The agencies that may query `us` under an agreement in force at `now` (nobody gets reads through a partner that it could
+/// not ask for itself), and the first later instant at which one of them
 /// begins or ends by itself.
 pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> QueryResult<(BTreeSet<Ori>, Instant)> {
     let mut partners = BTreeSet::new();
@@ -140,7 +173,8 @@ pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> 
         match Status::at(&found.agreement, &found.streams, register, now) {
             Status::InForce { until } => {
                 changes = changes.min(until);
-                partners.extend(found.agreement.other(us).map(|other| other.ori));
+                let other = found.agreement.other(us).map(|other| other.ori);
+                partners.extend(other.filter(|other| found.agreement.query_grant(us, *other).is_some()));
             }
             Status::NotYet { effective } => changes = changes.min(effective),
             _ => {}
@@ -151,7 +185,10 @@ pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> 
 
 /// Standings by partner and agreement, each good for its epoch and until something changes by itself.
 #[derive(Debug, Default)]
-pub struct StandingCache(Mutex<HashMap<(Ori, AgreementId), (Arc<Standing>, Instant)>>);
+pub struct StandingCache(Mutex<HashMap<(Ori, AgreementId), Cached>>);
+
+/// A standing, and the instant at which something about it changes by itself.
+type Cached = (Arc<Standing>, Instant);
 
 impl StandingCache {
     /// Partners name agreements; what they name must not fill the memory.

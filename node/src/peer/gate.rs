@@ -55,11 +55,13 @@ pub struct Peer {
 
 impl Peer {
     /// The partner.
+    #[must_use]
     pub fn partner(&self) -> &Partner {
         &self.partner
     }
 
     /// Its address, for the note of what is recorded.
+    #[must_use]
     pub fn address(&self) -> String {
         self.address.to_string()
     }

@@ -105,7 +105,6 @@ pub fn keep(conn: &mut Conn, new: &Receipt, now: Instant) -> QueryResult<()> {
 
 /// The receipts for one of our entries, or all of them, oldest first; at most `limit`.
 pub fn receipts(conn: &mut Conn, of: Option<RequestId>, limit: i64) -> QueryResult<Vec<Receipt>> {
-    type Row = (Vec<u8>, String, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, String);
     let mut query = receipt::table
         .select((
             receipt::leaf_hash,
@@ -122,10 +121,12 @@ pub fn receipts(conn: &mut Conn, of: Option<RequestId>, limit: i64) -> QueryResu
     if let Some(of) = of {
         query = query.filter(receipt::of.eq(of.as_bytes().to_vec()));
     }
-    query.load::<Row>(conn)?.into_iter().map(receipt_of).collect()
+    query.load::<ReceiptRow>(conn)?.into_iter().map(receipt_of).collect()
 }
 
-fn receipt_of(row: (Vec<u8>, String, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, String)) -> QueryResult<Receipt> {
+type ReceiptRow = (Vec<u8>, String, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, String);
+
+fn receipt_of(row: ReceiptRow) -> QueryResult<Receipt> {
     let (leaf_hash, origin, of, leaf, message, salt, proof) = row;
     Ok(Receipt {
         origin: parsed("receipt", origin.parse())?,

@@ -1,1 +1,21 @@
-//! placeholder
+//! What scenarios are told with: authorities and odd certificates, nodes that run, pairs under agreement, raw callers,
+//! trails that swear whatever a test wants, and doors that tamper.
+//!
+//! Everything is real (TLS, SQLite, the product's own services) but the clock. Each wait for the network is bounded.
+
+pub mod clock;
+pub mod federation;
+pub mod forge;
+pub mod logs;
+pub mod node;
+pub mod pair;
+pub mod pki;
+pub mod proxy;
+pub mod tamper;
+pub mod wire;
+
+pub use clock::TestClock;
+pub use federation::Federation;
+pub use node::TestNode;
+pub use pair::{Pair, Terms};
+pub use wire::{Caller, Line, Reply};

@@ -175,7 +175,6 @@ impl Node {
         let node = Self {
             owner: Owner { ori: config.agency.ori, rules: rules(&config) },
             party,
-            registry,
             reads,
             trust,
             dialer,
@@ -187,7 +186,8 @@ impl Node {
             requests: RateLimiter::keyed(Quota::per_second(config.peer.rate_per_second)),
             in_flight: Mutex::default(),
             refused: RefusedCounts::default(),
-            metrics: Arc::new(Metrics::new(clock.now())),
+            metrics: Arc::new(Metrics::new(clock.now(), registry.commits())),
+            registry,
             clock,
             config,
         };

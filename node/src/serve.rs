@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::rt;
+use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::console::{self, StatusSource};
@@ -83,10 +84,18 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
 impl Running {
     /// Stops: no new request is taken, those in work are finished, and what was refused is recorded.
     pub async fn stop(self) {
+        self.end(true).await;
+    }
+
+    /// Stops at once: what is in work is cut off. For whoever cannot wait; what was recorded is safe either way.
+    pub async fn cut(self) {
+        self.end(false).await;
+    }
+
+    async fn end(self, finishing: bool) {
         self.stop.send_replace(true);
-        for handle in &self.handles {
-            handle.stop(true).await;
-        }
+        // All doors at once: one that waits for its last request does not keep the others open.
+        join_all(self.handles.iter().map(|handle| handle.stop(finishing))).await;
         for task in self.tasks {
             if let Err(error) = task.await {
                 tracing::error!(%error, "a task of the node ended in a panic");

@@ -1,0 +1,362 @@
+//! A node that runs: doors on loopback, stores in a folder, people, a clock that the test moves.
+
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use actix_web::rt::System;
+use agreements::ids::{AgreementId, Ori, RequestId};
+use agreements::plate::Plate;
+use agreements::purpose::Purpose;
+use agreements::status::{Finding, Status};
+use agreements::time::Instant;
+use certs::key::SigningKey;
+use concordat::clock::Clock as _;
+use concordat::config::Config;
+use concordat::db::{Conn, DbError};
+use concordat::demo::agency::{self, Fiction};
+use concordat::demo::generator;
+use concordat::exchange::ask::{self, Ask, AskError, Gave, Report, Whom};
+use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
+use concordat::exchange::{descriptor, standing};
+use concordat::node::{Node, OpenError, read_key};
+use concordat::reads::images::Images;
+use concordat::reads::ingest::{Options, ingest};
+use concordat::registry::exchanged::{self, Receipt};
+use concordat::trail::search::{Filter, Row};
+use concordat::trail::{head, search, verify};
+use concordat::{people, serve};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use crate::clock::TestClock;
+use crate::federation::{Federation, start};
+use crate::wire::{Caller, Reply};
+
+/// A number of a case that no log may show.
+pub const CASE: &str = "2026-118842";
+/// A reason that every owner takes.
+pub const REASON: &str = "burglary at a hardware store, the vehicle left the scene";
+
+/// One agency's node.
+pub struct TestNode {
+    pub fiction: Fiction,
+    pub clock: TestClock,
+    /// Why the registry's writer stopped, if it did.
+    pub fatal: Arc<Mutex<Vec<String>>>,
+    config: Config,
+    node: Option<Arc<Node>>,
+    doors: Option<Doors>,
+}
+
+/// Open doors, on a thread of their own with an actix system of its own.
+struct Doors {
+    peer: SocketAddr,
+    console: SocketAddr,
+    stop: oneshot::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Doors {
+    fn open(node: &Arc<Node>) -> Self {
+        let (stop, stopped) = oneshot::channel();
+        let (up, is_up) = std::sync::mpsc::channel();
+        let node = Arc::clone(node);
+        let thread = std::thread::spawn(move || {
+            System::new().block_on(async move {
+                let running = serve::start(&node).unwrap();
+                drop(node);
+                up.send((running.peer, running.console)).unwrap();
+                // An error means that the test is gone: a reason to stop as good as any.
+                let _ = stopped.await;
+                running.cut().await;
+            });
+        });
+        let (peer, console) = is_up.recv().expect("the doors open");
+        Self { peer, console, stop, thread }
+    }
+
+    fn close(self) {
+        drop(self.stop);
+        if self.thread.join().is_err() && !std::thread::panicking() {
+            panic!("the thread of the doors ended in a panic");
+        }
+    }
+}
+
+impl TestNode {
+    /// Founds an agency with people, all trained, and opens its doors.
+    pub async fn found(federation: &Federation, fiction: Fiction) -> Self {
+        let (config, clock) = Self::config(federation, &fiction);
+        let mut this = Self { fiction, clock, fatal: Arc::default(), config, node: None, doors: None };
+        this.open().unwrap();
+        let today = start().date().unwrap();
+        agency::people_of(this.node().registry(), &this.fiction, today).await.unwrap();
+        this
+    }
+
+    fn config(federation: &Federation, fiction: &Fiction) -> (Config, TestClock) {
+        let folder = federation.folder().join(fiction.word);
+        let peer = federation.address_of(fiction);
+        let mut config = agency::found(&folder, fiction, &federation.pki.ca, peer, start()).unwrap();
+        config.peer.hosts.clone_from(federation.hosts());
+        // The governor's clock is the machine's, so a limit would make a fast machine's tests fail.
+        config.peer.rate_per_second = NonZeroU32::new(100_000).unwrap();
+        config.rules.rate_per_minute = NonZeroU32::new(100_000).unwrap();
+        (config, TestClock::at(start()))
+    }
+
+    fn open(&mut self) -> Result<(), OpenError> {
+        let fatal = Arc::clone(&self.fatal);
+        let on_fatal = Arc::new(move |reason: &str| fatal.lock().unwrap().push(reason.to_owned()));
+        let node = Node::open(self.config.clone(), Arc::new(self.clock.clone()), on_fatal)?;
+        self.doors = Some(Doors::open(&node));
+        self.node = Some(node);
+        Ok(())
+    }
+
+    /// Stops, and waits until nothing has the stores open any more.
+    pub fn stop(&mut self) {
+        if let Some(doors) = self.doors.take() {
+            doors.close();
+        }
+        let Some(node) = self.node.take() else { return };
+        let gone = Arc::downgrade(&node);
+        drop(node);
+        for _ in 0..500 {
+            if gone.strong_count() == 0 {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert!(std::thread::panicking(), "somebody still has the node of {}", self.fiction.word);
+    }
+
+    /// Stops and starts with the same folder, keys and clock.
+    pub fn restart(&mut self) {
+        self.stop();
+        self.open().unwrap();
+    }
+
+    /// Starts with a changed configuration.
+    pub fn restart_with(&mut self, change: impl FnOnce(&mut Config)) {
+        self.stop();
+        change(&mut self.config);
+        self.open().unwrap();
+    }
+
+    /// Starts what was stopped, or says why it does not start.
+    pub fn try_start(&mut self) -> Result<(), OpenError> {
+        self.open()
+    }
+
+    pub fn node(&self) -> &Arc<Node> {
+        self.node.as_ref().expect("the node runs")
+    }
+
+    pub fn settings(&self) -> &Config {
+        &self.config
+    }
+
+    pub fn ori(&self) -> Ori {
+        self.fiction.ori.parse().unwrap()
+    }
+
+    pub fn console(&self) -> SocketAddr {
+        self.doors.as_ref().expect("the node runs").console
+    }
+
+    /// The registry's file.
+    pub fn registry_file(&self) -> PathBuf {
+        let url = self.config.store.registry.to_string();
+        PathBuf::from(url.strip_prefix("sqlite:").unwrap())
+    }
+
+    fn key(path: &Path) -> SigningKey {
+        read_key(path).unwrap()
+    }
+
+    pub fn identity_key(&self) -> SigningKey {
+        Self::key(&self.config.keys.identity_key())
+    }
+
+    pub fn seal_key(&self) -> SigningKey {
+        Self::key(&self.config.keys.seal_key())
+    }
+
+    /// The descriptor file that partners get.
+    pub fn descriptor(&self) -> Vec<u8> {
+        descriptor::write(self.node().party(), &self.identity_key()).unwrap()
+    }
+
+    /// Imports the other's descriptor: two people, and the fingerprint compared.
+    pub async fn enrols(&self, other: &Self) {
+        let file = other.descriptor();
+        let (_, fingerprint) = descriptor::read(&file).unwrap();
+        self.enrols_file(file, &descriptor::spoken(fingerprint)).await.unwrap();
+    }
+
+    /// Imports a descriptor file, whatever is in it.
+    pub async fn enrols_file(&self, file: Vec<u8>, fingerprint: &str) -> Result<Ori, people::PeopleError> {
+        let (by, confirmed_by) = (self.fiction.person("agreements"), self.fiction.person("custodian"));
+        let ori = people::enrol(self.node().registry(), file, fingerprint, &by, &confirmed_by).await?;
+        self.node().desk().registry(|conn| self.node().refresh_partners(conn)).unwrap();
+        Ok(ori)
+    }
+
+    /// The custodian signs, suspends, resumes, terminates.
+    pub async fn acts(&self, id: AgreementId, act: Act) -> Result<Delivery, ActError> {
+        lifecycle::act(self.node(), id, act, &self.fiction.person("custodian"), &self.seal_key()).await
+    }
+
+    pub async fn suspends(&self, id: AgreementId) -> Delivery {
+        self.acts(id, Act::Suspend { reason: "the partner's audit is open".to_owned() }).await.unwrap()
+    }
+
+    pub async fn finds(&self, finding: Finding) {
+        people::enter_finding(self.node().registry(), finding, &self.fiction.person("agreements")).await.unwrap();
+    }
+
+    /// Brings in one read, as a reader sends it: a line in the Rekor layout, through the product's own ingest.
+    pub async fn ingests(&self, plate: &str, seen_at: Instant) {
+        let line = rekor(plate, seen_at);
+        let images = Images::in_folder(&self.config.store.images).unwrap();
+        let options = Options::reporting_to(self.registry_file().with_file_name("rejects.jsonl"));
+        let (mut source, go_on) = (line.as_bytes(), AtomicBool::new(false));
+        let reads = self.node().reads();
+        let summary = ingest(&mut source, reads, &images, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap();
+        assert_eq!((summary.kept, summary.rejected), (1, 0), "{summary:?}");
+    }
+
+    /// A question of the investigator that every rule lets pass.
+    pub fn asking(&self, whom: &Self, plate: &str) -> Ask {
+        let now = self.clock.now();
+        Ask {
+            username: self.fiction.person("investigator"),
+            whom: Whom::These(vec![whom.ori()]),
+            plate: plate.parse::<Plate>().unwrap(),
+            from: now.plus(-7 * Instant::DAY),
+            until: now.plus(Instant::MINUTE),
+            purpose: Purpose::CriminalInvestigation,
+            reference: Some(format!("case:{CASE}").parse().unwrap()),
+            reason: REASON.to_owned(),
+            on_behalf_of: None,
+            supervisor: None,
+            area: None,
+            max_rows: 50,
+            images: true,
+        }
+    }
+
+    pub async fn asks(&self, ask: Ask) -> Result<Report, AskError> {
+        ask::ask(self.node(), &self.node().desk(), ask).await
+    }
+
+    /// What one partner gave to a question that every rule lets pass.
+    pub async fn queries(&self, whom: &Self, plate: &str) -> Gave {
+        let report = self.asks(self.asking(whom, plate)).await.unwrap();
+        let [line] = <[_; 1]>::try_from(report.lines).ok().expect("one line for one partner");
+        line.gave
+    }
+
+    /// Somebody with this node's certificate and key, who calls another node.
+    pub fn calls(&self, other: &Self) -> Caller {
+        let node = self.node();
+        let pinned = (other.ori(), other.node().party().node.tls_spki);
+        let clock = Arc::new(self.clock.clone());
+        let config = concordat::tls::client(node.dialer().own(), node.trust(), clock, pinned).unwrap();
+        Caller::new(config, &other.fiction.host(), other.peer())
+    }
+
+    pub fn peer(&self) -> SocketAddr {
+        self.doors.as_ref().expect("the node runs").peer
+    }
+
+    /// Posts a text to another node's queries.
+    pub async fn posts_query(&self, other: &Self, text: &str) -> Reply {
+        self.calls(other).post("/peer/v1/queries", text).await
+    }
+
+    pub fn clock_now(&self) -> Instant {
+        self.clock.now()
+    }
+
+    /// A connection that reads the registry.
+    pub fn conn(&self) -> Conn {
+        self.node().registry().reader().unwrap()
+    }
+
+    /// How many entries the trail has.
+    pub fn trail_size(&self) -> u64 {
+        head::extent(&mut self.conn()).unwrap().0
+    }
+
+    /// The trail's newest entries that `filter` lets through.
+    pub fn entries(&self, filter: &Filter) -> Vec<Row> {
+        search::search(&mut self.conn(), filter).unwrap()
+    }
+
+    /// The newest entry's message, with by what it is found.
+    pub fn newest(&self) -> (Row, Value) {
+        let row = self.entries(&Filter { limit: 1, ..Filter::default() }).remove(0);
+        let message = serde_json::from_slice(&row.detail.as_ref().unwrap().message).unwrap();
+        (row, message)
+    }
+
+    pub fn receipts(&self, of: RequestId) -> Vec<Receipt> {
+        exchanged::receipts(&mut self.conn(), Some(of), 100).unwrap()
+    }
+
+    /// How often the read store was asked about a plate.
+    pub fn touches(&self) -> u64 {
+        self.node().reads().touches()
+    }
+
+    pub fn status(&self, id: AgreementId) -> Status {
+        standing::status(&mut self.conn(), id, self.clock.now()).unwrap()
+    }
+
+    /// Recomputes the whole trail: what is wrong with it.
+    pub fn trail_problems(&self) -> Vec<verify::Problem> {
+        problems_of(&mut self.conn(), &self.config)
+    }
+}
+
+impl Drop for TestNode {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// What is wrong with the trail in a database.
+pub fn problems_of(conn: &mut Conn, config: &Config) -> Vec<verify::Problem> {
+    let vkey = concordat::node::log_vkey(config).unwrap();
+    verify::verify(conn, &vkey, &mut |_, _| {}, &AtomicBool::new(false)).unwrap().problems
+}
+
+/// One `alpr_group` line for a plate and a time: a generated one, with these two put in.
+pub fn rekor(plate: &str, seen_at: Instant) -> String {
+    let agency = generator::Agency::scattered("agent", 1, 1, 7);
+    let line = generator::lines(&agency, 7, 1, seen_at).next().unwrap().unwrap();
+    let mut line: Value = serde_json::from_str(&line).unwrap();
+    let ms = seen_at.micros() / 1000;
+    let uuid = format!("agent-1-{ms}");
+    line["epoch_start"] = ms.into();
+    line["epoch_end"] = (ms + 400).into();
+    line["uuids"] = serde_json::json!([uuid]);
+    line["best_uuid"] = uuid.into();
+    line["best_plate_number"] = plate.into();
+    line["best_plate"]["plate"] = plate.into();
+    line["candidates"] = serde_json::json!([{"plate": plate, "confidence": 91.5, "matches_template": 1}]);
+    line["best_plate"]["candidates"] = line["candidates"].clone();
+    format!("{line}\n")
+}
+
+/// Whether opening failed because the trail was changed.
+pub fn refused_for_its_trail(result: Result<(), OpenError>) -> bool {
+    matches!(result, Err(OpenError::Registry(DbError::Trail(_))))
+}

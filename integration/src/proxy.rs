@@ -1,0 +1,70 @@
+//! A door that holds a partner's own TLS key and changes what passes: what only a trail's signature can catch.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_rustls::TlsAcceptor;
+
+use crate::clock::TestClock;
+use crate::node::TestNode;
+use crate::wire::PATIENCE;
+
+/// Stands before `owner` for one request of `asker`, and ends with it.
+pub struct FaultProxy {
+    pub address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl FaultProxy {
+    /// Passes the request on, and `change`s the body of the reply.
+    pub async fn before(
+        owner: &TestNode,
+        asker: &TestNode,
+        clock: &TestClock,
+        change: impl FnOnce(String) -> String + Send + 'static,
+    ) -> Self {
+        let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let node = owner.node();
+        let server = concordat::tls::server(node.dialer().own(), node.trust(), Arc::new(clock.clone())).unwrap();
+        let onward = asker.calls(owner);
+        let passing = async move {
+            let (tcp, _) = listener.accept().await.unwrap();
+            let mut tls = TlsAcceptor::from(Arc::new(server)).accept(tcp).await.unwrap();
+            let mut request = Vec::new();
+            let body_at = loop {
+                tls.read_buf(&mut request).await.unwrap();
+                if let Some(at) = request.windows(4).position(|four| four == b"\r\n\r\n") {
+                    break at + 4;
+                }
+            };
+            let head = String::from_utf8(request[..body_at].to_vec()).unwrap();
+            let length: usize = head
+                .lines()
+                .filter_map(|line| line.split_once(':'))
+                .find(|(name, _)| name.eq_ignore_ascii_case("content-length"))
+                .map(|(_, value)| value.trim().parse().unwrap())
+                .unwrap();
+            while request.len() < body_at + length {
+                tls.read_buf(&mut request).await.unwrap();
+            }
+            let path = head.split(' ').nth(1).unwrap();
+            let reply = onward.send("POST", path, Some(&request[body_at..])).await.unwrap();
+            let body = change(String::from_utf8(reply.body).unwrap());
+            let text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\n\r\n{body}", body.len());
+            tls.write_all(text.as_bytes()).await.unwrap();
+            tls.shutdown().await.unwrap();
+        };
+        let task = tokio::spawn(async move { tokio::time::timeout(PATIENCE, passing).await.unwrap() });
+        Self { address, task }
+    }
+}
+
+impl Drop for FaultProxy {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}

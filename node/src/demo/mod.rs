@@ -94,7 +94,7 @@ fn invite(stage: &Stage, page: &mut Page<'_>, temporary: bool) -> anyhow::Result
     page.typed(&format!("D={}", stage.root.display()))?;
     let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: sites.alder.ori(), reason: REASON, days: 30 };
-    page.typed(&asking.command(&sites.birch, "$D"))?;
+    page.typed(&asking.command(&sites.birch, "$D")?)?;
     page.paragraph("Their consoles:")?;
     for site in [&sites.alder, &sites.birch, &sites.cedar] {
         if let Some(running) = &site.running {

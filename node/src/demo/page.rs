@@ -154,7 +154,7 @@ mod tests {
         let mut page = Page::new(&mut out, json);
         page.heading(1, "Founding").unwrap();
         page.typed(&format!("concordat peer add FILE --fingerprint \"{}\" --as a", "25c2 ".repeat(16).trim())).unwrap();
-        page.typed("concordat query 7ABC123 --ref case:2026-1 --reason \"seen at the burglary\" --peer CA0990000")
+        page.typed("concordat query 7ABC123 --ref case:2026-1 --reason \"seen at a burglary\" --peer CA0990000")
             .unwrap();
         page.say(&"words and words ".repeat(20)).unwrap();
         page.table(["plate", "n"], &[["7ABC123".to_owned(), "1".to_owned()]]).unwrap();
@@ -167,7 +167,7 @@ mod tests {
     fn pages_fit_80_columns_and_options_stay_with_their_values() {
         let shown = shown(false);
         assert_eq!(shown.lines().find(|line| line.chars().count() > 80), None, "{shown}");
-        let query = "  $ concordat query 7ABC123 --ref case:2026-1 --reason \"seen at the burglary\" \\\n      --peer CA0990000\n";
+        let query = "  $ concordat query 7ABC123 --ref case:2026-1 --reason \"seen at a burglary\" \\\n      --peer CA0990000\n";
         assert!(shown.contains(query), "{shown}");
         assert!(shown.contains("    plate    n\n    7ABC123  1\n"), "{shown}");
         assert!(shown.contains("  FAILED  \"none\"\n"), "{shown}");

@@ -21,7 +21,7 @@ pub(super) const LOOKBACK_DAYS: u32 = 90;
 pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Result<String> {
     let now = stage.clock.now();
     let today = now.date().context("a date")?;
-    page.typed("concordat ca init \"Fictional Counties CA\"")?;
+    page.typed("concordat --dir $D/ca ca init --name \"Fictional Counties CA\"")?;
     let ca = FictionalCa::create(stage.root.join("ca"), now, LIST_LIFE)?;
     let fictions = [ALDER, BIRCH, CEDAR];
     let ports = Ports::reserve(&fictions)?;
@@ -30,6 +30,7 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     for fiction in fictions {
         let peer = *hosts.get(&fiction.host()).context("a port")?;
         page.typed(&init(&fiction))?;
+        page.typed(&issue(&fiction))?;
         let folder = stage.root.join(fiction.word);
         agency::found(&folder, &fiction, &ca, peer, now)?;
         amend(&folder, |config| {
@@ -66,6 +67,12 @@ fn init(fiction: &Fiction) -> String {
     )
 }
 
+fn issue(fiction: &Fiction) -> String {
+    let Fiction { word, ori, .. } = fiction;
+    let (host, keys) = (fiction.host(), format!("$D/{word}/keys"));
+    format!("concordat --dir $D/ca ca issue --ori {ori} --host {host} --csr {keys}/tls.csr --out {keys}/tls.pem")
+}
+
 fn lookback() -> std::num::NonZeroU32 {
     std::num::NonZeroU32::new(LOOKBACK_DAYS).unwrap_or(std::num::NonZeroU32::MIN)
 }
@@ -79,7 +86,7 @@ async fn enrol(site: &Site, partner: &Site, page: &mut Page<'_>) -> anyhow::Resu
     let spoken = descriptor::spoken(identity.public().id());
     let by = site.person("agreements", Action::EnrolPartners)?;
     let confirmed_by = site.person("custodian", Action::EnrolPartners)?;
-    page.typed(&format!("concordat --dir $D/{word} peer export > $D/{word}/descriptor.json"))?;
+    page.typed(&format!("concordat --dir $D/{word} peer export --out $D/{word}/descriptor.json"))?;
     page.typed(&format!(
         "concordat --dir $D/{} peer add $D/{word}/descriptor.json --fingerprint \"{spoken}\" --as {by} --confirmed-by {confirmed_by}",
         site.fiction.word

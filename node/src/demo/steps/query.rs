@@ -18,7 +18,7 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     let (alder, birch) = (&sites.alder, &sites.birch);
     let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: alder.ori(), reason: REASON, days: 30 };
-    page.typed(&asking.command(birch, "$D"))?;
+    page.typed(&asking.command(birch, "$D")?)?;
     let report = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
     show(page, &report)?;
     let [Line { gave: Gave::Reads { reads, receipt, .. }, .. }] = report.lines.as_slice() else {

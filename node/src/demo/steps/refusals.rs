@@ -25,7 +25,7 @@ pub(super) async fn vague(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Res
     let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: alder.ori(), reason: VAGUE, days: 30 };
     let (entries, touches) = (alder.entries()?, alder.node.reads().touches());
-    page.typed(&asking.command(birch, "$D"))?;
+    page.typed(&asking.command(birch, "$D")?)?;
     let refused = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await;
     let Err(AskError::Screened(rules)) = refused else { anyhow::bail!("Birch's own node let it pass") };
     page.say(&format!("refused by Birch's own node\n{}", AskError::Screened(rules.clone())))?;
@@ -52,7 +52,7 @@ pub(super) async fn sensitive(stage: &mut Stage, page: &mut Page<'_>) -> anyhow:
     let touches = alder.node.reads().touches();
     let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: alder.ori(), reason: SENSITIVE, days: 30 };
-    page.typed(&asking.command(birch, "$D"))?;
+    page.typed(&asking.command(birch, "$D")?)?;
     let report = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
     show(page, &report)?;
     let [Line { gave: Gave::Referred { rules, ticket, .. }, .. }] = report.lines.as_slice() else {

@@ -56,7 +56,7 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     anyhow::ensure!(quiet, "Alder's stores were touched for a stranger");
     let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: cedar.ori(), reason: REASON, days: 30 };
-    page.typed(&asking.command(birch, "$D"))?;
+    page.typed(&asking.command(birch, "$D")?)?;
     let report = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
     show(page, &report)?;
     let [Line { gave: Gave::NotAsked { .. }, .. }] = report.lines.as_slice() else {

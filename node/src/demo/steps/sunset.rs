@@ -68,7 +68,7 @@ impl Play<'_> {
         let Self { alder, birch, clock, sunset, .. } = *self;
         page.say(&format!("Copies of Alder and Birch, whose clock says {}: one minute before.", clock.now()))?;
         let asking = Asking { plate: &self.plate, whom: alder.ori(), reason: REASON, days: 75 };
-        page.typed(&asking.command(birch, "$D/sunset"))?;
+        page.typed(&asking.command(birch, "$D/sunset")?)?;
         let before = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
         show(page, &before)?;
         let permitted =
@@ -78,7 +78,7 @@ impl Play<'_> {
         clock.set(sunset);
         let touches = alder.node.reads().touches();
         page.say(&format!("The clock says {}.", clock.now()))?;
-        page.typed(&asking.command(birch, "$D/sunset"))?;
+        page.typed(&asking.command(birch, "$D/sunset")?)?;
         let after = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
         show(page, &after)?;
         let silent = matches!(after.lines.as_slice(), [Line { gave: Gave::NotAsked { .. }, .. }]);

@@ -4,6 +4,7 @@
 //! (`registry`, `reads`, `trail`).
 
 pub mod agency;
+pub mod auditing;
 pub mod ca_folder;
 pub mod cli;
 pub mod clock;
@@ -11,7 +12,9 @@ pub mod config;
 pub mod console;
 pub mod db;
 pub mod demo;
+pub mod desk;
 pub mod exchange;
+pub mod intake;
 pub mod keyfile;
 pub mod keys;
 pub mod logs;

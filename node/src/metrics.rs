@@ -11,8 +11,9 @@ use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
-use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Registry, Unit};
+
+use crate::db::Commits;
 
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -69,23 +70,6 @@ pub enum Ingested {
     Rejected,
 }
 
-/// What came of asking a partner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Asked {
-    /// Reads.
-    Results,
-    /// A verified answer without reads.
-    Nothing,
-    /// It waits for the partner's custodian.
-    Referred,
-    /// The partner denies it.
-    Denied,
-    /// No answer in time.
-    Unreachable,
-    /// An answer that does not verify.
-    Invalid,
-}
-
 impl Reply {
     /// The class of an HTTP status code.
     #[must_use]
@@ -119,11 +103,6 @@ struct IngestLabels {
     outcome: Ingested,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct PartnerLabels {
-    outcome: Asked,
-}
-
 /// The counters of one node.
 #[derive(Debug)]
 pub struct Metrics {
@@ -131,16 +110,13 @@ pub struct Metrics {
     requests: Family<RequestLabels, Counter>,
     strangers: Counter,
     decisions: Family<DecisionLabels, Counter>,
-    trail_entries: Counter,
-    trail_batch: Histogram,
     ingested: Family<IngestLabels, Counter>,
-    partners: Family<PartnerLabels, Counter>,
 }
 
 impl Metrics {
-    /// Everything at nought, for a process that started at `started`.
+    /// Everything at nought, for a process that started at `started` and whose trail grows by `commits`.
     #[must_use]
-    pub fn new(started: Instant) -> Self {
+    pub fn new(started: Instant, commits: &Commits) -> Self {
         let mut registry = Registry::with_prefix("concordat");
         let requests = Family::default();
         registry.register("requests", "Requests, by door and what became of them", requests.clone());
@@ -148,19 +124,15 @@ impl Metrics {
         registry.register("strangers", "Connections of whom this node has not enrolled", strangers.clone());
         let decisions = Family::default();
         registry.register("decisions", "Decisions about questions, by outcome and rule", decisions.clone());
-        let trail_entries = Counter::default();
-        registry.register("trail_entries", "Entries committed to the trail", trail_entries.clone());
-        let trail_batch = Histogram::new(exponential_buckets(1.0, 2.0, 9));
-        registry.register("trail_batch_entries", "Entries in one commit of the trail", trail_batch.clone());
+        registry.register("trail_entries", "Entries committed to the trail", commits.entries.clone());
+        registry.register("trail_commits", "Commits that brought entries to the trail", commits.batches.clone());
         let ingested = Family::default();
         registry.register("ingested_lines", "Lines of input, by what became of them", ingested.clone());
-        let partners = Family::default();
-        registry.register("partner_answers", "Questions to partners, by what came of them", partners.clone());
         let start = Gauge::<f64, AtomicU64>::default();
         #[expect(clippy::cast_precision_loss, reason = "whole microseconds are exact until the year 2255")]
         start.set(started.micros() as f64 / Instant::SECOND as f64);
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
-        Self { registry, requests, strangers, decisions, trail_entries, trail_batch, ingested, partners }
+        Self { registry, requests, strangers, decisions, ingested }
     }
 
     /// A request was answered with `status`.
@@ -178,20 +150,9 @@ impl Metrics {
         self.decisions.get_or_create(&DecisionLabels { decision, rule }).inc();
     }
 
-    /// One commit of the trail with `entries` entries.
-    pub fn committed(&self, entries: u32) {
-        self.trail_entries.inc_by(u64::from(entries));
-        self.trail_batch.observe(f64::from(entries));
-    }
-
     /// `lines` lines of input ended in `outcome`.
     pub fn ingested(&self, outcome: Ingested, lines: u64) {
         self.ingested.get_or_create(&IngestLabels { outcome }).inc_by(lines);
-    }
-
-    /// A partner was asked.
-    pub fn asked(&self, outcome: Asked) {
-        self.partners.get_or_create(&PartnerLabels { outcome }).inc();
     }
 
     /// All of it, as `OpenMetrics` text.
@@ -213,7 +174,8 @@ mod tests {
 
     #[test]
     fn no_label_takes_a_free_text() {
-        let metrics = Metrics::new("2026-11-23T20:17:00.5Z".parse().unwrap());
+        let commits = Commits::default();
+        let metrics = Metrics::new("2026-11-23T20:17:00.5Z".parse().unwrap(), &commits);
         for door in [Door::Peer, Door::Console, Door::Ops] {
             for status in 100..=599 {
                 metrics.request(door, status);
@@ -223,14 +185,10 @@ mod tests {
         metrics.decided(Decided::Permitted, "none");
         metrics.decided(Decided::Denied, "reason_vague");
         metrics.decided(Decided::Referred, "sensitive_term");
-        metrics.committed(256);
+        commits.entries.inc_by(256);
+        commits.batches.inc();
         for outcome in [Ingested::Stored, Ingested::Duplicate, Ingested::Rejected] {
             metrics.ingested(outcome, 2);
-        }
-        for outcome in
-            [Asked::Results, Asked::Nothing, Asked::Referred, Asked::Denied, Asked::Unreachable, Asked::Invalid]
-        {
-            metrics.asked(outcome);
         }
         let text = metrics.text().unwrap();
         let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
@@ -239,17 +197,17 @@ mod tests {
                 seen.entry(name).or_default().insert(value.trim_matches('"'));
             }
         }
-        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["decision", "door", "le", "outcome", "reply", "rule"]);
+        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["decision", "door", "outcome", "reply", "rule"]);
         assert_eq!(seen["reply"].len(), 7);
-        assert_eq!(seen["outcome"].len(), 9);
-        for (name, values) in seen.iter().filter(|(name, _)| **name != "le") {
+        assert_eq!(seen["outcome"].len(), 3);
+        for (name, values) in &seen {
             for value in values {
                 assert!(value.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_'), "{name}={value}");
             }
         }
         assert!(text.contains("concordat_process_start_time_seconds 1795465020.5\n"), "{text}");
         assert!(text.contains("concordat_trail_entries_total 256\n"), "{text}");
-        assert!(text.contains("concordat_trail_batch_entries_bucket{le=\"128.0\"} 0\n"), "{text}");
+        assert!(text.contains("concordat_trail_commits_total 1\n"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 

@@ -1,6 +1,5 @@
 //! A node: its stores, its keys, its partners and its clock, as services use them.
 
-use std::cell::RefCell;
 use std::collections::HashMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -34,6 +33,8 @@ use crate::tls::{OwnCertificate, TlsError, TrustFiles, TrustStore};
 use crate::trail::note::{LogSigner, SignError, Vkey};
 use crate::trail::proof::CheckpointCache;
 use crate::trail::{self, Draft, Facts};
+
+pub use crate::desk::Desk;
 
 /// Why a node is not opened. Each says what to do.
 #[derive(Debug, thiserror::Error)]
@@ -174,7 +175,6 @@ impl Node {
         let node = Self {
             owner: Owner { ori: config.agency.ori, rules: rules(&config) },
             party,
-            registry,
             reads,
             trust,
             dialer,
@@ -186,7 +186,8 @@ impl Node {
             requests: RateLimiter::keyed(Quota::per_second(config.peer.rate_per_second)),
             in_flight: Mutex::default(),
             refused: RefusedCounts::default(),
-            metrics: Arc::new(Metrics::new(clock.now())),
+            metrics: Arc::new(Metrics::new(clock.now(), registry.commits())),
+            registry,
             clock,
             config,
         };
@@ -281,12 +282,7 @@ impl Node {
     /// Connections for one thread.
     #[must_use]
     pub fn desk(&self) -> Desk {
-        Desk {
-            registry: self.registry.clone(),
-            reads: Arc::clone(&self.reads),
-            conn: RefCell::default(),
-            reader: RefCell::default(),
-        }
+        Desk::new(self.registry.clone(), Arc::clone(&self.reads))
     }
 
     /// Whether a partner is over the owner's rate of questions. Counts one.
@@ -409,48 +405,6 @@ impl Drop for Place {
         if let Some(used) = in_flight.get_mut(&self.partner) {
             *used = used.saturating_sub(1);
         }
-    }
-}
-
-/// Connections to both stores for one thread, opened when first needed and again after a failure.
-pub struct Desk {
-    registry: Db,
-    reads: Arc<ReadsDb>,
-    conn: RefCell<Option<Conn>>,
-    reader: RefCell<Option<Reader>>,
-}
-
-impl Desk {
-    /// Runs a query on the registry.
-    ///
-    /// # Errors
-    /// It cannot be opened, or the query failed.
-    pub fn registry<T>(&self, query: impl FnOnce(&mut Conn) -> QueryResult<T>) -> Result<T, Failure> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => self.registry.reader()?,
-        };
-        let result = query(&mut conn);
-        if !matches!(result, Err(Error::DatabaseError(..) | Error::BrokenTransactionManager)) {
-            self.conn.replace(Some(conn));
-        }
-        Ok(result?)
-    }
-
-    /// Runs a query on the read store.
-    ///
-    /// # Errors
-    /// It cannot be opened, or the query failed.
-    pub fn reads<T>(&self, query: impl FnOnce(&mut Reader) -> Result<T, StoreError>) -> Result<T, Failure> {
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => self.reads.reader()?,
-        };
-        let result = query(&mut reader);
-        if !matches!(result, Err(StoreError::Query(_))) {
-            self.reader.replace(Some(reader));
-        }
-        Ok(result?)
     }
 }
 

@@ -33,9 +33,10 @@ pub enum PeopleError {
 }
 
 /// A domain "no" from inside a transaction, in which nothing was written yet.
-type Refusable<T> = Result<T, String>;
+pub(crate) type Refusable<T> = Result<T, String>;
 
-fn settled<T>(recorded: crate::db::Recorded<Refusable<T>>) -> Result<T, PeopleError> {
+/// The value of a recorded change, or why it was refused.
+pub(crate) fn settled<T>(recorded: crate::db::Recorded<Refusable<T>>) -> Result<T, PeopleError> {
     recorded.into_inner().map_err(PeopleError::Refused)
 }
 
@@ -57,7 +58,14 @@ struct By<'a> {
     by: &'a str,
 }
 
-fn record<M: Serialize>(tx: &mut Tx<'_>, kind: Kind, message: &M, by: &str, facts: Facts) -> QueryResult<()> {
+/// Appends the entry of a change that `by` makes.
+pub(crate) fn record<M: Serialize>(
+    tx: &mut Tx<'_>,
+    kind: Kind,
+    message: &M,
+    by: &str,
+    facts: Facts,
+) -> QueryResult<()> {
     let canonical =
         |result: Result<Vec<u8>, json::StrictError>| result.map_err(|error| Error::SerializationError(error.into()));
     let rid = fresh_rid(tx.now())?;

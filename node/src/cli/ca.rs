@@ -1,8 +1,7 @@
 //! `concordat ca`: a certificate authority for a group of agencies, in a folder.
 
 use std::fs;
-use std::io::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agreements::ids::Ori;
 use agreements::time::Instant;
@@ -15,7 +14,10 @@ use certs::serial::Serial;
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::{Value, json};
 
-use crate::ca_folder::{CaFolder, Order, Published};
+use super::exit::{Exit, Explain as _};
+use super::{Output, Problem};
+use crate::ca_folder::{CaFolder, CaFolderError, Order, Published};
+use crate::config::FILE_NAME;
 use crate::keyfile;
 
 /// How long a list is good by default, in days.
@@ -45,9 +47,6 @@ pub enum CaCommand {
 /// Arguments of `ca init`.
 #[derive(Debug, Args)]
 pub struct Init {
-    /// The authority's folder; made if missing.
-    #[arg(long)]
-    dir: PathBuf,
     /// The authority's name. A successor needs another.
     #[arg(long)]
     name: String,
@@ -60,9 +59,6 @@ pub struct Init {
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("key").required(true).args(["csr", "key_out"])))]
 pub struct Issue {
-    /// The authority's folder.
-    #[arg(long)]
-    dir: PathBuf,
     /// The agency's ORI, as you know it.
     #[arg(long)]
     ori: Ori,
@@ -89,9 +85,6 @@ pub struct Issue {
 /// Arguments of `ca revoke`.
 #[derive(Debug, Args)]
 pub struct Revoke {
-    /// The authority's folder.
-    #[arg(long)]
-    dir: PathBuf,
     /// The certificate's serial number: 32 hexadecimal digits.
     serial: Serial,
     /// Why.
@@ -102,59 +95,74 @@ pub struct Revoke {
 /// Arguments of `ca crl`.
 #[derive(Debug, Args)]
 pub struct Crl {
-    /// The authority's folder.
-    #[arg(long)]
-    dir: PathBuf,
     /// For how many days the list is good.
     #[arg(long, default_value_t = LIST_DAYS, value_parser = clap::value_parser!(i64).range(1..=90))]
     days: i64,
 }
 
-/// Runs one command and prints what it did, as one JSON object if `json`.
+/// Runs one command on the authority in `dir` and prints what it did.
 ///
 /// # Errors
 /// What the authority or the file system refused, with what to do.
-pub fn run(command: CaCommand, now: Instant, json: bool) -> anyhow::Result<()> {
-    let (object, text) = match command {
-        CaCommand::Init(args) => init(&args, now)?,
-        CaCommand::Issue(args) => issue(&args, now)?,
-        CaCommand::Revoke(args) => {
-            let ca = CaFolder::open(&args.dir)?;
-            let list = ca.revoke(args.serial, args.reason, now, LIST_DAYS * Instant::DAY)?;
-            let (object, text) = of_list(&ca, &list);
-            (object, format!("Revoked {} ({}).\n{text}", args.serial, args.reason))
-        }
-        CaCommand::Crl(args) => {
-            let ca = CaFolder::open(&args.dir)?;
-            of_list(&ca, &ca.publish(now, args.days * Instant::DAY)?)
-        }
-    };
-    let text = if json { object.to_string() } else { text };
-    writeln!(std::io::stdout(), "{text}").context("cannot write to standard output")
+pub fn run(dir: &Path, command: CaCommand, now: Instant, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    if dir.join(FILE_NAME).exists() {
+        return Err(Problem::usage(
+            format!("{} is a node's folder, and an authority's key does not belong there", dir.display()),
+            Some("name the authority's own folder with --dir".to_owned()),
+        ));
+    }
+    let (object, text) = done(dir, command, now).map_err(problem)?;
+    out.one(&object, |_| text)?;
+    Ok(Exit::Done)
 }
 
-fn init(args: &Init, now: Instant) -> anyhow::Result<(Value, String)> {
+fn done(dir: &Path, command: CaCommand, now: Instant) -> anyhow::Result<(Value, String)> {
+    match command {
+        CaCommand::Init(args) => init(dir, &args, now),
+        CaCommand::Issue(args) => issue(dir, &args, now),
+        CaCommand::Revoke(args) => {
+            let ca = CaFolder::open(dir)?;
+            let list = ca.revoke(args.serial, args.reason, now, LIST_DAYS * Instant::DAY)?;
+            let (object, text) = of_list(&ca, &list);
+            Ok((object, format!("Revoked {} ({}).\n{text}", args.serial, args.reason)))
+        }
+        CaCommand::Crl(args) => {
+            let ca = CaFolder::open(dir)?;
+            Ok(of_list(&ca, &ca.publish(now, args.days * Instant::DAY)?))
+        }
+    }
+}
+
+fn problem(error: anyhow::Error) -> Problem {
+    let (exit, hint) = match error.downcast_ref::<CaFolderError>() {
+        Some(error) => (error.exit(), error.hint()),
+        None => (Exit::Failure, None),
+    };
+    Problem { message: format!("{error:#}"), hint, exit, pipe: false }
+}
+
+fn init(dir: &Path, args: &Init, now: Instant) -> anyhow::Result<(Value, String)> {
     let life = args.years * 365 * Instant::DAY;
-    let ca = CaFolder::create(&args.dir, &args.name, now, life, LIST_DAYS * Instant::DAY)?;
+    let ca = CaFolder::create(dir, &args.name, now, life, LIST_DAYS * Instant::DAY)?;
     let (certificate, list) = (ca.certificate(), ca.list());
     Ok((
         json!({"certificate": certificate, "crl": list}),
         format!(
             "The authority is in {}. Give {} and {} to every node; keep ca.key offline.",
-            args.dir.display(),
+            dir.display(),
             certificate.display(),
             list.display()
         ),
     ))
 }
 
-fn issue(args: &Issue, now: Instant) -> anyhow::Result<(Value, String)> {
+fn issue(dir: &Path, args: &Issue, now: Instant) -> anyhow::Result<(Value, String)> {
     // Looked at before anything is recorded; the writes below would refuse as well.
     for path in args.key_out.iter().chain([&args.out]) {
         anyhow::ensure!(!path.exists(), "{} exists already and is not overwritten", path.display());
     }
     anyhow::ensure!(args.key_out.as_ref() != Some(&args.out), "--out and --key-out name the same file");
-    let ca = CaFolder::open(&args.dir)?;
+    let ca = CaFolder::open(dir)?;
     let (public, made) = match (&args.csr, &args.key_out) {
         (Some(path), _) => {
             let request = fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
@@ -204,17 +212,25 @@ fn of_list(ca: &CaFolder, list: &Published) -> (Value, String) {
 mod tests {
     use super::*;
     use clap::Parser;
-    use std::path::Path;
+
+    use crate::cli::Form;
 
     #[derive(Debug, Parser)]
     struct Line {
+        #[arg(long, global = true, default_value = ".")]
+        dir: PathBuf,
         #[command(subcommand)]
         command: CaCommand,
     }
 
     fn ran(arguments: &[&str]) -> anyhow::Result<()> {
         let now = "2026-11-23T20:00:00Z".parse()?;
-        run(Line::try_parse_from([&["ca"], arguments].concat())?.command, now, true)
+        let line = Line::try_parse_from([&["ca"], arguments].concat())?;
+        let mut to = Vec::new();
+        run(&line.dir, line.command, now, &mut Output::new(Form::Json, &mut to))
+            .map_err(|problem| anyhow::anyhow!(problem.text()))?;
+        serde_json::from_slice::<Value>(&to)?;
+        Ok(())
     }
 
     #[test]

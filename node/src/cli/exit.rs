@@ -38,6 +38,11 @@ pub trait Explain: std::error::Error {
     fn hint(&self) -> Option<String> {
         None
     }
+
+    /// Whether it only says that nobody reads the output any more, as behind `| head`.
+    fn broken_pipe(&self) -> bool {
+        false
+    }
 }
 
 /// Why a command did not do what was asked, as it is printed: once, on standard error.
@@ -52,6 +57,9 @@ pub struct Problem {
     /// The exit code.
     #[serde(rename = "exit", serialize_with = "number")]
     pub exit: Exit,
+    /// Whether nobody reads the output any more: then there is nothing to say.
+    #[serde(skip)]
+    pub pipe: bool,
 }
 
 #[expect(
@@ -66,7 +74,19 @@ impl Problem {
     /// A rule says no.
     #[must_use]
     pub fn refused(message: impl Into<String>, hint: Option<String>) -> Self {
-        Self { message: message.into(), hint, exit: Exit::Refused }
+        Self { message: message.into(), hint, exit: Exit::Refused, pipe: false }
+    }
+
+    /// The command line is not what it must be.
+    #[must_use]
+    pub fn usage(message: impl Into<String>, hint: Option<String>) -> Self {
+        Self { message: message.into(), hint, exit: Exit::Usage, pipe: false }
+    }
+
+    /// Something failed.
+    #[must_use]
+    pub fn failure(message: impl Into<String>, hint: Option<String>) -> Self {
+        Self { message: message.into(), hint, exit: Exit::Failure, pipe: false }
     }
 
     /// The text for a person: the message, then the hint on a line of its own.
@@ -80,6 +100,7 @@ impl Problem {
 impl<E: Explain> From<E> for Problem {
     fn from(error: E) -> Self {
         let mut message = error.to_string();
+        let pipe = error.broken_pipe();
         let mut cause = error.source();
         while let Some(error) = cause {
             let text = error.to_string();
@@ -90,11 +111,15 @@ impl<E: Explain> From<E> for Problem {
             }
             cause = error.source();
         }
-        Self { message, hint: error.hint(), exit: error.exit() }
+        Self { message, hint: error.hint(), exit: error.exit(), pipe }
     }
 }
 
-impl Explain for std::io::Error {}
+impl Explain for std::io::Error {
+    fn broken_pipe(&self) -> bool {
+        self.kind() == std::io::ErrorKind::BrokenPipe
+    }
+}
 
 impl Explain for serde_json::Error {}
 

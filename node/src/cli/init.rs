@@ -5,14 +5,14 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use agreements::ids::Ori;
+use agreements::party::AgencyKind;
 use clap::Args;
 use serde::Serialize;
 
 use super::exit::{Exit, Explain};
 use super::{Output, Problem};
-use agreements::party::AgencyKind;
-
 use crate::config::{Config, FILE_NAME, Founding, HttpsUrl};
+use crate::keys::{self, MakeError};
 
 /// Who the agency is.
 #[derive(Debug, Args)]
@@ -27,7 +27,7 @@ pub struct InitArgs {
     #[arg(long)]
     pub legal_name: String,
     /// What kind of public agency it is
-    #[arg(long, value_enum)]
+    #[arg(long)]
     pub kind: AgencyKind,
     /// The county that it is in
     #[arg(long)]
@@ -35,16 +35,6 @@ pub struct InitArgs {
     /// What partners will dial: `https://HOST` or `https://HOST:PORT`
     #[arg(long)]
     pub url: HttpsUrl,
-}
-
-/// Makes a node's keys.
-pub trait KeyMaker {
-    /// Makes every key that `config.keys` names and that can be made without a CA, in files of mode 0600, in the folder
-    /// that is there already, and overwrites none. Returns the files, for the person to read.
-    ///
-    /// # Errors
-    /// A key cannot be made or written; what was made before it is removed again.
-    fn make(&self, config: &Config) -> Result<Vec<PathBuf>, Box<dyn std::error::Error + Send + Sync>>;
 }
 
 /// Why no node was made.
@@ -63,7 +53,7 @@ pub enum InitError {
     },
     /// The keys cannot be made.
     #[error("cannot make the keys: {0}")]
-    Keys(Box<dyn std::error::Error + Send + Sync>),
+    Keys(#[from] MakeError),
     /// The file that was written does not read back.
     #[error(transparent)]
     Config(#[from] crate::config::ConfigError),
@@ -93,22 +83,33 @@ struct Made {
     keys: Vec<PathBuf>,
 }
 
-pub(super) fn run(dir: &Path, args: InitArgs, keys: &dyn KeyMaker, out: &mut Output<'_>) -> Result<Exit, Problem> {
+pub(super) fn run(dir: &Path, args: InitArgs, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let InitArgs { ori, legal_name, kind, county, url } = args;
-    let made = found(dir, Founding { ori, legal_name, kind, county, url }, keys)?;
-    out.one(&made, |made| {
-        let keys: Vec<String> = made.keys.iter().map(|key| format!("\n  {}", key.display())).collect();
-        let keys = keys.concat();
-        format!(
-            "Wrote {}: complete and commented; fill in [policy] and [approvals] before drafting an agreement.\n\
-             Made these keys:{keys}\nKeep a copy of identity.key offline: it vouches for all the others.",
-            made.config.display()
-        )
-    })?;
+    let made = found(dir, Founding { ori, legal_name, kind, county, url })?;
+    out.one(&made, next_steps)?;
     Ok(Exit::Done)
 }
 
-fn found(dir: &Path, founding: Founding, keys: &dyn KeyMaker) -> Result<Made, InitError> {
+/// What was made, and everything that remains until partners can enrol this node.
+fn next_steps(made: &Made) -> String {
+    let keys: Vec<String> = made.keys.iter().map(|key| format!("\n  {}", key.display())).collect();
+    let (config, keys) = (made.config.display(), keys.concat());
+    let folder = made.keys.first().and_then(|key| key.parent()).unwrap_or(Path::new("keys")).display();
+    let dir = made.config.parent().filter(|dir| *dir != Path::new("")).unwrap_or(Path::new(".")).display();
+    format!(
+        "Wrote {config}.\nMade these keys:{keys}\n\nNext:\n\
+         1. Send {folder}/tls.csr to your certificate authority (`concordat ca issue --csr tls.csr ...`), and put what comes\n   \
+         back at {folder}/tls.pem. Name the authority's certificate and list in peer.ca and peer.crl.\n\
+         2. Fill in [agency], [policy] and [approvals] of {config}.\n\
+         3. Open the first account:\n   \
+         concordat --dir {dir} user add USERNAME --name NAME --affiliation UNIT --role system_administrator\n\
+         4. Write the descriptor that partners enrol: concordat --dir {dir} peer export --out descriptor.json\n\
+         5. Then move {folder}/identity.key to a medium that is kept offline: it vouches for all the other keys.\n\
+         6. concordat --dir {dir} serve"
+    )
+}
+
+fn found(dir: &Path, founding: Founding) -> Result<Made, InitError> {
     let path = dir.join(FILE_NAME);
     let cannot = |path: &Path| {
         let path = path.to_owned();
@@ -123,7 +124,7 @@ fn found(dir: &Path, founding: Founding, keys: &dyn KeyMaker) -> Result<Made, In
         file.write_all(Config::template(founding).as_bytes()).and_then(|()| file.sync_all()).map_err(cannot(&path))?;
         let config = Config::load(&path)?;
         private_folder(&config.keys.folder).map_err(cannot(&config.keys.folder))?;
-        keys.make(&config).map_err(InitError::Keys)
+        Ok(keys::make(&config)?)
     };
     match finish() {
         Ok(keys) => Ok(Made { config: path, keys }),
@@ -146,19 +147,6 @@ mod tests {
     use super::*;
     use crate::cli::output::Form;
 
-    /// Writes one key, or fails.
-    struct OneKey(bool);
-
-    impl KeyMaker for OneKey {
-        fn make(&self, config: &Config) -> Result<Vec<PathBuf>, Box<dyn std::error::Error + Send + Sync>> {
-            if !self.0 {
-                return Err("no randomness".into());
-            }
-            fs::write(config.keys.log_key(), "key")?;
-            Ok(vec![config.keys.log_key()])
-        }
-    }
-
     fn args() -> InitArgs {
         InitArgs {
             ori: "CA0010000".parse().unwrap(),
@@ -169,9 +157,9 @@ mod tests {
         }
     }
 
-    fn init(dir: &Path, keys: bool) -> (Result<Exit, Problem>, String) {
+    fn init(dir: &Path) -> (Result<Exit, Problem>, String) {
         let mut to = Vec::new();
-        let result = run(dir, args(), &OneKey(keys), &mut Output::new(Form::Plain, &mut to));
+        let result = run(dir, args(), &mut Output::new(Form::Plain, &mut to));
         (result, String::from_utf8(to).unwrap())
     }
 
@@ -179,14 +167,14 @@ mod tests {
     fn a_node_is_made_once_with_a_private_key_folder() {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("alder");
-        let (result, said) = init(&dir, true);
+        let (result, said) = init(&dir);
         assert_eq!(result, Ok(Exit::Done));
         assert!(said.contains("concordat.toml") && said.contains("log.key"), "{said}");
         let config = Config::load(&dir.join(FILE_NAME)).unwrap();
         assert_eq!(config.keys.log_origin, "alpr.alder.example/CA0010000");
         assert_eq!(fs::metadata(dir.join("keys")).unwrap().permissions().mode() & 0o777, 0o700);
         let before = fs::read(dir.join(FILE_NAME)).unwrap();
-        let again = init(&dir, true).0.unwrap_err();
+        let again = init(&dir).0.unwrap_err();
         assert_eq!(again.exit, Exit::Refused);
         assert!(again.text().contains("--dir"), "{}", again.text());
         assert_eq!(fs::read(dir.join(FILE_NAME)).unwrap(), before);
@@ -195,9 +183,14 @@ mod tests {
     #[test]
     fn without_keys_there_is_no_node() {
         let root = tempfile::tempdir().unwrap();
-        let failed = init(root.path(), false).0.unwrap_err();
-        assert_eq!((failed.exit, failed.message.as_str()), (Exit::Failure, "cannot make the keys: no randomness"));
-        assert!(!root.path().join(FILE_NAME).exists());
-        assert_eq!(init(root.path(), true).0, Ok(Exit::Done), "it can be tried again");
+        let in_the_way = root.path().join("keys/log.key");
+        fs::create_dir(root.path().join("keys")).unwrap();
+        fs::write(&in_the_way, "another node's").unwrap();
+        let failed = init(root.path()).0.unwrap_err();
+        assert_eq!(failed.exit, Exit::Failure);
+        assert!(failed.message.contains("cannot make the keys") && failed.message.contains("log.key"), "{failed:?}");
+        assert!(!root.path().join(FILE_NAME).exists() && !root.path().join("keys/tls.key").exists());
+        fs::remove_file(in_the_way).unwrap();
+        assert_eq!(init(root.path()).0, Ok(Exit::Done), "it can be tried again");
     }
 }

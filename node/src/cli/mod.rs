@@ -1,29 +1,50 @@
 //! The command line. Each command opens what it needs, calls one service and prints its result.
 
+mod ag;
+mod agreement;
 pub mod ca;
+mod demo;
 mod exit;
+mod explain;
+mod ingest;
 mod init;
+mod local;
 mod output;
+mod peer;
+mod place;
+mod query;
+mod request;
+mod serve;
+mod trail;
+mod user;
 
 use std::ffi::OsString;
+use std::future::Future;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, Subcommand};
 
-use crate::config::{Config, ConfigError, FILE_NAME};
+use crate::clock::Clock;
+use crate::db::OnFatal;
+use place::Place;
 
 pub use exit::{Exit, Explain, Problem};
-pub use init::{InitArgs, InitError, KeyMaker};
+pub use init::{InitArgs, InitError};
 pub use output::{Form, Output, form_of_stdout, printable};
+pub use place::As;
 
 /// Share licence plate reads between California public agencies, under agreements in force and on the record.
 #[derive(Debug, Parser)]
 #[command(name = "concordat", version, propagate_version = true, arg_required_else_help = true)]
-#[command(after_help = "Exit codes: 0 done, 1 refused by a rule, 2 usage or configuration, 3 failure.")]
+#[command(
+    after_help = "Exit codes: 0 done, 1 refused by a rule, 2 usage or configuration, 3 failure.\n\nExample:\n  concordat --dir alder init --ori CA0010000 --legal-name \"Alder County Sheriff\" --kind county \\\n      --county Alder --url https://alpr.alder.example:7443"
+)]
 pub struct Cli {
-    /// The node's folder, in which `concordat.toml` is
+    /// The node's folder, in which `concordat.toml` is; for `ca`, the authority's folder; for `demo`,
+    /// an empty one to play in
     #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "CONCORDAT_DIR")]
     pub dir: PathBuf,
     /// Print JSON, errors too
@@ -37,41 +58,87 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See it work: three fictional agencies on this machine, from the CA to a row edited in a database and caught
+    Demo(demo::DemoArgs),
     /// Make a new node: its folder, a commented configuration file, its keys
     Init(InitArgs),
+    /// Run a certificate authority for a group of agencies, in a folder of its own
+    #[command(subcommand)]
+    Ca(ca::CaCommand),
+    /// Serve: partners at the peer port, this agency's people at the console, metrics for the operator
+    #[command(
+        after_help = "Example:\n  concordat --dir alder serve\n\nCtrl-C or SIGTERM: requests in work are finished, then it ends."
+    )]
+    Serve,
+    /// Enrol partners from their descriptor files
+    #[command(subcommand)]
+    Peer(peer::PeerCommand),
+    /// Keep this agency's accounts
+    #[command(subcommand)]
+    User(user::UserCommand),
+    /// Record completed training
+    #[command(subcommand)]
+    Training(user::TrainingCommand),
+    /// Keep the register of the Attorney General's findings
+    #[command(subcommand)]
+    Ag(ag::AgCommand),
+    /// Draft, sign, suspend and end agreements
+    #[command(subcommand)]
+    Agreement(agreement::AgreementCommand),
+    /// Take in plate reads: JSON lines from a file or from standard input
+    Ingest(ingest::IngestArgs),
+    /// Ask partners for their reads of a plate
+    Query(Box<query::QueryArgs>),
+    /// Search, verify and prove the trail
+    #[command(subcommand)]
+    Trail(trail::TrailCommand),
+    /// See what waits for the custodian
+    #[command(subcommand)]
+    Request(request::RequestCommand),
 }
 
-impl Cli {
-    /// The configuration in the node's folder.
-    ///
-    /// # Errors
-    /// See [`Config::load`].
-    pub fn config(&self) -> Result<Config, ConfigError> {
-        Config::load(&self.dir.join(FILE_NAME))
-    }
-}
-
-/// The whole program: reads the command line, runs it, prints what is wrong once, on standard error.
+/// The whole program: reads the command line, runs it, prints what is wrong once, on standard error. `on_fatal` ends the
+/// process when it must not record any more.
 #[must_use]
-pub fn main(arguments: impl IntoIterator<Item = OsString>, keys: &dyn KeyMaker) -> ExitCode {
+pub fn main(arguments: impl IntoIterator<Item = OsString>, clock: Arc<dyn Clock>, on_fatal: OnFatal) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         Err(error) => return unparsed(&error, arguments.iter().any(|argument| argument == "--json")),
     };
     let json = cli.json;
+    let place = Place { dir: cli.dir, clock, on_fatal };
     let mut stdout = io::stdout().lock();
-    let result = run(cli, keys, &mut Output::new(form_of_stdout(json), &mut stdout));
+    let result = run(cli.command, &place, &mut Output::new(form_of_stdout(json), &mut stdout));
     match result.and_then(|exit| Ok(stdout.flush().map(|()| exit)?)) {
         Ok(exit) => exit.into(),
+        // Whoever read the output has seen enough of it.
+        Err(problem) if problem.pipe => Exit::Done.into(),
         Err(problem) => report(&problem, json),
     }
 }
 
-fn run(cli: Cli, keys: &dyn KeyMaker, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    match cli.command {
-        Command::Init(args) => init::run(&cli.dir, args, keys, out),
+fn run(command: Command, place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    match command {
+        Command::Demo(args) => block_on(demo::run(place, args, out)),
+        Command::Init(args) => init::run(&place.dir, args, out),
+        Command::Ca(command) => ca::run(&place.dir, command, place.now(), out),
+        Command::Serve => block_on(serve::run(place, out)),
+        Command::Peer(command) => block_on(peer::run(place, command, out)),
+        Command::User(command) => block_on(user::run(place, command, out)),
+        Command::Training(command) => block_on(user::run_training(place, command, out)),
+        Command::Ag(command) => block_on(ag::run(place, command, out)),
+        Command::Agreement(command) => block_on(agreement::run(place, command, out)),
+        Command::Ingest(args) => block_on(ingest::run(place, args, out)),
+        Command::Query(args) => block_on(query::run(place, *args, out)),
+        Command::Trail(command) => block_on(trail::run(place, command, out)),
+        Command::Request(command) => block_on(request::run(place, command, out)),
     }
+}
+
+/// Runs a command inside this process's one actix system.
+fn block_on<T>(command: impl Future<Output = T>) -> T {
+    actix_web::rt::System::new().block_on(command)
 }
 
 /// Prints `problem` on standard error.
@@ -90,7 +157,7 @@ fn unparsed(error: &clap::Error, json: bool) -> ExitCode {
     if error.use_stderr() && json {
         let text = error.render().to_string();
         let message = text.trim().trim_start_matches("error: ").to_owned();
-        return report(&Problem { message, hint: None, exit: Exit::Usage }, true);
+        return report(&Problem { message, hint: None, exit: Exit::Usage, pipe: false }, true);
     }
     let exit = if error.use_stderr() { Exit::Usage } else { Exit::Done };
     let _ = error.print(); // As in `report`.
@@ -130,7 +197,9 @@ mod tests {
         let line = ["concordat", "--dir", dir.path().to_str().unwrap(), "init", "--ori", "CA0010000"];
         let rest = ["--legal-name", "A", "--kind", "city", "--county", "A", "--url", "https://a.example"];
         let cli = Cli::try_parse_from(line.into_iter().chain(rest)).unwrap();
-        let problem = Problem::from(cli.config().unwrap_err());
+        let place =
+            Place { dir: cli.dir, clock: Arc::new(crate::clock::SystemClock), on_fatal: Arc::new(|_| panic!("fatal")) };
+        let problem = place.config().unwrap_err();
         assert_eq!(problem.exit, Exit::Usage);
         assert!(problem.message.contains("concordat init"), "{}", problem.message);
     }

@@ -35,6 +35,17 @@ impl<'w> Output<'w> {
         self.form
     }
 
+    /// Where it is written, for what has a form of its own.
+    pub fn writer(&mut self) -> &mut dyn Write {
+        self.to
+    }
+
+    /// Whether a person reads it, at a terminal or through a pipe.
+    #[must_use]
+    pub fn is_for_people(&self) -> bool {
+        self.form != Form::Json
+    }
+
     /// A list: a table with `headers`, one row of `cells` for each item; as JSON, one array of the items.
     ///
     /// # Errors

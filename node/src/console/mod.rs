@@ -87,7 +87,8 @@ mod tests {
         fn start() -> Self {
             let _ = rustls::crypto::aws_lc_rs::default_provider().install_default(); // reqwest wants one, even for http
             let node = Arc::new(Node(Mutex::new(Ok(()))));
-            let metrics = Arc::new(Metrics::new("2026-11-23T20:17:00Z".parse().unwrap()));
+            let metrics =
+                Arc::new(Metrics::new("2026-11-23T20:17:00Z".parse().unwrap(), &crate::db::Commits::default()));
             let source: Arc<dyn StatusSource> = Arc::clone(&node) as _;
             let (server, addrs) = bind(([127, 0, 0, 1], 0).into(), source, Arc::clone(&metrics)).unwrap();
             actix_web::rt::spawn(server);

@@ -23,6 +23,7 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
 use diesel::QueryResult;
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
 pub use conn::Conn;
@@ -56,12 +57,28 @@ pub const QUEUE: usize = 4096;
 /// reason, on the writer's thread.
 pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 
+/// A connection to the database at `url` that can only read, without looking at the trail first: for finding out what is
+/// wrong with it.
+pub fn reader_of(url: &str) -> Result<Conn, DbError> {
+    url.parse::<Source>()?.reader()
+}
+
 /// The registry's database with its writer. Clones share both; the writer ends with the last of them.
 #[derive(Clone)]
 pub struct Db(Arc<Inner>);
 
+/// What the trail grew by since this process opened it.
+#[derive(Debug, Clone, Default)]
+pub struct Commits {
+    /// Entries, those of other processes on the same database included.
+    pub entries: Counter,
+    /// Commits that brought entries.
+    pub batches: Counter,
+}
+
 struct Inner {
     source: Source,
+    commits: Commits,
     clock: Arc<dyn Clock>,
     queue: Option<SyncSender<Task>>,
     writer: Option<JoinHandle<()>>,
@@ -83,15 +100,22 @@ impl Db {
         open::migrate(&mut conn)?;
         let head = open::checked_head(&mut conn, signer.vkey())?;
         let (queue, tasks) = sync_channel(QUEUE);
-        let writer = Writer::new(source.clone(), conn, signer, clock.clone(), head);
+        let commits = Commits::default();
+        let writer = Writer::new(source.clone(), conn, signer, clock.clone(), head, commits.clone());
         let thread = std::thread::Builder::new().name("registry-writer".into());
         let thread = thread.spawn(move || writer.run(tasks, on_fatal)).map_err(DbError::Thread)?;
-        Ok(Self(Arc::new(Inner { source, clock, queue: Some(queue), writer: Some(thread) })))
+        Ok(Self(Arc::new(Inner { source, commits, clock, queue: Some(queue), writer: Some(thread) })))
     }
 
     /// A new connection that can only read. Opening one costs some milliseconds on PostgreSQL: keep it.
     pub fn reader(&self) -> Result<Conn, DbError> {
         self.0.source.reader()
+    }
+
+    /// What the trail grew by.
+    #[must_use]
+    pub fn commits(&self) -> &Commits {
+        &self.0.commits
     }
 
     /// The node's clock.

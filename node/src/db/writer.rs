@@ -15,7 +15,7 @@ use super::open::Source;
 use super::recorded::Sealed;
 use super::task::{Record, Task, Write};
 use super::transaction::{begin, commit, rollback, savepoint};
-use super::{Conn, OnFatal, RecordError, Tx};
+use super::{Commits, Conn, OnFatal, RecordError, Tx};
 use crate::clock::Clock;
 use crate::trail::append::{self, Appended};
 use crate::trail::head::Head;
@@ -34,6 +34,7 @@ pub(super) struct Writer {
     clock: Arc<dyn Clock>,
     /// The highest head that this process has seen. Every later one must extend it.
     seen: Head,
+    commits: Commits,
 }
 
 /// A batch whose rows are written and proven, but not yet committed.
@@ -52,8 +53,9 @@ impl Writer {
         signer: Arc<dyn LogSigner>,
         clock: Arc<dyn Clock>,
         seen: Head,
+        commits: Commits,
     ) -> Self {
-        Self { source, conn: Some(conn), signer, clock, seen }
+        Self { source, conn: Some(conn), signer, clock, seen, commits }
     }
 
     /// Works until the last sender is gone, or until this process must not record any more.
@@ -128,6 +130,9 @@ impl Writer {
             return Err(error.into());
         }
         self.conn = Some(conn);
+        let entries = prepared.head.size.saturating_sub(self.seen.size);
+        self.commits.entries.inc_by(entries);
+        self.commits.batches.inc_by(u64::from(entries > 0));
         self.seen = prepared.head.clone();
         Ok(prepared)
     }

@@ -7,6 +7,7 @@ pub mod answer;
 pub mod ask;
 pub mod descriptor;
 pub mod dial;
+pub mod draft;
 pub mod failure;
 pub mod lifecycle;
 pub mod partner;

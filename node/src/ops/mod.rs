@@ -45,7 +45,7 @@ mod tests {
     #[actix_web::test]
     async fn metrics_are_served_on_loopback_and_nothing_else_is() {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default(); // reqwest wants one, even for http
-        let metrics = Arc::new(Metrics::new("2026-11-23T20:17:00Z".parse().unwrap()));
+        let metrics = Arc::new(Metrics::new("2026-11-23T20:17:00Z".parse().unwrap(), &crate::db::Commits::default()));
         metrics.stranger();
         let (server, addrs) = bind(LoopbackAddr::with_port(0), metrics).unwrap();
         assert!(addrs.iter().all(|addr| addr.ip().is_loopback()));

@@ -49,13 +49,28 @@ pub fn ids(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<AgreementId
     query.load::<String>(conn)?.into_iter().map(|id| parsed("agreement", id.parse())).collect()
 }
 
-/// Keeps a document.
-pub fn insert(conn: &mut Conn, id: AgreementId, partner: Ori, document: &[u8], now: Instant) -> QueryResult<()> {
+/// The id of our entry that offered an agreement; `None` when the partner offered it.
+pub fn offer(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<RequestId>> {
+    let row: Option<Option<Vec<u8>>> =
+        agreement::table.find(id.to_string()).select(agreement::offer).first(conn).optional()?;
+    row.flatten().map(|rid| parsed("agreement", RequestId::from_slice(&rid))).transpose()
+}
+
+/// Keeps a document, which our entry `offer` offered, or the partner's.
+pub fn insert(
+    conn: &mut Conn,
+    id: AgreementId,
+    partner: Ori,
+    document: &[u8],
+    offer: Option<RequestId>,
+    now: Instant,
+) -> QueryResult<()> {
     diesel::insert_into(agreement::table)
         .values((
             agreement::id.eq(id.to_string()),
             agreement::partner.eq(partner.as_str()),
             agreement::document.eq(document),
+            agreement::offer.eq(offer.map(|rid| rid.as_bytes().to_vec())),
             agreement::kept_at.eq(now.micros()),
         ))
         .execute(conn)?;

@@ -16,6 +16,7 @@ diesel::table! {
         id -> Text,
         partner -> Text,
         document -> Binary,
+        offer -> Nullable<Binary>,
         kept_at -> BigInt,
     }
 }

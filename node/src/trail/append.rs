@@ -1,10 +1,13 @@
 //! Entries: what is given to the trail, and its rows.
 
 use agreements::entry::{Kind, Leaf};
-use agreements::ids::{Digest, Ori, RequestId, Salt};
+use agreements::ids::{Digest, Ori, OriError, RequestId, Salt};
+use agreements::json;
 use agreements::time::Instant;
 use diesel::prelude::*;
 use diesel::result::Error;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 use super::schema::{detail, fact, leaf};
 use crate::db::Conn;
@@ -23,23 +26,45 @@ pub struct Draft {
     pub facts: Facts,
 }
 
-/// By what an entry is searched. Only an index: the message and the note are the record.
-#[derive(Clone, Default)]
+/// By what an entry is searched. Only an index; it is also part of the note, so that a changed index row is found.
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Facts {
     /// The other agency.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub partner: Option<Ori>,
     /// The user on whose behalf it happened.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub username: Option<String>,
     /// The purpose that was named.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub purpose: Option<String>,
     /// The typed reference.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub reference: Option<String>,
     /// The plate, normalised.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub plate: Option<String>,
     /// How it was decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
     /// The rule that decided.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
+}
+
+/// The columns of a row of the index.
+pub(super) type FactRow =
+    (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
+
+impl Facts {
+    /// From the columns of a row.
+    pub(super) fn from_row(row: FactRow) -> QueryResult<Self> {
+        let (partner, username, purpose, reference, plate, decision, rule) = row;
+        let partner = partner.map(|ori| ori.parse()).transpose();
+        let partner = partner.map_err(|error: OriError| Error::DeserializationError(Box::new(error)))?;
+        Ok(Self { partner, username, purpose, reference, plate, decision, rule })
+    }
 }
 
 /// An entry that has its rows, in a transaction that may still fail.
@@ -55,6 +80,7 @@ pub(crate) struct Appended {
 /// Writes the rows of `draft` as entry `index`, which happened `at`.
 pub(crate) fn insert(conn: &mut Conn, index: u64, at: Instant, draft: Draft) -> QueryResult<Appended> {
     let Draft { kind, rid, message, note, facts } = draft;
+    let note = with_facts(&note, &facts)?;
     let (salt, note_salt) = (fresh_salt()?, fresh_salt()?);
     let body = Leaf::over(kind, rid, at, (&salt, &message), (&note_salt, &note)).to_bytes();
     let hash = Leaf::hash_of(&body);
@@ -91,6 +117,27 @@ pub(crate) fn insert(conn: &mut Conn, index: u64, at: Instant, draft: Draft) -> 
         ))
         .execute(conn)?;
     Ok(Appended { index, rid, leaf: body, hash, message, salt })
+}
+
+/// A note as it is stored.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StoredNote<'a> {
+    facts: Facts,
+    #[serde(borrow)]
+    note: &'a RawValue,
+}
+
+/// `{"facts":..,"note":..}`, canonical when both are.
+fn with_facts(note: &[u8], facts: &Facts) -> QueryResult<Vec<u8>> {
+    let facts = json::canonical(facts).map_err(|error| Error::SerializationError(error.into()))?;
+    Ok([b"{\"facts\":", facts.as_slice(), b",\"note\":", note, b"}"].concat())
+}
+
+/// The facts and the note in a stored note; `None` if it is none.
+pub(super) fn read_note(stored: &[u8]) -> Option<(Facts, &str)> {
+    let StoredNote { facts, note } = serde_json::from_slice(stored).ok()?;
+    Some((facts, note.get()))
 }
 
 /// The entry `rid` as it is stored, or `None` if the trail has none. [`Error::NotFound`] if what it says was deleted

@@ -8,7 +8,7 @@ use agreements::time::Instant;
 use diesel::prelude::*;
 use diesel::result::Error;
 
-use super::append::Facts;
+use super::append::{self, FactRow, Facts};
 use super::head::{Head, HeadError};
 use super::proof;
 use super::schema::{detail, fact, leaf};
@@ -73,9 +73,7 @@ pub struct Detail {
     pub note: Vec<u8>,
 }
 
-type Texts =
-    (Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>, Option<String>);
-type Found = (i64, Vec<u8>, String, i64, Vec<u8>, Option<Texts>, Option<(Vec<u8>, Vec<u8>)>);
+type Found = (i64, Vec<u8>, String, i64, Vec<u8>, Option<FactRow>, Option<(Vec<u8>, Vec<u8>)>);
 
 /// The tables joined, with the columns of [`Found`].
 macro_rules! entries {
@@ -153,25 +151,21 @@ pub fn prove(conn: &mut Conn, rid: RequestId) -> Result<Option<String>, HeadErro
 
 impl Row {
     fn from_found((idx, rid, kind, at, leaf, texts, kept): Found) -> QueryResult<Self> {
-        let (partner, username, purpose, reference, plate, decision, rule) = texts.unwrap_or_default();
         Ok(Self {
             index: idx.cast_unsigned(),
             rid: RequestId::from_slice(&rid).map_err(unreadable)?,
             kind: Kind::from_str(&kind).map_err(unreadable)?,
             at: Instant::from_micros(at),
             leaf,
-            facts: Facts {
-                partner: partner.map(|ori| ori.parse()).transpose().map_err(unreadable)?,
-                username,
-                purpose,
-                reference,
-                plate,
-                decision,
-                rule,
-            },
-            detail: kept.map(|(message, note)| Detail { message, note }),
+            facts: Facts::from_row(texts.unwrap_or_default())?,
+            detail: kept.map(|(message, stored)| Detail { message, note: inner_note(stored) }),
         })
     }
+}
+
+/// The note that the service wrote, without the facts beside it. What is no stored note is shown as it is.
+fn inner_note(stored: Vec<u8>) -> Vec<u8> {
+    append::read_note(&stored).map_or_else(|| stored.clone(), |(_, note)| note.as_bytes().to_vec())
 }
 
 fn unreadable(error: impl std::error::Error + Send + Sync + 'static) -> Error {

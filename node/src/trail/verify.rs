@@ -9,6 +9,7 @@ use agreements::time::Instant;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 
+use super::append::{self, FactRow, Facts};
 use super::head::{Head, HeadError};
 use super::note::Vkey;
 use super::rebuild::Rebuilt;
@@ -128,6 +129,7 @@ struct Stored {
     hash: Vec<u8>,
     body: Vec<u8>,
     fact: Option<i64>,
+    facts: Option<FactRow>,
     detail: Option<Salted>,
 }
 
@@ -146,6 +148,8 @@ fn page(conn: &mut Conn, after: i64) -> QueryResult<Vec<Stored>> {
             leaf::hash,
             leaf::body,
             fact::idx.nullable(),
+            (fact::partner, fact::username, fact::purpose, fact::reference, fact::plate, fact::decision, fact::rule)
+                .nullable(),
             (detail::message, detail::message_salt, detail::note, detail::note_salt).nullable(),
         ))
         .load(conn)
@@ -226,6 +230,11 @@ impl Run {
         }
         if !commits(leaf.note, note_salt, note) {
             self.report.add(Some(index), "the note is not the one that the leaf commits to");
+        } else if row.fact.is_some()
+            && Facts::from_row(row.facts.clone().unwrap_or_default()).ok()
+                != append::read_note(note).map(|(facts, _)| facts)
+        {
+            self.report.add(Some(index), "the search index says something else than the note");
         }
     }
 
@@ -316,6 +325,12 @@ mod tests {
         let trail = trail();
         trail.tamper(&format!("PRAGMA foreign_keys = OFF; {sql}"));
         report(&trail).problems.into_iter().map(|problem| (problem.index, problem.what)).collect()
+    }
+
+    #[test]
+    fn a_changed_row_of_the_index_is_found() {
+        let changed = "UPDATE fact SET username = 'somebody.else' WHERE idx = 7";
+        assert_eq!(found(changed), [(Some(7), "the search index says something else than the note")]);
     }
 
     #[test]

@@ -13,6 +13,7 @@ CREATE TABLE agreement (
     id          TEXT PRIMARY KEY NOT NULL,  -- UUIDv7 of the document
     partner     TEXT NOT NULL REFERENCES agency (ori), -- the other party
     document    BYTEA NOT NULL,              -- canonical JSON; its SHA-256 is what is signed
+    offer       BYTEA,                     -- id of our entry that offered it; absent when the partner offered it
     kept_at     BIGINT NOT NULL             -- microseconds since 1970 UTC
 );
 CREATE INDEX agreement_by_partner ON agreement (partner);

@@ -1,0 +1,182 @@
+//! Agreements as people read them.
+
+use std::fmt::Write as _;
+
+use agreements::agreement::{Agreement, Authorization, Grant, QueryGrant};
+use agreements::ids::{AgreementId, Ori};
+use agreements::status::{Event, Status};
+use jiff::civil::Date;
+use serde::Serialize;
+
+use crate::cli::exit::Exit;
+use crate::cli::place::Place;
+use crate::cli::{Output, Problem};
+use crate::exchange::lifecycle;
+use crate::exchange::standing::{self, Verified};
+use crate::registry::ag;
+
+#[derive(Serialize)]
+struct Listed {
+    id: AgreementId,
+    partner: Option<Ori>,
+    partner_name: String,
+    revision: u32,
+    effective_on: Date,
+    sunset_on: Date,
+    #[serde(flatten)]
+    status: Status,
+}
+
+pub(super) fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let config = place.config()?;
+    let db = place.registry_of(&config)?;
+    let us = config.agency.ori;
+    let items: Vec<Listed> = lifecycle::list(&mut db.reader()?, place.now())?
+        .into_iter()
+        .map(|(Verified { agreement, .. }, status)| Listed {
+            id: agreement.id,
+            partner: agreement.other(us).map(|party| party.ori),
+            partner_name: agreement.other(us).map(|party| party.legal_name.clone()).unwrap_or_default(),
+            revision: agreement.revision,
+            effective_on: agreement.effective_on,
+            sunset_on: agreement.sunset_on,
+            status,
+        })
+        .collect();
+    out.list(&["agreement", "partner", "agency", "effective", "sunset", "status"], &items, |item| {
+        vec![
+            item.id.to_string(),
+            item.partner.map(|ori| ori.to_string()).unwrap_or_default(),
+            item.partner_name.clone(),
+            item.effective_on.to_string(),
+            item.sunset_on.to_string(),
+            item.status.says(),
+        ]
+    })?;
+    Ok(Exit::Done)
+}
+
+#[derive(Serialize)]
+struct Whole {
+    agreement: Agreement,
+    #[serde(flatten)]
+    status: Status,
+    events: Vec<EventsOf>,
+}
+
+#[derive(Serialize)]
+struct EventsOf {
+    party: Ori,
+    events: Vec<Event>,
+}
+
+pub(super) fn show(place: &Place, id: AgreementId, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let db = place.registry()?;
+    let mut conn = db.reader()?;
+    let Some(Verified { agreement, streams, .. }) = standing::verified(&mut conn, id)? else {
+        let hint = "`concordat agreement list` shows those that there are".to_owned();
+        return Err(Problem::refused(format!("there is no agreement {id}"), Some(hint)));
+    };
+    let status = Status::at(&agreement, &streams, &ag::register(&mut conn)?, place.now());
+    let events = agreement
+        .parties
+        .iter()
+        .zip(streams.0)
+        .map(|(party, stream)| EventsOf { party: party.ori, events: stream.events().to_vec() })
+        .collect();
+    out.one(&Whole { agreement, status, events }, text)?;
+    Ok(Exit::Done)
+}
+
+fn text(whole: &Whole) -> String {
+    let Whole { agreement, status, events } = whole;
+    let mut text = format!(
+        "Agreement {} (revision {})\n  {}\n  effective {}, sunset {} (00:00 America/Los_Angeles)\n",
+        agreement.id,
+        agreement.revision,
+        status.says(),
+        agreement.effective_on,
+        agreement.sunset_on
+    );
+    // Writing to a String does not fail.
+    for party in &agreement.parties {
+        let _ = write!(
+            text,
+            "\n{} {}, {} ({} County)\n  signs: {}, {}\n  policy: {}, compared on {}\n  node: {}\n",
+            party.ori,
+            party.legal_name,
+            party.kind.as_str().replace('_', " "),
+            party.county,
+            party.official.name,
+            party.official.title,
+            party.policy.url,
+            party.policy.checked_on,
+            party.node.url
+        );
+    }
+    text.push_str("\nGrants\n");
+    for grant in &agreement.grants {
+        let _ = writeln!(text, "  {}", granted(grant));
+    }
+    text.push_str("\nEvents\n");
+    let mut none = true;
+    for of in events {
+        for (event, n) in of.events.iter().zip(1u32..) {
+            none = false;
+            let _ = writeln!(text, "  {} {n}: {}", of.party, said(event));
+        }
+    }
+    if none {
+        text.push_str("  none yet\n");
+    }
+    text
+}
+
+fn granted(grant: &Grant) -> String {
+    match grant {
+        Grant::Query(grant) => queries(grant),
+        Grant::Hotlist(grant) => format!(
+            "{} may get the hotlist {} of {} ({})",
+            grant.recipient,
+            grant.list,
+            grant.owner,
+            grant.categories.join(", ")
+        ),
+        Grant::Hits(grant) => format!("{} is told of hits of {} on {}", grant.recipient, grant.owner, grant.list),
+    }
+}
+
+fn queries(grant: &QueryGrant) -> String {
+    let QueryGrant { owner, recipient, purposes, lookback_days, max_rows, daily_quota, area, .. } = grant;
+    let purposes: Vec<&str> = purposes.iter().map(|purpose| purpose.as_str()).collect();
+    let extras: Vec<&str> = [
+        (grant.images, "images"),
+        (grant.partial, "parts of a plate"),
+        (grant.fuzzy, "plates that readers confuse"),
+        (grant.without_plate, "searches without a plate"),
+        (area.is_some(), "only within an area"),
+    ]
+    .into_iter()
+    .filter_map(|(has, what)| has.then_some(what))
+    .collect();
+    let extras = if extras.is_empty() { String::new() } else { format!("; {}", extras.join(", ")) };
+    let authorization = match grant.authorization {
+        Authorization::Standing => "authorized once for all",
+        Authorization::PerRequest => "each request is authorized by the custodian",
+    };
+    format!(
+        "{recipient} may query {owner}: {}; {lookback_days} days back, {max_rows} reads an answer, {daily_quota} questions a day{extras}; {authorization}",
+        purposes.join(", ")
+    )
+}
+
+fn said(event: &Event) -> String {
+    match event {
+        Event::Signed { .. } => "signed".to_owned(),
+        Event::Declined { reason }
+        | Event::Withdrawn { reason }
+        | Event::Suspended { reason }
+        | Event::Resumed { reason, .. }
+        | Event::Terminated { reason } => format!("{}: {reason}", event.name()),
+    }
+}

@@ -1,0 +1,173 @@
+//! `concordat peer`: partners, enrolled from files that two people compare by voice.
+
+use std::fs;
+use std::io::Write as _;
+use std::path::PathBuf;
+
+use agreements::ids::{Digest, Ori};
+use agreements::party::Party;
+use agreements::time::Instant;
+use clap::{Args, Subcommand};
+use serde::Serialize;
+
+use super::exit::Exit;
+use super::place::{As, Place};
+use super::{Output, Problem, local};
+use crate::config::Config;
+use crate::exchange::descriptor;
+use crate::registry::agencies::{self, Enrolled};
+use crate::{agency, keyfile, node, people};
+
+/// Enrol partners from their descriptor files.
+#[derive(Debug, Subcommand)]
+pub enum PeerCommand {
+    /// Write this agency's descriptor, sealed by its identity key, for partners to enrol
+    #[command(
+        after_help = "Example:\n  concordat peer export --out alder.descriptor.json\n\nSend the file by any way; read the fingerprint out over the telephone. Needs keys/identity.key."
+    )]
+    Export(Export),
+    /// Enrol a partner: one person imports its file, another has compared the fingerprint by voice
+    #[command(
+        after_help = "Example:\n  concordat peer add birch.descriptor.json --as alder.agreements --confirmed-by alder.custodian \\\n      --fingerprint \"5f0c 9a3b e1d2 4478 a6c0 7f1d 2b3e 4a59 5f0c 9a3b e1d2 4478 a6c0 7f1d 2b3e 4a59\""
+    )]
+    Add(Add),
+    /// Show the enrolled partners
+    #[command(after_help = "Example:\n  concordat peer list")]
+    List,
+}
+
+/// Arguments of `peer export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Where to write the descriptor
+    #[arg(long, default_value = "descriptor.json")]
+    out: PathBuf,
+}
+
+/// Arguments of `peer add`.
+#[derive(Debug, Args)]
+pub struct Add {
+    /// The partner's descriptor
+    file: PathBuf,
+    /// The fingerprint that the partner read out; spaces and hyphens do not matter
+    #[arg(long)]
+    fingerprint: String,
+    /// The account of the person who compared it on a number known from elsewhere
+    #[arg(long, value_name = "USER2")]
+    confirmed_by: String,
+    #[command(flatten)]
+    person: As,
+}
+
+#[derive(Serialize)]
+struct Exported {
+    file: PathBuf,
+    ori: Ori,
+    fingerprint: Digest,
+    spoken: String,
+}
+
+#[derive(Serialize)]
+struct Listed {
+    ori: Ori,
+    name: String,
+    kind: &'static str,
+    url: String,
+    enrolled_at: Instant,
+    enrolled_by: String,
+    confirmed_by: String,
+}
+
+pub(super) async fn run(place: &Place, command: PeerCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    match command {
+        PeerCommand::Export(args) => export(place, args, out),
+        PeerCommand::Add(args) => add(place, args, out).await,
+        PeerCommand::List => list(place, out),
+    }
+}
+
+/// This agency as its descriptor says it. The key of the request is that of the certificate, so this works before the
+/// authority has answered.
+pub(super) fn own_party(config: &Config) -> Result<Party, Problem> {
+    let tls = node::read_key(&config.keys.tls_key())?;
+    Ok(agency::party(config, tls.public().id())?)
+}
+
+fn export(place: &Place, args: Export, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let config = place.config()?;
+    let party = own_party(&config)?;
+    let identity = node::read_key(&config.keys.identity_key())?;
+    let file = descriptor::write(&party, &identity).map_err(|error| incomplete(&config, error))?;
+    // Read back as a partner will: the seal verifies with the key that the file names.
+    let (_, fingerprint) = descriptor::read(&file)?;
+    keyfile::write_public(&args.out, &file)?;
+    let spoken = descriptor::spoken(fingerprint);
+    let exported = Exported { file: args.out, ori: party.ori, fingerprint, spoken };
+    out.one(&exported, |exported| {
+        format!(
+            "Wrote {}: send it to the partner by any way.\n\
+             Fingerprint, to be read out over the telephone, never sent with the file:\n  {}\n\
+             There: concordat peer add FILE --fingerprint F --as USER --confirmed-by ANOTHER\n\
+             Keep identity.key offline from now on.",
+            exported.file.display(),
+            exported.spoken
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+/// An own descriptor that is incomplete is for this agency to complete, not for a partner.
+fn incomplete(config: &Config, error: descriptor::DescriptorError) -> Problem {
+    match error {
+        descriptor::DescriptorError::Problems(_) => Problem::refused(
+            error.to_string(),
+            Some(format!("fill it in in concordat.toml of {}, then export again", config.agency.ori)),
+        ),
+        other => other.into(),
+    }
+}
+
+async fn add(place: &Place, args: Add, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let db = place.registry()?;
+    let file = fs::read(&args.file)
+        .map_err(|error| Problem::failure(format!("cannot read {}: {error}", args.file.display()), None))?;
+    let ori = people::enrol(&db, file, &args.fingerprint, &args.person.user, &args.confirmed_by).await?;
+    out.one(&serde_json::json!({"enrolled": ori}), |_| {
+        format!("{ori} is enrolled. Next: concordat agreement draft --template > draft.toml")
+    })?;
+    Ok(Exit::Done)
+}
+
+fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let all = agencies::all(&mut place.registry()?.reader()?)?;
+    let items: Vec<Listed> = all.into_iter().map(listed).collect();
+    let headers = ["ORI", "agency", "kind", "node", "enrolled", "by", "confirmed by"];
+    out.list(&headers, &items, |item| {
+        vec![
+            item.ori.to_string(),
+            item.name.clone(),
+            item.kind.to_owned(),
+            item.url.clone(),
+            local::shown(item.enrolled_at),
+            item.enrolled_by.clone(),
+            item.confirmed_by.clone(),
+        ]
+    })?;
+    if items.is_empty() && out.is_for_people() {
+        writeln!(std::io::stderr(), "No partner is enrolled; `concordat peer add` enrols one.")?;
+    }
+    Ok(Exit::Done)
+}
+
+fn listed(enrolled: Enrolled) -> Listed {
+    let Enrolled { party, enrolled_at, enrolled_by, confirmed_by } = enrolled;
+    Listed {
+        ori: party.ori,
+        name: party.legal_name,
+        kind: party.kind.as_str(),
+        url: party.node.url,
+        enrolled_at,
+        enrolled_by,
+        confirmed_by,
+    }
+}

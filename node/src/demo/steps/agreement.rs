@@ -1,0 +1,108 @@
+//! Step 3: Alder and Birch agree.
+
+use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, QueryGrant};
+use agreements::ids::AgreementId;
+use agreements::purpose::Purpose;
+use agreements::status::Status;
+use agreements::time::Instant;
+use anyhow::Context as _;
+use jiff::ToSpan as _;
+
+use super::founding::LOOKBACK_DAYS;
+use crate::demo::page::Page;
+use crate::demo::stage::{Site, Stage};
+use crate::exchange::lifecycle::{self, Act, Delivery};
+use crate::exchange::standing;
+use crate::node::read_key;
+use crate::registry::accounts::Action;
+
+/// How long it is in force, in days: certificates, revocation list, training and check outlive it.
+const DAYS: i64 = 60;
+
+pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Result<String> {
+    let sites = stage.sites()?;
+    let (alder, birch) = (&sites.alder, &sites.birch);
+    let draft = draft(alder, birch, stage.clock.now())?;
+    let (id, document) = (draft.id, draft.to_bytes()?);
+    page.say(&format!(
+        "A draft from {} to {}: each may query the other's reads of the last {LOOKBACK_DAYS} days, for {}.",
+        draft.effective_on,
+        draft.sunset_on,
+        [Purpose::CriminalInvestigation, Purpose::WantedPersons, Purpose::Lifesaving].map(Purpose::as_str).join(", "),
+    ))?;
+    std::fs::write(alder.folder.join("agreement.json"), &document)?;
+    let by = alder.person("agreements", Action::ManageAgreements)?;
+    page.typed(&format!("concordat --dir $D/alder agreement propose $D/alder/agreement.json --as {by}"))?;
+    let (_, delivery) = lifecycle::propose(&alder.node, document, &by).await?;
+    arrived(&delivery, page)?;
+    for site in [alder, birch] {
+        let by = site.person("custodian", Action::SignAgreements)?;
+        page.typed(&format!("concordat --dir $D/{} agreement sign {id} --as {by}", site.fiction.word))?;
+        let seal = read_key(&site.node.config().keys.seal_key())?;
+        let delivery = lifecycle::act(&site.node, id, Act::Sign, &by, &seal).await?;
+        arrived(&delivery, page)?;
+    }
+    for site in [alder, birch] {
+        let now = site.node.now();
+        let status = standing::status(&mut site.registry()?, id, now)?;
+        page.typed(&format!("concordat --dir $D/{} agreement show {id}", site.fiction.word))?;
+        page.say(&status.says())?;
+        let until = draft.sunset();
+        anyhow::ensure!(status == Status::InForce { until }, "at {} it is {}", site.fiction.word, status.says());
+    }
+    stage.agreement = Some(id);
+    Ok(format!("signed by both custodians; in force on both sides until {}", draft.sunset()))
+}
+
+fn arrived(delivery: &Delivery, page: &mut Page<'_>) -> anyhow::Result<()> {
+    match delivery {
+        Delivery::Delivered { there: Some(status) } => {
+            Ok(page.say(&format!("delivered; there it is now: {}", status.says()))?)
+        }
+        Delivery::Delivered { there: None } => anyhow::bail!("there was nothing to deliver"),
+        Delivery::Pending { why } => anyhow::bail!("not delivered: {why}"),
+    }
+}
+
+fn draft(alder: &Site, birch: &Site, now: Instant) -> anyhow::Result<Agreement> {
+    let today = now.date().context("a date")?;
+    let mut random = [0; 10];
+    openssl::rand::rand_bytes(&mut random)?;
+    let grant = |owner: &Site, recipient: &Site| {
+        Grant::Query(QueryGrant {
+            owner: owner.ori(),
+            recipient: recipient.ori(),
+            purposes: vec![Purpose::CriminalInvestigation, Purpose::WantedPersons, Purpose::Lifesaving],
+            lookback_days: LOOKBACK_DAYS,
+            max_rows: 100,
+            daily_quota: 500,
+            area: None,
+            partial: false,
+            fuzzy: false,
+            images: true,
+            without_plate: false,
+            authorization: Authorization::Standing,
+        })
+    };
+    Ok(Agreement {
+        format: FORMAT.to_owned(),
+        id: AgreementId::new(now, random),
+        revision: 1,
+        supersedes: None,
+        parties: [alder.node.party().clone(), birch.node.party().clone()],
+        grants: vec![grant(alder, birch), grant(birch, alder)],
+        commitments: Commitments {
+            lawful_use: true,
+            authorized_users_only: true,
+            trained_users: true,
+            accuracy: true,
+            hotlist_max_age_hours: 24,
+            no_onward_transfer: true,
+            received_retention_days: 365,
+        },
+        witnesses: None,
+        effective_on: today,
+        sunset_on: today.checked_add(DAYS.days())?,
+        renewal: None,
+    })
+}

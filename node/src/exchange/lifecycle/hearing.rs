@@ -1,0 +1,165 @@
+//! Taking what a partner says about an agreement: its offers, and the events of its stream.
+
+use agreements::entry::Kind;
+use agreements::ids::{AgreementId, Digest};
+use agreements::message::{Acknowledgement, Offer, PROTOCOL, StreamEvent, To};
+use diesel::result::{Error, QueryResult};
+
+use super::{acceptable, stream_of};
+use crate::db::{Entry, Recorded, Slot, Tx};
+use crate::exchange::answer::canonical;
+use crate::exchange::failure::Failure;
+use crate::exchange::partner::Partner;
+use crate::exchange::standing;
+use crate::exchange::sworn::{self, Evidence, Sworn};
+use crate::exchange::wire::{self, Bulk, Envelope};
+use crate::node::{Node, fresh_rid};
+use crate::registry::agreements::{self as documents, Kept};
+use crate::registry::exchanged::{self, Heard};
+use crate::trail::{Draft, Facts};
+
+/// Takes a partner's offer: verifies and keeps the document, and acknowledges. The text of the acknowledgement.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<String, Failure> {
+    let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
+    let sworn: Sworn<Offer> =
+        sworn::verify(&envelope, Kind::AgreementOffered, partner, node.ori(), node.checkpoints())?;
+    let document = envelope.document.map(|raw| raw.get().as_bytes().to_vec());
+    let document =
+        document.ok_or_else(|| Failure::Unacceptable("the document is missing: send it as `document`".to_owned()))?;
+    if Digest::of(&document) != sworn.message().document {
+        return Err(Failure::Unacceptable(
+            "the document is not the one that the offer names by its SHA-256".to_owned(),
+        ));
+    }
+    let agreement = acceptable(node, &document).map_err(|error| Failure::Unacceptable(error.to_string()))?;
+    if agreement.id != sworn.agreement() || agreement.party(partner.ori()).is_none() {
+        return Err(Failure::Unacceptable("the document is another agreement than the offer names".to_owned()));
+    }
+    let (id, from) = (agreement.id, partner.ori());
+    let (_, evidence) = sworn.into_parts();
+    let job = move |tx: &mut Tx<'_>| {
+        if let Some(again) = heard_before(tx, &evidence)? {
+            return Ok(again);
+        }
+        if let Some((kept, _)) = documents::find(tx.conn(), id)? {
+            if kept != document {
+                return Ok(Err(Refused::Unacceptable(format!(
+                    "agreement {id} is another document here; offer it under a new id"
+                ))));
+            }
+        } else {
+            let now = tx.now();
+            documents::insert(tx.conn(), id, from, &document, None, now)?;
+            tx.bump_epoch();
+        }
+        acknowledge(tx, id, &evidence, "offer received")
+    };
+    acknowledged(node.registry().record(job).await?)
+}
+
+/// Takes an event of a partner's stream, verifies its seal where it bears one, keeps it, and acknowledges. The text of
+/// the acknowledgement. `id` is the agreement that the path names.
+///
+/// # Errors
+/// See [`Failure`].
+pub async fn hear_event(
+    node: &Node,
+    partner: &Partner,
+    id: Option<AgreementId>,
+    body: &[u8],
+) -> Result<String, Failure> {
+    let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
+    let sworn: Sworn<StreamEvent> =
+        sworn::verify(&envelope, Kind::AgreementEvent, partner, node.ori(), node.checkpoints())?;
+    let agreement = sworn.agreement();
+    if id.is_some_and(|id| id != agreement) {
+        return Err(Failure::Unacceptable("the event is of another agreement than the path names".to_owned()));
+    }
+    let (message, evidence) = sworn.into_parts();
+    let job = move |tx: &mut Tx<'_>| keep_event(tx, agreement, &message, &evidence);
+    acknowledged(node.registry().record(job).await?)
+}
+
+/// Why a partner's entry is not kept, decided inside the transaction.
+enum Refused {
+    Conflict,
+    OutOfOrder { found: u32, expected: u32 },
+    Unacceptable(String),
+}
+
+impl From<Refused> for Failure {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Conflict => Self::Conflict,
+            Refused::OutOfOrder { found, expected } => Self::OutOfOrder { found, expected },
+            Refused::Unacceptable(why) => Self::Unacceptable(why),
+        }
+    }
+}
+
+type Heeded = Result<Slot, Refused>;
+
+fn acknowledged(recorded: Recorded<Heeded>) -> Result<String, Failure> {
+    let slot = match &*recorded {
+        Ok(slot) => *slot,
+        Err(_) => return Err(recorded.into_inner().err().map_or(Failure::Unrecorded, Failure::from)),
+    };
+    let entry: &Entry = recorded.entry(slot).ok_or(Failure::Unrecorded)?;
+    wire::write(entry, Bulk::None).map_err(Failure::Internal)
+}
+
+/// The acknowledgement that an entry got before, if it was heard: the same once more.
+fn heard_before(tx: &mut Tx<'_>, evidence: &Evidence) -> QueryResult<Option<Heeded>> {
+    let Some(heard) = exchanged::heard(tx.conn(), evidence.origin, evidence.rid)? else { return Ok(None) };
+    if heard.leaf != evidence.leaf_hash {
+        return Ok(Some(Err(Refused::Conflict)));
+    }
+    let slot = tx.again(heard.answer)?.ok_or(Error::NotFound)?;
+    Ok(Some(Ok(slot)))
+}
+
+fn keep_event(tx: &mut Tx<'_>, id: AgreementId, said: &StreamEvent, evidence: &Evidence) -> QueryResult<Heeded> {
+    if let Some(again) = heard_before(tx, evidence)? {
+        return Ok(again);
+    }
+    let no = |why: &str| Ok(Err(Refused::Unacceptable(why.to_owned())));
+    let party = evidence.origin;
+    let Some(found) = standing::verified(tx.conn(), id)? else {
+        return no("there is no such agreement here; offer it first");
+    };
+    let Some(stream) = stream_of(&found, party) else { return no("there is no such agreement here; offer it first") };
+    if said.document != Digest::of(&found.document) {
+        return no("the event is about another document than the one that was offered");
+    }
+    if said.n != stream.next_number() {
+        return Ok(Err(Refused::OutOfOrder { found: said.n, expected: stream.next_number() }));
+    }
+    if let Err(why) = stream.admits(&said.event) {
+        return Ok(Err(Refused::Unacceptable(why)));
+    }
+    if let Err(why) = standing::sealed(&found.agreement, &found.document, party, said) {
+        return Ok(Err(Refused::Unacceptable(why)));
+    }
+    let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();
+    documents::append(tx.conn(), id, party, said.n, &Kept { rid, leaf, message, salt, proof: Some(proof) })?;
+    tx.bump_epoch();
+    acknowledge(tx, id, evidence, said.event.name())
+}
+
+fn acknowledge(tx: &mut Tx<'_>, id: AgreementId, evidence: &Evidence, what: &str) -> QueryResult<Heeded> {
+    let now = tx.now();
+    let status = standing::status(tx.conn(), id, now)?;
+    let to = vec![To { ori: evidence.origin, agreement: id }];
+    let message = Acknowledgement { v: PROTOCOL, to, of: evidence.leaf_hash, status };
+    let rid = fresh_rid(now)?;
+    let facts = Facts { partner: Some(evidence.origin), decision: Some(what.to_owned()), ..Facts::default() };
+    let draft =
+        Draft { kind: Kind::AgreementAcknowledged, rid, message: canonical(&message)?, note: b"{}".to_vec(), facts };
+    let slot = tx.append(draft)?;
+    exchanged::hear(tx.conn(), evidence.origin, evidence.rid, Heard { leaf: evidence.leaf_hash, answer: rid })?;
+    exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+    Ok(Ok(slot))
+}

@@ -1,0 +1,259 @@
+//! The life of an agreement: offered, signed, suspended, resumed, ended. Each party writes its own stream of events as
+//! entries of its own trail; here ours are written, [`delivery`] sends them, and [`hearing`] takes the partner's.
+
+pub mod delivery;
+pub mod hearing;
+
+use std::sync::Arc;
+
+use agreements::agreement::{Agreement, AgreementError};
+use agreements::entry::Kind;
+use agreements::ids::{AgreementId, Digest, Ori};
+use agreements::message::{Offer, PROTOCOL, StreamEvent, To};
+use agreements::status::{Event, Status, Stream, activation_problems};
+use agreements::time::Instant;
+use certs::jws;
+use certs::key::SigningKey;
+use diesel::result::{Error, QueryResult};
+use serde::Serialize;
+
+use super::answer::canonical;
+use super::failure::Failure;
+use super::partner::Partner;
+use super::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP, Verified};
+use crate::db::{Conn, Tx};
+use crate::node::{Node, fresh_rid};
+use crate::registry::ag;
+use crate::registry::agreements::{self as documents, Kept};
+use crate::trail::{self, Draft, Facts};
+
+pub use delivery::{Delivery, View, deliver, show, sync};
+pub use hearing::{hear_event, hear_offer};
+
+/// What a person does about an agreement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Act {
+    /// Sign it.
+    Sign,
+    /// Not sign it.
+    Decline {
+        /// Why.
+        reason: String,
+    },
+    /// Take the offer or the signature back.
+    Withdraw {
+        /// Why.
+        reason: String,
+    },
+    /// Suspend it.
+    Suspend {
+        /// Why.
+        reason: String,
+    },
+    /// Lift our own suspension.
+    Resume {
+        /// Why.
+        reason: String,
+    },
+    /// End it for good.
+    Terminate {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// Why an act is refused. Nothing was recorded.
+#[derive(Debug, thiserror::Error)]
+pub enum ActError {
+    /// A rule refuses it; each sentence says what to do.
+    #[error("{}", .0.join("\n"))]
+    Refused(Vec<String>),
+    /// It failed.
+    #[error(transparent)]
+    Failure(#[from] Failure),
+}
+
+impl ActError {
+    fn refused(why: impl Into<String>) -> Self {
+        Self::Refused(vec![why.into()])
+    }
+}
+
+/// What goes into the note of an administrative entry: who did it.
+#[derive(Serialize)]
+struct By<'a> {
+    by: &'a str,
+}
+
+/// Offers a document to the partner: keeps it, records the offer, and sends it. Whether the partner has it now.
+///
+/// # Errors
+/// The document has problems, is not between us and an enrolled partner, or describes either of us otherwise than the
+/// descriptors do.
+pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(AgreementId, Delivery), ActError> {
+    let agreement = acceptable(node, &document)?;
+    let id = agreement.id;
+    let partner = other(node, &agreement)?;
+    let by = by.to_owned();
+    let to = partner.ori();
+    let job = move |tx: &mut Tx<'_>| {
+        if documents::find(tx.conn(), id)?.is_some() {
+            return Ok(false);
+        }
+        let now = tx.now();
+        let message = Offer { v: PROTOCOL, to: vec![To { ori: to, agreement: id }], document: Digest::of(&document) };
+        let draft = draft(Kind::AgreementOffered, now, &message, &By { by: &by }, to, &by, "offered")?;
+        documents::insert(tx.conn(), id, to, &document, Some(draft.rid), now)?;
+        tx.append(draft)?;
+        tx.bump_epoch();
+        Ok(true)
+    };
+    let recorded = node.registry().record(job).await.map_err(Failure::from)?;
+    if !*recorded {
+        return Err(ActError::refused(format!("agreement {id} was offered already; `concordat agreement show {id}`")));
+    }
+    Ok((id, deliver(node, id).await))
+}
+
+/// What a document must be to be offered, by us or to us.
+fn acceptable(node: &Node, document: &[u8]) -> Result<Agreement, ActError> {
+    let agreement = Agreement::from_bytes(document).map_err(|error| match error {
+        AgreementError::Problems(problems) => ActError::Refused(problems),
+        other => ActError::refused(other.to_string()),
+    })?;
+    let ours =
+        agreement.party(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
+    if ours != node.party() {
+        return Err(ActError::refused(format!(
+            "the agreement describes {} otherwise than its node does today (names, policy, approvals, keys or URL): draft it again from current descriptors",
+            node.ori()
+        )));
+    }
+    let partner = other(node, &agreement)?;
+    if agreement.party(partner.ori()) != Some(partner.party()) {
+        return Err(ActError::refused(format!(
+            "the agreement describes {} otherwise than the descriptor that was enrolled: draft it again, or enrol the new descriptor",
+            partner.ori()
+        )));
+    }
+    Ok(agreement)
+}
+
+fn other(node: &Node, agreement: &Agreement) -> Result<Arc<Partner>, ActError> {
+    let theirs =
+        agreement.other(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
+    let partner = node.partners().find(theirs.ori).cloned();
+    partner.ok_or_else(|| {
+        ActError::refused(format!("{} is not enrolled; import its descriptor with `concordat peer add`", theirs.ori))
+    })
+}
+
+/// Does what `act` says to our stream, records it, and sends it.
+///
+/// # Errors
+/// The agreement's state does not admit it, or signing lacks what it needs.
+pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str, seal: &SigningKey) -> Result<Delivery, ActError> {
+    let (us, seal, by) = (node.ori(), seal.clone(), by.to_owned());
+    let job = move |tx: &mut Tx<'_>| apply(tx, us, id, &act, &by, &seal);
+    let recorded = node.registry().record(job).await.map_err(Failure::from)?;
+    match recorded.into_inner() {
+        Ok(()) => Ok(deliver(node, id).await),
+        Err(why) => Err(ActError::Refused(why)),
+    }
+}
+
+type Refusable<T> = Result<T, Vec<String>>;
+
+fn apply(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    id: AgreementId,
+    act: &Act,
+    by: &str,
+    seal: &SigningKey,
+) -> QueryResult<Refusable<()>> {
+    let now = tx.now();
+    let Some(found) = standing::verified(tx.conn(), id)? else {
+        return Ok(Err(vec![format!(
+            "there is no agreement {id}; `concordat agreement list` shows those that there are"
+        )]));
+    };
+    let Some(stream) = stream_of(&found, us) else { return Ok(Err(vec!["this agency is no party to it".to_owned()])) };
+    let register = ag::register(tx.conn())?;
+    let event = match event(act, &found, us, stream, seal) {
+        Ok(event) => event,
+        Err(error) => return Ok(Err(vec![format!("the seal key does not sign: {error}")])),
+    };
+    if let Err(why) = stream.admits(&event) {
+        return Ok(Err(vec![why]));
+    }
+    if matches!(act, Act::Sign) {
+        let problems = activation_problems(&found.agreement, &register, now);
+        if !problems.is_empty() {
+            return Ok(Err(problems));
+        }
+    }
+    let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { return Ok(Err(Vec::new())) };
+    let n = stream.next_number();
+    let name = event.name();
+    let document = Digest::of(&found.document);
+    let message = StreamEvent { v: PROTOCOL, to: vec![To { ori: partner, agreement: id }], document, n, event };
+    let entry = draft(Kind::AgreementEvent, now, &message, &By { by }, partner, by, name)?;
+    let rid = entry.rid;
+    tx.append(entry)?;
+    let stored = trail::append::stored(tx.conn(), rid)?.ok_or(Error::NotFound)?;
+    let kept = Kept { rid, leaf: stored.leaf, message: stored.message, salt: stored.salt, proof: None };
+    documents::append(tx.conn(), id, us, n, &kept)?;
+    tx.bump_epoch();
+    Ok(Ok(()))
+}
+
+fn stream_of(found: &Verified, party: Ori) -> Option<&Stream> {
+    found.agreement.parties.iter().zip(&found.streams.0).find(|(one, _)| one.ori == party).map(|(_, stream)| stream)
+}
+
+fn event(act: &Act, found: &Verified, us: Ori, stream: &Stream, seal: &SigningKey) -> Result<Event, jws::JwsError> {
+    Ok(match act.clone() {
+        Act::Sign => Event::Signed { seal: jws::sign(&found.document, AGREEMENT_TYP, seal, None)? },
+        Act::Decline { reason } => Event::Declined { reason },
+        Act::Withdraw { reason } => Event::Withdrawn { reason },
+        Act::Suspend { reason } => Event::Suspended { reason },
+        Act::Terminate { reason } => Event::Terminated { reason },
+        Act::Resume { reason } => {
+            let n = stream.next_number();
+            let statement = standing::resumption(&found.agreement, &found.document, us, n, &reason)?;
+            Event::Resumed { seal: jws::sign(&statement, RESUMPTION_TYP, seal, None)?, reason }
+        }
+    })
+}
+
+fn draft<M: Serialize>(
+    kind: Kind,
+    now: Instant,
+    message: &M,
+    note: &By<'_>,
+    partner: Ori,
+    by: &str,
+    what: &str,
+) -> QueryResult<Draft> {
+    let facts = Facts {
+        partner: Some(partner),
+        username: Some(by.to_owned()),
+        decision: Some(what.to_owned()),
+        ..Facts::default()
+    };
+    Ok(Draft { kind, rid: fresh_rid(now)?, message: canonical(message)?, note: canonical(note)?, facts })
+}
+
+/// Every agreement with where it stands, oldest first.
+pub fn list(conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
+    let register = ag::register(conn)?;
+    let mut all = Vec::new();
+    for id in documents::ids(conn, None)? {
+        if let Some(found) = standing::verified(conn, id)? {
+            let status = Status::at(&found.agreement, &found.streams, &register, now);
+            all.push((found, status));
+        }
+    }
+    Ok(all)
+}

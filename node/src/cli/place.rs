@@ -12,8 +12,8 @@ use crate::config::{Config, FILE_NAME, Log, LogLevel};
 use crate::db::{Conn, Db, OnFatal};
 use crate::logs;
 use crate::node::{self, Node};
-use crate::people::{self, PeopleError};
-use crate::registry::accounts::Action;
+use crate::people::PeopleError;
+use crate::registry::accounts::{self, Action};
 
 /// Who acts.
 #[derive(Debug, Args)]
@@ -72,10 +72,4 @@ impl Place {
     pub(super) fn node_of(&self, config: Config) -> Result<Arc<Node>, Problem> {
         Ok(Node::open(config, Arc::clone(&self.clock), Arc::clone(&self.on_fatal))?)
     }
-}
-
-/// Refuses a person whose role does not allow `action`.
-pub(super) fn authorize(conn: &mut Conn, person: &As, action: Action) -> Result<(), Problem> {
-    people::operator(conn, &person.user, action)?.map_err(PeopleError::Refused)?;
-    Ok(())
 }

@@ -18,8 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DatabaseUrl, FILE_NAME};
 use crate::db::{Conn, OnFatal};
 use crate::node::Node;
-use crate::people;
-use crate::registry::accounts::Action;
+use crate::registry::accounts::{self, Action};
 use crate::serve::{self, Running};
 use crate::trail::head;
 
@@ -117,7 +116,7 @@ impl Site {
     /// The username of its person with that role, who must be allowed the action.
     pub(super) fn person(&self, role: &str, action: Action) -> anyhow::Result<String> {
         let username = self.fiction.person(role);
-        let account = people::operator(&mut self.registry()?, &username, action)?;
+        let account = accounts::operator(&mut self.registry()?, &username, action)?;
         account.map(|account| account.username).map_err(anyhow::Error::msg)
     }
 

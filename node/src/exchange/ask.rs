@@ -223,16 +223,7 @@ pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError>
 
 /// The account, if it may query (II-01, II-03, VII-11 to VII-15).
 fn person(desk: &Desk, username: &str) -> Result<Account, AskError> {
-    let account = desk.registry(|conn| accounts::find(conn, username))?;
-    let refuse = |why: &str| Err(AskError::Person(format!("{username}: {why}")));
-    match account {
-        None => refuse("there is no such account; `concordat user add` opens one"),
-        Some(account) if account.disabled_at.is_some() => refuse("the account is closed"),
-        Some(account) if !account.role.may(Action::Query) => {
-            refuse(&format!("the role {} does not query (II-03)", account.role))
-        }
-        Some(account) => Ok(account),
-    }
+    desk.registry(|conn| accounts::operator(conn, username, Action::Query))?.map_err(AskError::Person)
 }
 
 /// Whom the question goes to, and a line for each that it does not go to.

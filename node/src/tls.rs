@@ -9,6 +9,7 @@ use agreements::time::Instant;
 use arc_swap::ArcSwap;
 use certs::leaf::Identity;
 use certs::revocation::{Revocation, RevocationSet};
+use openssl::x509::X509;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -38,6 +39,9 @@ pub enum TlsError {
     /// There is no revocation list for a CA.
     #[error("a CA in peer.ca has no revocation list: name it in peer.crl (`concordat ca crl` makes one)")]
     NoCrl,
+    /// An older revocation list than the one in use.
+    #[error("peer.crl: {0}")]
+    OldCrl(certs::revocation::RevocationError),
     /// rustls refuses.
     #[error("TLS: {0}")]
     Rustls(#[from] rustls::Error),
@@ -85,12 +89,15 @@ impl TrustStore {
     /// Reads the files again when one was changed. Called every second by a running node.
     ///
     /// # Errors
-    /// What was read before still counts.
+    /// What was read before still counts, also against an older list than it has: that may hide a revocation.
     pub fn refresh(&self) -> Result<bool, TlsError> {
-        if stamp(&self.files) == self.current.load().stamp {
+        let held = self.current.load();
+        if stamp(&self.files) == held.stamp {
             return Ok(false);
         }
-        self.current.store(Arc::new(Trust::load(&self.files)?));
+        let trust = Trust::load(&self.files)?;
+        held.revoked.clone().merge(trust.revoked.clone()).map_err(TlsError::OldCrl)?;
+        self.current.store(Arc::new(trust));
         Ok(true)
     }
 
@@ -125,11 +132,14 @@ impl Trust {
         let mut roots = RootCertStore::empty();
         let mut cas = Vec::new();
         for path in &files.ca {
-            let bytes = read(path)?;
-            for der in certificates(path, &bytes)? {
+            for der in certificates(path, &read(path)?)? {
+                // One file may hold several authorities; each needs its own list.
+                let read = X509::from_der(&der).and_then(|ca| Ok((ca.to_pem()?, ca.subject_name().to_der()?)));
+                let (pem, name) =
+                    read.map_err(|error| TlsError::Content(path.clone(), "certificate", error.to_string()))?;
+                cas.push((pem, Digest::of(&name)));
                 roots.add(der)?;
             }
-            cas.push((path, bytes));
         }
         if cas.is_empty() {
             return Err(TlsError::NoCa);
@@ -140,12 +150,12 @@ impl Trust {
             let bytes = read(path)?;
             let bad = |error: String| TlsError::Content(path.clone(), "revocation list", error);
             let der = CertificateRevocationListDer::from_pem_slice(&bytes).map_err(|error| bad(error.to_string()))?;
-            let mut read = cas.iter().map(|(_, ca)| RevocationSet::from_pem(&bytes, ca));
+            let mut read = cas.iter().map(|(ca, _)| RevocationSet::from_pem(&bytes, ca));
             let set = read.find_map(Result::ok).ok_or_else(|| bad("no configured CA signed it".to_owned()))?;
             revoked.merge(set).map_err(|error| bad(error.to_string()))?;
             lists.push(der);
         }
-        if revoked.issuers().count() < cas.len() {
+        if !cas.iter().all(|(_, name)| revoked.issuers().any(|issuer| issuer == name)) {
             return Err(TlsError::NoCrl);
         }
         let roots = Arc::new(roots);
@@ -320,5 +330,107 @@ impl ServerCertVerifier for Pinned {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.trust.current.load().servers.supported_verify_schemes()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use certs::ca::{Authority, NodeRequest};
+    use certs::crl::{Reason, Revoked};
+    use certs::key::SigningKey;
+    use certs::serial::Serial;
+
+    fn begin() -> Instant {
+        "2026-11-23T00:00:00Z".parse().unwrap()
+    }
+
+    /// An authority with files for its certificate and its list.
+    struct Ca {
+        authority: Authority,
+        pem: PathBuf,
+        crl: PathBuf,
+    }
+
+    impl Ca {
+        fn create(folder: &Path, name: &str) -> Self {
+            let authority = Authority::create(name, begin(), begin().plus(100 * Instant::DAY)).unwrap();
+            let (pem, crl) = (folder.join(format!("{name}.pem")), folder.join(format!("{name}.crl")));
+            std::fs::write(&pem, authority.certificate_pem().unwrap()).unwrap();
+            let this = Self { authority, pem, crl };
+            this.lists(&[], 1);
+            this
+        }
+
+        /// Writes the list of this number, at a time of its own: each is seen as a change.
+        fn lists(&self, serials: &[Serial], number: u64) {
+            let line = |serial: &Serial| Revoked { serial: *serial, at: begin(), reason: Reason::KeyCompromise };
+            let lines: Vec<Revoked> = serials.iter().map(line).collect();
+            let pem = self.authority.crl(&lines, number, begin(), begin().plus(9 * Instant::DAY)).unwrap();
+            self.writes(&pem, std::time::Duration::from_secs(1_000_000 + number));
+        }
+
+        fn writes(&self, pem: &[u8], at: std::time::Duration) {
+            std::fs::write(&self.crl, pem).unwrap();
+            let file = std::fs::File::options().append(true).open(&self.crl).unwrap();
+            file.set_modified(std::time::UNIX_EPOCH + at).unwrap();
+        }
+
+        fn issues(&self, serial: Serial) -> Identity {
+            let key = SigningKey::generate_p256().unwrap();
+            let request = NodeRequest {
+                ori: "CA0190000".parse().unwrap(),
+                public: key.public(),
+                hosts: &["alpr.alder.test".parse().unwrap()],
+                not_before: begin(),
+                not_after: begin().plus(50 * Instant::DAY),
+                serial,
+            };
+            let pem = self.authority.issue_node(&request).unwrap();
+            Identity::from_der(&CertificateDer::from_pem_slice(&pem).unwrap()).unwrap()
+        }
+    }
+
+    #[test]
+    fn a_list_counts_at_once_and_neither_an_older_nor_a_damaged_one_takes_its_place() {
+        let folder = tempfile::tempdir().unwrap();
+        let ca = Ca::create(folder.path(), "one");
+        let serial = Serial::random().unwrap();
+        let identity = ca.issues(serial);
+        let trust = TrustStore::open(TrustFiles { ca: vec![ca.pem.clone()], crl: vec![ca.crl.clone()] }).unwrap();
+        let objection = || trust.objection(&identity, begin().plus(Instant::DAY));
+        assert_eq!(objection(), None);
+        assert!(!trust.refresh().unwrap());
+        ca.lists(&[serial], 2);
+        assert!(trust.refresh().unwrap());
+        assert_eq!(objection(), Some("revoked"));
+
+        ca.lists(&[], 1);
+        assert!(matches!(trust.refresh(), Err(TlsError::OldCrl(_))));
+        assert_eq!(objection(), Some("revoked"));
+        ca.writes(b"no list", std::time::Duration::from_secs(5));
+        assert!(matches!(trust.refresh(), Err(TlsError::Content(..))));
+        std::fs::remove_file(&ca.crl).unwrap();
+        assert!(matches!(trust.refresh(), Err(TlsError::Read(..))));
+        assert_eq!(objection(), Some("revoked"));
+
+        ca.lists(&[], 3);
+        assert!(trust.refresh().unwrap());
+        assert_eq!(objection(), None);
+        let stale = "its authority's revocation list is past its next update";
+        assert_eq!(trust.objection(&identity, begin().plus(9 * Instant::DAY)), Some(stale));
+    }
+
+    #[test]
+    fn each_authority_of_a_bundle_needs_its_list() {
+        let folder = tempfile::tempdir().unwrap();
+        let (one, two) = (Ca::create(folder.path(), "one"), Ca::create(folder.path(), "two"));
+        let bundle = folder.path().join("bundle.pem");
+        std::fs::write(&bundle, [std::fs::read(&one.pem).unwrap(), std::fs::read(&two.pem).unwrap()].concat()).unwrap();
+        let open = |crl| TrustStore::open(TrustFiles { ca: vec![bundle.clone()], crl });
+        assert!(matches!(open(vec![one.crl.clone()]), Err(TlsError::NoCrl)));
+        let trust = open(vec![one.crl.clone(), two.crl.clone()]).unwrap();
+        let identity = two.issues(Serial::random().unwrap());
+        assert_eq!(trust.objection(&identity, begin().plus(Instant::DAY)), None);
     }
 }

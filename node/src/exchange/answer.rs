@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agreements::decide::{Decision, Denial, Permit, Standing, Usage, decide, sensitive};
+use agreements::decide::{Decision, Denial, Permit, Usage, decide, sensitive};
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, ReadId};
 use agreements::json;
@@ -263,17 +263,22 @@ async fn again(
     let standing = desk
         .registry(|conn| node.standings().standing(conn, node.owner(), partner.ori(), asked.sworn.agreement(), now))?;
     let decision = decide(asked.sworn.message(), &standing, Usage::default(), now);
-    if let Decision::Permit(permit) = &decision
-        && let Some(bounds) = SearchBounds::permitted(permit)
-    {
-        let rows = desk.reads(|store| store.by_ids(&bounds, reads))?;
-        let (text, digest) = bulk(&rows)?;
-        if digest == *results && !permit.dead(node.now()) {
-            return say_again(node, heard, earlier.outcome.clone(), Some((text, permit.epoch()))).await;
+    let outcome = match decision {
+        Decision::Permit(permit) => {
+            let rows = match SearchBounds::permitted(&permit) {
+                Some(bounds) => desk.reads(|store| store.by_ids(&bounds, reads))?,
+                None => Vec::new(),
+            };
+            let (text, digest) = bulk(&rows)?;
+            if digest == *results {
+                return say_again(node, heard, earlier.outcome, Some((text, permit))).await;
+            }
+            Outcome::Withheld { status: standing.status(now) }
         }
-    }
+        Decision::Refer(rules) => referred(&asked, &rules),
+        Decision::Deny(denial) => denied(denial),
+    };
     // What was said cannot be said again: that is a new answer, with an entry of its own.
-    let outcome = no_longer(&asked, decision, &standing, now);
     let committing = Arc::clone(&asked);
     let recorded = node
         .registry()
@@ -286,34 +291,26 @@ async fn again(
     said(recorded.entry(*slot), outcome.clone(), None)
 }
 
-fn no_longer(asked: &Asked, decision: Decision, standing: &Standing, now: Instant) -> Outcome {
-    match decision {
-        Decision::Deny(denial) => denied(denial),
-        Decision::Refer(rules) => referred(asked, &rules),
-        Decision::Permit(_) => Outcome::Withheld { status: standing.status(now) },
-    }
-}
-
-/// Sends the entry that answered before, proven under the present head. With results, only while the standing that they
-/// were decided on is the present one.
+/// Sends the entry that answered before, proven under the present head. With results, only while their permit lives and
+/// the standing that it was made from is the present one: both are seen under the head's lock.
 async fn say_again(
     node: &Node,
     heard: Heard,
     outcome: Outcome,
-    results: Option<(String, i64)>,
+    results: Option<(String, Permit)>,
 ) -> Result<Answered, Failure> {
-    let epoch = results.as_ref().map(|(_, epoch)| *epoch);
+    let (results, permit) = results.unzip();
     let recorded = node
         .registry()
         .record(move |tx| {
-            if epoch.is_some_and(|epoch| epoch != tx.epoch()) {
+            if permit.is_some_and(|permit| permit.epoch() != tx.epoch() || permit.dead(tx.now())) {
                 return Ok(None);
             }
             tx.again(heard.answer)
         })
         .await?;
     let Some(slot) = *recorded else { return Err(Failure::Overtaken) };
-    said(recorded.entry(slot), outcome, results.as_ref().map(|(text, _)| text.as_str()))
+    said(recorded.entry(slot), outcome, results.as_deref())
 }
 
 fn day(now: Instant) -> jiff::civil::Date {

@@ -5,14 +5,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::agreement::Agreement;
 use agreements::decide::{OwnerRules, Standing};
-use agreements::entry::Leaf;
+use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::json;
 use agreements::message::{Resumption, StreamEvent};
 use agreements::status::{Event, Register, Status, Stream, Streams};
 use agreements::time::Instant;
 use certs::jws;
-use diesel::result::QueryResult;
+use diesel::result::{Error, QueryResult};
 
 use super::partner::seal_key;
 use crate::db::Conn;
@@ -24,6 +24,9 @@ use crate::trail;
 pub const AGREEMENT_TYP: &str = "concordat-agreement+jws";
 /// The `typ` of a sealed resumption.
 pub const RESUMPTION_TYP: &str = "concordat-resumption+jws";
+
+/// How our acknowledgement of an offer is found in the trail; that of an event is found by the event's name.
+pub(super) const OFFER_RECEIVED: &str = "offer received";
 
 /// An agreement with both parties' events, every seal of which was verified.
 #[derive(Debug, Clone)]
@@ -37,27 +40,43 @@ pub struct Verified {
 }
 
 /// Reads an agreement and its streams, and verifies them: that the document is the one that was kept by that id, that
-/// each `signed` seal is over its bytes, that each event's message is the one that its leaf commits to. `None` when
-/// there is no such agreement, or when its rows were changed by other hands; the second is said in the log.
+/// each seal is over its bytes, that each event's message is the one that its leaf commits to, and that no event which
+/// the trail knows of is missing. `None` when there is no such agreement, or when its rows were changed by other hands;
+/// the second is said in the log.
 pub fn verified(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<Verified>> {
-    let found = match documents::find(conn, id) {
-        Ok(found) => found,
-        Err(diesel::result::Error::DeserializationError(error)) => {
-            tracing::error!(agreement = %id, %error, "ALARM: an agreement's row was changed by other hands; it counts for nothing");
-            return Ok(None);
-        }
-        Err(error) => return Err(error),
-    };
-    let Some((document, agreement)) = found else { return Ok(None) };
-    let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
-    let kept = [documents::stream(conn, id, first)?, documents::stream(conn, id, second)?];
-    match check(id, &document, &agreement, &kept) {
-        Ok(streams) => Ok(Some(Verified { agreement, document, streams })),
-        Err(what) => {
+    match read(conn, id) {
+        Ok(Ok(found)) => Ok(found),
+        Ok(Err(what)) => {
             tracing::error!(agreement = %id, what, "ALARM: an agreement's rows were changed by other hands; it counts for nothing");
             Ok(None)
         }
+        Err(Error::DeserializationError(error)) => {
+            tracing::error!(agreement = %id, %error, "ALARM: an agreement's row was changed by other hands; it counts for nothing");
+            Ok(None)
+        }
+        Err(error) => Err(error),
     }
+}
+
+fn read(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
+    let Some((document, agreement)) = documents::find(conn, id)? else { return Ok(Ok(None)) };
+    let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
+    if !complete(conn, first, second)? || !complete(conn, second, first)? {
+        return Ok(Err(format!("events between {first} and {second} are missing that the trail recorded")));
+    }
+    let kept = [documents::stream(conn, id, first)?, documents::stream(conn, id, second)?];
+    let checked = check(id, &document, &agreement, &kept);
+    Ok(checked.map(|streams| Some(Verified { agreement, document, streams })))
+}
+
+/// Whether as many events of both parties are kept as the trail recorded with `partner`: the last of a stream could be
+/// taken away without a trace in the others, and a suspension with it. The trail's entries name only partners, so where
+/// `partner` is this agency itself there are none.
+fn complete(conn: &mut Conn, us: Ori, partner: Ori) -> QueryResult<bool> {
+    // The trail is read first: what another process adds in between is then more than it says, not less.
+    let said = trail::search::count(conn, Kind::AgreementEvent, partner, OFFER_RECEIVED)?;
+    let heard = trail::search::count(conn, Kind::AgreementAcknowledged, partner, OFFER_RECEIVED)?;
+    Ok(said <= documents::events(conn, partner, us)? && heard <= documents::events(conn, partner, partner)?)
 }
 
 fn check(id: AgreementId, document: &[u8], agreement: &Agreement, kept: &[Vec<Kept>; 2]) -> Result<Streams, String> {

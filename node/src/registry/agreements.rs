@@ -94,6 +94,16 @@ pub fn stream(conn: &mut Conn, id: AgreementId, party: Ori) -> QueryResult<Vec<K
         .collect()
 }
 
+/// How many events of `party` are kept, in all agreements with `partner`.
+pub fn events(conn: &mut Conn, partner: Ori, party: Ori) -> QueryResult<i64> {
+    stream_event::table
+        .inner_join(agreement::table)
+        .filter(agreement::partner.eq(partner.as_str()))
+        .filter(stream_event::party.eq(party.as_str()))
+        .count()
+        .get_result(conn)
+}
+
 /// Appends event `n` to a party's stream. A number that is taken is an error.
 pub fn append(conn: &mut Conn, id: AgreementId, party: Ori, n: u32, kept: &Kept) -> QueryResult<()> {
     diesel::insert_into(stream_event::table)

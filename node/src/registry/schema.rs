@@ -34,6 +34,9 @@ diesel::table! {
     }
 }
 
+diesel::joinable!(stream_event -> agreement (agreement));
+diesel::allow_tables_to_appear_in_same_query!(agreement, stream_event);
+
 diesel::table! {
     finding (n) {
         n -> BigInt,

@@ -131,6 +131,17 @@ pub fn search(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
     query.load::<Found>(conn)?.into_iter().map(Row::from_found).collect()
 }
 
+/// How many entries of `kind` about `partner` there are, apart from those that were decided as `except`.
+pub fn count(conn: &mut Conn, kind: Kind, partner: Ori, except: &str) -> QueryResult<i64> {
+    leaf::table
+        .inner_join(fact::table)
+        .filter(leaf::kind.eq(kind.as_str()))
+        .filter(fact::partner.eq(partner.as_str()))
+        .filter(fact::decision.ne(except))
+        .count()
+        .get_result(conn)
+}
+
 /// The entry `rid`, or `None`.
 pub fn by_rid(conn: &mut Conn, rid: RequestId) -> QueryResult<Option<Row>> {
     let found: Option<Found> = entries!().filter(leaf::rid.eq(rid.as_bytes().to_vec())).first(conn).optional()?;

@@ -55,7 +55,7 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
             documents::insert(tx.conn(), id, from, &document, None, now)?;
             tx.bump_epoch();
         }
-        acknowledge(tx, id, &evidence, "offer received")
+        acknowledge(tx, id, &evidence, standing::OFFER_RECEIVED)
     };
     acknowledged(node.registry().record(job).await?)
 }

@@ -23,6 +23,8 @@ use super::partner::Partner;
 use super::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP, Verified};
 use crate::db::{Conn, Tx};
 use crate::node::{Node, fresh_rid};
+use crate::people;
+use crate::registry::accounts::Action;
 use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::trail::{self, Draft, Facts};
@@ -73,6 +75,21 @@ pub enum ActError {
     Failure(#[from] Failure),
 }
 
+impl Act {
+    /// What a person must be allowed to do it.
+    #[must_use]
+    pub fn needs(&self) -> Action {
+        match self {
+            Self::Sign => Action::SignAgreements,
+            Self::Decline { .. }
+            | Self::Withdraw { .. }
+            | Self::Suspend { .. }
+            | Self::Resume { .. }
+            | Self::Terminate { .. } => Action::ManageAgreements,
+        }
+    }
+}
+
 impl ActError {
     fn refused(why: impl Into<String>) -> Self {
         Self::Refused(vec![why.into()])
@@ -88,17 +105,20 @@ struct By<'a> {
 /// Offers a document to the partner: keeps it, records the offer, and sends it. Whether the partner has it now.
 ///
 /// # Errors
-/// The document has problems, is not between us and an enrolled partner, or describes either of us otherwise than the
-/// descriptors do.
+/// `by` may not, or the document has problems, is not between us and an enrolled partner, or describes either of us
+/// otherwise than the descriptors do.
 pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(AgreementId, Delivery), ActError> {
     let agreement = acceptable(node, &document)?;
     let id = agreement.id;
     let partner = other(node, &agreement)?;
     let by = by.to_owned();
     let to = partner.ori();
-    let job = move |tx: &mut Tx<'_>| {
+    let job = move |tx: &mut Tx<'_>| -> QueryResult<Refusable<()>> {
+        if let Err(why) = people::operator(tx.conn(), &by, Action::ManageAgreements)? {
+            return Ok(Err(vec![why]));
+        }
         if documents::find(tx.conn(), id)?.is_some() {
-            return Ok(false);
+            return Ok(Err(vec![format!("agreement {id} was offered already; `concordat agreement show {id}`")]));
         }
         let now = tx.now();
         let message = Offer { v: PROTOCOL, to: vec![To { ori: to, agreement: id }], document: Digest::of(&document) };
@@ -106,13 +126,13 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
         documents::insert(tx.conn(), id, to, &document, Some(draft.rid), now)?;
         tx.append(draft)?;
         tx.bump_epoch();
-        Ok(true)
+        Ok(Ok(()))
     };
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
-    if !*recorded {
-        return Err(ActError::refused(format!("agreement {id} was offered already; `concordat agreement show {id}`")));
+    match recorded.into_inner() {
+        Ok(()) => Ok((id, deliver(node, id).await)),
+        Err(why) => Err(ActError::Refused(why)),
     }
-    Ok((id, deliver(node, id).await))
 }
 
 /// What a document must be to be offered, by us or to us.
@@ -151,7 +171,7 @@ fn other(node: &Node, agreement: &Agreement) -> Result<Arc<Partner>, ActError> {
 /// Does what `act` says to our stream, records it, and sends it.
 ///
 /// # Errors
-/// The agreement's state does not admit it, or signing lacks what it needs.
+/// `by` may not, the agreement's state does not admit it, or signing lacks what it needs.
 pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str, seal: &SigningKey) -> Result<Delivery, ActError> {
     let (us, seal, by) = (node.ori(), seal.clone(), by.to_owned());
     let job = move |tx: &mut Tx<'_>| apply(tx, us, id, &act, &by, &seal);
@@ -173,6 +193,9 @@ fn apply(
     seal: &SigningKey,
 ) -> QueryResult<Refusable<()>> {
     let now = tx.now();
+    if let Err(why) = people::operator(tx.conn(), by, act.needs())? {
+        return Ok(Err(vec![why]));
+    }
     let Some(found) = standing::verified(tx.conn(), id)? else {
         return Ok(Err(vec![format!(
             "there is no agreement {id}; `concordat agreement list` shows those that there are"

@@ -9,11 +9,9 @@ use clap::Args;
 use super::Problem;
 use crate::clock::Clock;
 use crate::config::{Config, FILE_NAME, Log, LogLevel};
-use crate::db::{Conn, Db, OnFatal};
+use crate::db::{Db, OnFatal};
 use crate::logs;
 use crate::node::{self, Node};
-use crate::people::PeopleError;
-use crate::registry::accounts::{self, Action};
 
 /// Who acts.
 #[derive(Debug, Args)]

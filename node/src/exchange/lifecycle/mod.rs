@@ -23,8 +23,8 @@ use super::partner::Partner;
 use super::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP, Verified};
 use crate::db::{Conn, Tx};
 use crate::node::{Node, fresh_rid};
-use crate::people;
-use crate::registry::accounts::Action;
+
+use crate::registry::accounts::{self, Action};
 use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::trail::{self, Draft, Facts};
@@ -114,7 +114,7 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
     let by = by.to_owned();
     let to = partner.ori();
     let job = move |tx: &mut Tx<'_>| -> QueryResult<Refusable<()>> {
-        if let Err(why) = people::operator(tx.conn(), &by, Action::ManageAgreements)? {
+        if let Err(why) = accounts::operator(tx.conn(), &by, Action::ManageAgreements)? {
             return Ok(Err(vec![why]));
         }
         if documents::find(tx.conn(), id)?.is_some() {
@@ -193,7 +193,7 @@ fn apply(
     seal: &SigningKey,
 ) -> QueryResult<Refusable<()>> {
     let now = tx.now();
-    if let Err(why) = people::operator(tx.conn(), by, act.needs())? {
+    if let Err(why) = accounts::operator(tx.conn(), by, act.needs())? {
         return Ok(Err(vec![why]));
     }
     let Some(found) = standing::verified(tx.conn(), id)? else {

@@ -209,7 +209,7 @@ impl TestNode {
 
     /// The custodian signs, suspends, resumes, terminates.
     pub async fn acts(&self, id: AgreementId, act: Act) -> Result<Delivery, ActError> {
-        lifecycle::act(self.node(), id, act, &self.fiction.person("custodian"), &self.seal_key()).await
+        lifecycle::act(self.node(), id, act, &self.fiction.person("custodian")).await
     }
 
     pub async fn suspends(&self, id: AgreementId) -> Delivery {

@@ -147,8 +147,7 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
         AgreementCommand::Terminate(Why { id, reason, person }) => (id, person, Act::Terminate { reason }),
     };
     let node = place.node()?;
-    let seal = node::read_key(&node.config().keys.seal_key())?;
-    let delivery = lifecycle::act(&node, id, act, &person.user, &seal).await?;
+    let delivery = lifecycle::act(&node, id, act, &person.user).await?;
     delivered(id, delivery, out)
 }
 

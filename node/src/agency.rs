@@ -86,7 +86,9 @@ pub fn party(config: &Config, tls_spki: Digest) -> Result<Party, AgencyError> {
         },
         determination: match (agency.determination_sha256, agency.determination_expires_on) {
             (Some(sha256), Some(expires_on)) => Some(Determination { sha256, expires_on }),
-            _ => None,
+            (None, None) => None,
+            (Some(_), None) => return Err(AgencyError::Missing("agency.determination_expires_on")),
+            (None, Some(_)) => return Err(AgencyError::Missing("agency.determination_sha256")),
         },
     })
 }

@@ -72,6 +72,9 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
     let sworn: Sworn<Question> = sworn::verify(&envelope, Kind::QueryAsked, partner, node.ori(), node.checkpoints())?;
     let now = node.now();
     sworn::fresh(&sworn, now)?;
+    if !envelope.is_bare() {
+        return Err(Failure::Unacceptable(wire::NO_BULK.to_owned()));
+    }
     let (rid, today) = (sworn.evidence().rid, day(now));
     let (heard, used) = desk.registry(|conn| {
         Ok((exchanged::heard(conn, partner.ori(), rid)?, exchanged::used(conn, sworn.agreement(), today)?))

@@ -24,13 +24,13 @@ use super::partner::Partner;
 use super::standing;
 use super::sworn::{self, Evidence, Sworn};
 use super::wire::{self, Bulk, Envelope};
-use crate::db::Tx;
+use crate::db::{Conn, Tx};
 use crate::node::{Desk, Node, fresh_rid};
 use crate::reads::Read;
 use crate::registry::accounts::{self, Account, Action};
 use crate::registry::exchanged::{self, Receipt};
 use crate::registry::{ag, agreements as documents};
-use crate::trail::{Draft, Facts};
+use crate::trail::{self, Draft, Facts};
 
 /// Whom to ask.
 #[derive(Debug, Clone)]
@@ -192,29 +192,42 @@ fn said(rules: &[Rule]) -> String {
 /// A partner and the agreement under which it is asked.
 type Target = (Arc<Partner>, AgreementId);
 
+/// Whom a question goes to, and for how long that holds.
+struct Targets {
+    partners: Vec<Target>,
+    /// The standing epoch under which their agreements are in force.
+    epoch: i64,
+    /// The first instant at which one of these stops being in force by itself.
+    until: Instant,
+    /// A line for each partner that is not asked.
+    lines: Vec<Line>,
+}
+
 /// Asks. The question is durably recorded before it leaves, and what came before it is shown.
 ///
 /// # Errors
-/// See [`AskError`]: then nothing left this node. What single partners did is in the report.
+/// See [`AskError`]. Nothing left this node, unless it is a failure to record what came: then nothing of that is shown.
+/// What single partners did is in the report.
 pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
     let now = node.now();
     let account = person(desk, &ask.username)?;
-    let (targets, mut lines) = targets(node, desk, &ask.whom, now)?;
-    let question = question(node, &ask, &account, &targets, now);
+    let targets = targets(node, desk, &ask.whom, now)?;
+    let question = question(node, &ask, &account, &targets.partners, now);
     let mut rules = screen_own(&question, now);
     // One partner's custodian can be asked about a sensitive matter; three hundred are not.
-    if targets.len() <= 1 {
+    if targets.partners.len() <= 1 {
         rules.retain(|rule| *rule != Rule::SensitiveTerms);
     }
     if !rules.is_empty() {
         refuse(node, &question, &rules).await?;
         return Err(AskError::Screened(rules));
     }
-    if targets.is_empty() {
+    let Targets { partners, epoch, until, mut lines } = targets;
+    if partners.is_empty() {
         return if lines.is_empty() { Err(AskError::Nobody) } else { Ok(Report { question: None, lines }) };
     }
-    let asked = record(node, question).await?;
-    let all = targets.iter().map(|target| one(node, &asked, target));
+    let asked = record(node, question, epoch, until).await?;
+    let all = partners.iter().map(|target| one(node, &asked, target));
     let came: Vec<Came> = join_all(all).await;
     lines.extend(received(node, asked.rid, asked.leaf_hash, came).await?);
     lines.sort_by_key(|line| line.ori);
@@ -227,7 +240,9 @@ fn person(desk: &Desk, username: &str) -> Result<Account, AskError> {
 }
 
 /// Whom the question goes to, and a line for each that it does not go to.
-fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<(Vec<Target>, Vec<Line>), AskError> {
+fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Targets, AskError> {
+    // The epoch is read first: what is read after it can only be newer, and then the commit sees that it moved.
+    let epoch = desk.registry(trail::head::epoch)?;
     let partners = node.partners();
     let mut oris: Vec<Ori> = match whom {
         Whom::These(oris) => oris.clone(),
@@ -235,33 +250,35 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<(Vec<T
     };
     oris.sort_unstable();
     oris.dedup();
-    let mut targets = Vec::new();
-    let mut lines = Vec::new();
+    let mut targets = Targets { partners: Vec::new(), epoch, until: Instant::from_micros(i64::MAX), lines: Vec::new() };
     for ori in oris {
         let Some(partner) = partners.find(ori) else {
             let why = "not enrolled: import its descriptor with `concordat peer add`".to_owned();
-            lines.push(Line { ori, name: None, gave: Gave::NotAsked { why } });
+            targets.lines.push(Line { ori, name: None, gave: Gave::NotAsked { why } });
             continue;
         };
         match desk.registry(|conn| under(conn, node.ori(), ori, now))? {
-            Ok(agreement) => targets.push((Arc::clone(partner), agreement)),
+            Ok((agreement, until)) => {
+                targets.partners.push((Arc::clone(partner), agreement));
+                targets.until = targets.until.min(until);
+            }
             Err(why) => {
                 let name = Some(partner.party().legal_name.clone());
-                lines.push(Line { ori, name, gave: Gave::NotAsked { why } });
+                targets.lines.push(Line { ori, name, gave: Gave::NotAsked { why } });
             }
         }
     }
-    Ok((targets, lines))
+    Ok(targets)
 }
 
-/// The agreement in force under which `us` may query `owner`; or why there is none.
-fn under(conn: &mut crate::db::Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<AgreementId, String>> {
+/// The agreement in force under which `us` may query `owner`, and until when; or why there is none.
+fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
     let register = ag::register(conn)?;
     let mut why = "no agreement with it; draft one with `concordat agreement draft`".to_owned();
     for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
         let Some(found) = standing::verified(conn, id)? else { continue };
         match Status::at(&found.agreement, &found.streams, &register, now) {
-            Status::InForce { .. } if found.agreement.query_grant(owner, us).is_some() => return Ok(Ok(id)),
+            Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => return Ok(Ok((id, until))),
             Status::InForce { .. } => why = "the agreement in force grants this agency no queries".to_owned(),
             status => why = format!("agreement {id}: {}", status.says()),
         }
@@ -336,10 +353,16 @@ struct Asked {
     rid: RequestId,
     leaf_hash: Digest,
     text: String,
+    question: Question,
 }
 
-async fn record(node: &Node, question: Question) -> Result<Asked, Failure> {
+/// Records the question, if all its agreements are still in force: a suspension that another process recorded meanwhile,
+/// or a sunset, keeps it here.
+async fn record(node: &Node, question: Question, epoch: i64, until: Instant) -> Result<Asked, Failure> {
     let job = move |tx: &mut Tx<'_>| {
+        if tx.epoch() != epoch || tx.now() >= until {
+            return Ok(None);
+        }
         let draft = Draft {
             kind: Kind::QueryAsked,
             rid: fresh_rid(tx.now())?,
@@ -347,12 +370,13 @@ async fn record(node: &Node, question: Question) -> Result<Asked, Failure> {
             note: b"{}".to_vec(),
             facts: facts(&question, Some("asked"), None),
         };
-        tx.append(draft)
+        Ok(Some((tx.append(draft)?, question)))
     };
     let recorded = node.registry().record(job).await?;
-    let entry = recorded.entry(*recorded).ok_or(Failure::Unrecorded)?;
+    let Some((slot, question)) = &*recorded else { return Err(Failure::Overtaken) };
+    let entry = recorded.entry(*slot).ok_or(Failure::Unrecorded)?;
     let text = wire::write(entry, Bulk::None).map_err(Failure::Internal)?;
-    Ok(Asked { rid: entry.rid(), leaf_hash: entry.hash(), text })
+    Ok(Asked { rid: entry.rid(), leaf_hash: entry.hash(), text, question: question.clone() })
 }
 
 /// What came from one partner, with what proves it.
@@ -402,13 +426,33 @@ fn verify(
             if !reads.iter().map(|read| &read.id).eq(ids.iter()) {
                 return Err("the reads are not those that it recorded".to_owned());
             }
+            if !asked_for(&asked.question, &reads) {
+                return Err("it sends reads that were not asked for".to_owned());
+            }
             Gave::Reads { reads, capped, receipt }
         }
+        _ if bulk.is_some() => return Err("reads come with an answer that is none".to_owned()),
         Outcome::Denied { rules, status } => Gave::Denied { rules, status, receipt },
         Outcome::Referred { ticket, rules } => Gave::Referred { ticket, rules, receipt },
         Outcome::Withheld { status } => Gave::Withheld { status, receipt },
     };
     Ok((gave, evidence))
+}
+
+/// Whether reads are within what was asked for: of that plate, in that time and area, and no more of them. What was not
+/// asked for must not be had (III-06).
+fn asked_for(question: &Question, reads: &[Read]) -> bool {
+    let within = |area: Area, read: &Read| {
+        read.lat.is_some_and(|lat| (area.south..=area.north).contains(&lat))
+            && read.lon.is_some_and(|lon| (area.west..=area.east).contains(&lon))
+    };
+    reads.len() as u64 <= u64::from(question.max_rows)
+        && reads.iter().all(|read| {
+            Some(read.plate.as_str()) == question.search.text()
+                && (question.from..question.until).contains(&read.seen_at)
+                && question.area.is_none_or(|area| within(area, read))
+                && (question.images || read.image.is_none())
+        })
 }
 
 /// What an unsworn reply says of itself: the detail of its problem document (RFC 9457), if it is one.

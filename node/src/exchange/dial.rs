@@ -1,4 +1,5 @@
-//! Dialling partners: one pooled client for each, which speaks to nobody but the holder of the pinned key.
+//! Dialling partners: one client for each, which speaks to nobody but the holder of the pinned key. A connection serves one
+//! request, so the partner's certificate is checked against the current revocation lists for every one.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
@@ -118,6 +119,7 @@ impl Dialer {
             .https_only(true)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
+            .pool_max_idle_per_host(0)
             .http1_only();
         for (host, address) in &self.hosts {
             builder = builder.resolve(host, *address);

@@ -29,7 +29,7 @@ pub enum Failure {
     /// What was said is not acceptable, and why.
     #[error("{0}")]
     Unacceptable(String),
-    /// The standing changed while an earlier answer was made again.
+    /// The standing changed between the decision and the record of what was about to leave.
     #[error("the standing changed meanwhile; ask again")]
     Overtaken,
     /// The record could not be made, so there is no answer.

@@ -9,6 +9,7 @@ use agreements::party::Party;
 use certs::key::PublicKey;
 use diesel::result::QueryResult;
 
+use super::descriptor;
 use crate::db::Conn;
 use crate::registry::agencies;
 use crate::trail::note::Vkey;
@@ -86,21 +87,23 @@ pub fn seal_key(party: &Party) -> Result<PublicKey, PartnerError> {
     key.map_err(|error| PartnerError::Seal(party.ori, error.to_string()))
 }
 
-/// Every enrolled partner, by ORI and by the key of its TLS certificate.
+/// Every enrolled partner.
 #[derive(Debug, Default)]
 pub struct Partners {
     by_ori: HashMap<Ori, Arc<Partner>>,
 }
 
 impl Partners {
-    /// From the registry. A row whose keys do not parse is left out, and said in the log.
+    /// From the registry: each as the sealed file says that was imported, whose seal is verified again. One whose file is
+    /// not sound any more, or is another agency's, is left out, and said in the log.
     pub fn load(conn: &mut Conn) -> QueryResult<Self> {
         let mut by_ori = HashMap::new();
-        for enrolled in agencies::all(conn)? {
-            match Partner::new(enrolled.party) {
-                Ok(partner) => drop(by_ori.insert(partner.ori(), Arc::new(partner))),
+        for (ori, file) in agencies::descriptors(conn)? {
+            match descriptor::read(&file).and_then(|(party, _)| Ok(Partner::new(party)?)) {
+                Ok(partner) if partner.ori() == ori => drop(by_ori.insert(ori, Arc::new(partner))),
+                Ok(partner) => tracing::error!(%ori, found = %partner.ori(), "ALARM: a partner is left out: its row was changed by other hands"),
                 Err(error) => {
-                    tracing::error!(%error, "an enrolled partner is left out: its row was changed by other hands");
+                    tracing::error!(%ori, %error, "ALARM: a partner is left out: its row was changed by other hands");
                 }
             }
         }

@@ -161,12 +161,28 @@ pub fn load(
 ) -> QueryResult<(Standing, Instant)> {
     // The epoch is read first: what is read after it can only be newer, and then the commit decides again.
     let epoch = trail::head::epoch(conn)?;
+    let all = |conn: &mut Conn, register: &Register| in_force(conn, owner.ori, register, now);
+    load_with(conn, owner, partner, agreement, epoch, all)
+}
+
+fn load_with(
+    conn: &mut Conn,
+    owner: &Owner,
+    partner: Ori,
+    agreement: AgreementId,
+    epoch: i64,
+    in_force: impl FnOnce(&mut Conn, &Register) -> QueryResult<(BTreeSet<Ori>, Instant)>,
+) -> QueryResult<(Standing, Instant)> {
     let register = ag::register(conn)?;
-    let (under_agreement, changes) = in_force(conn, owner.ori, &register, now)?;
     let named = verified(conn, agreement)?.filter(|found| {
         found.agreement.party(owner.ori).is_some()
             && found.agreement.other(owner.ori).is_some_and(|other| other.ori == partner)
     });
+    // Nothing is decided on the others where there is no agreement: naming made-up ones must not cost verifying all.
+    let (under_agreement, changes) = match &named {
+        Some(_) => in_force(conn, &register)?,
+        None => (BTreeSet::new(), Instant::from_micros(i64::MAX)),
+    };
     let (agreement, streams) = named.map_or((None, Streams::default()), |found| (Some(found.agreement), found.streams));
     let standing = Standing {
         owner: owner.ori,
@@ -204,7 +220,18 @@ pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> 
 
 /// Standings by partner and agreement, each good for its epoch and until something changes by itself.
 #[derive(Debug, Default)]
-pub struct StandingCache(Mutex<HashMap<(Ori, AgreementId), Cached>>);
+pub struct StandingCache {
+    standings: Mutex<HashMap<(Ori, AgreementId), Cached>>,
+    /// What [`in_force`] gave under an epoch: verifying every agreement anew for every partner would take minutes.
+    in_force: Mutex<Option<InForce>>,
+}
+
+#[derive(Debug, Clone)]
+struct InForce {
+    epoch: i64,
+    partners: BTreeSet<Ori>,
+    changes: Instant,
+}
 
 /// A standing, and the instant at which something about it changes by itself.
 type Cached = (Arc<Standing>, Instant);
@@ -224,19 +251,38 @@ impl StandingCache {
     ) -> QueryResult<Arc<Standing>> {
         let epoch = trail::head::epoch(conn)?;
         let key = (partner, agreement);
-        if let Some((standing, changes)) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        if let Some((standing, changes)) = self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
             && standing.epoch == epoch
             && now < *changes
         {
             return Ok(Arc::clone(standing));
         }
-        let (standing, changes) = load(conn, owner, partner, agreement, now)?;
+        let all = |conn: &mut Conn, register: &Register| self.in_force(conn, owner.ori, register, epoch, now);
+        let (standing, changes) = load_with(conn, owner, partner, agreement, epoch, all)?;
         let standing = Arc::new(standing);
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut known = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= Self::CAPACITY {
             known.clear();
         }
         known.insert(key, (Arc::clone(&standing), changes));
         Ok(standing)
+    }
+
+    fn in_force(
+        &self,
+        conn: &mut Conn,
+        us: Ori,
+        register: &Register,
+        epoch: i64,
+        now: Instant,
+    ) -> QueryResult<(BTreeSet<Ori>, Instant)> {
+        let known = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(InForce { partners, changes, .. }) = known.filter(|it| it.epoch == epoch && now < it.changes) {
+            return Ok((partners, changes));
+        }
+        let (partners, changes) = in_force(conn, us, register, now)?;
+        let fresh = InForce { epoch, partners: partners.clone(), changes };
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
+        Ok((partners, changes))
     }
 }

@@ -99,6 +99,9 @@ pub enum SwornError {
     /// For others.
     #[error("the message is not for this agency; send it to those whom it names")]
     NotForUs,
+    /// For us more than once.
+    #[error("the message names this agency twice; name each agency once, under one agreement")]
+    Twice,
     /// Said too long ago, or in the future.
     #[error(
         "the question was recorded at {at} and it is {now} here: over five minutes apart; ask again, and check the clocks"
@@ -135,8 +138,13 @@ pub fn verify<T: Message + DeserializeOwned>(
         return Err(SwornError::Commitment);
     }
     let message: T = versioned(message_bytes)?;
-    let to = message.to().iter().find(|to| to.ori == us).ok_or(SwornError::NotForUs)?;
-    let agreement = to.agreement;
+    let mut to_us = message.to().iter().filter(|to| to.ori == us);
+    // Two readers could take two agreements from it.
+    let agreement = match (to_us.next(), to_us.next()) {
+        (Some(to), None) => to.agreement,
+        (None, _) => return Err(SwornError::NotForUs),
+        (Some(_), Some(_)) => return Err(SwornError::Twice),
+    };
     let entry = Evidence {
         origin: partner.ori(),
         rid: leaf.rid,

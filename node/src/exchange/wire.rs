@@ -51,7 +51,16 @@ impl<'a> Envelope<'a> {
     pub fn parse(body: &'a [u8]) -> Result<Self, StrictError> {
         Ok(serde_json::from_slice(body)?)
     }
+
+    /// Whether it has no bulk: what nobody swore is not taken along.
+    #[must_use]
+    pub fn is_bare(&self) -> bool {
+        self.results.is_none() && self.document.is_none()
+    }
 }
+
+/// Why bulk that came is not taken.
+pub const NO_BULK: &str = "nothing follows an entry of this kind: send it without `results` and `document`";
 
 /// Which bulk follows an entry.
 #[derive(Debug, Clone, Copy)]

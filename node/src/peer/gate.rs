@@ -6,6 +6,7 @@
 use std::any::Any;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::{BoxBody, MessageBody};
@@ -16,6 +17,7 @@ use actix_web::web::{Bytes, Data};
 use actix_web::{FromRequest, HttpMessage as _, HttpRequest, HttpResponse, ResponseError as _};
 use certs::leaf::Identity;
 use futures_util::future::{LocalBoxFuture, Ready, ready};
+use tokio::time::timeout;
 
 use super::problem::Problem;
 use crate::exchange::partner::Partner;
@@ -127,6 +129,9 @@ fn silence() -> HttpResponse {
     HttpResponse::NotFound().force_close().finish()
 }
 
+/// In this time a body must be whole: one that dribbles in holds a place, and keeps a node from stopping.
+const BODY_TIME: Duration = Duration::from_secs(30);
+
 /// A whole body, at most as long as the node reads.
 pub struct Body(pub Bytes);
 
@@ -139,10 +144,10 @@ impl FromRequest for Body {
         let bytes = actix_web::web::Payload::from_request(request, payload);
         Box::pin(async move {
             let payload = bytes.await.map_err(|_| Problem::Interrupted)?;
-            match payload.to_bytes_limited(limit).await {
-                Ok(Ok(bytes)) => Ok(Self(bytes)),
-                Ok(Err(_)) => Err(Problem::Interrupted),
-                Err(_) => Err(Problem::TooLong(limit)),
+            match timeout(BODY_TIME, payload.to_bytes_limited(limit)).await {
+                Ok(Ok(Ok(bytes))) => Ok(Self(bytes)),
+                Ok(Ok(Err(_))) | Err(_) => Err(Problem::Interrupted),
+                Ok(Err(_)) => Err(Problem::TooLong(limit)),
             }
         })
     }

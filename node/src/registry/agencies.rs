@@ -36,6 +36,13 @@ pub fn all(conn: &mut Conn) -> QueryResult<Vec<Enrolled>> {
         .collect()
 }
 
+/// Every partner's sealed file as it was imported, in the order of their ORIs.
+pub fn descriptors(conn: &mut Conn) -> QueryResult<Vec<(Ori, Vec<u8>)>> {
+    let rows: Vec<(String, Vec<u8>)> =
+        agency::table.select((agency::ori, agency::descriptor)).order(agency::ori).load(conn)?;
+    rows.into_iter().map(|(ori, file)| Ok((parsed("agency", ori.parse())?, file))).collect()
+}
+
 /// One partner.
 pub fn find(conn: &mut Conn, ori: Ori) -> QueryResult<Option<Party>> {
     let row: Option<Vec<u8>> = agency::table.find(ori.as_str()).select(agency::party).first(conn).optional()?;

@@ -75,6 +75,9 @@ pub async fn hear_event(
     let sworn: Sworn<StreamEvent> =
         sworn::verify(&envelope, Kind::AgreementEvent, partner, node.ori(), node.checkpoints())?;
     let agreement = sworn.agreement();
+    if !envelope.is_bare() {
+        return Err(Failure::Unacceptable(wire::NO_BULK.to_owned()));
+    }
     if id.is_some_and(|id| id != agreement) {
         return Err(Failure::Unacceptable("the event is of another agreement than the path names".to_owned()));
     }

@@ -17,8 +17,8 @@ use super::place::{As, Place};
 use super::{Output, Problem};
 use crate::exchange::draft::{Draft, DraftError, TEMPLATE};
 use crate::exchange::lifecycle::{self, Act, Delivery};
+use crate::keyfile;
 use crate::registry::agencies;
-use crate::{keyfile, node};
 
 /// A draft or a document longer than this, in bytes, is none.
 const MAX_FILE: u64 = 1 << 20;

@@ -278,7 +278,9 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Resu
     for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
         let Some(found) = standing::verified(conn, id)? else { continue };
         match Status::at(&found.agreement, &found.streams, &register, now) {
-            Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => return Ok(Ok((id, until))),
+            Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
+                return Ok(Ok((id, until)));
+            }
             Status::InForce { .. } => why = "the agreement in force grants this agency no queries".to_owned(),
             status => why = format!("agreement {id}: {}", status.says()),
         }

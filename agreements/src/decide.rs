@@ -310,7 +310,12 @@ pub fn training_ends(date: Date) -> Option<Instant> {
 fn about_the_asking(question: &Question, standing: &Standing, grant: &QueryGrant, now: Instant) -> Vec<Rule> {
     let mut rules = asking(question, now);
     rules.extend((!grant.purposes.contains(&question.purpose)).then_some(Rule::PurposeGranted));
-    rules.extend((!standing.rules.purposes.contains(&question.purpose)).then_some(Rule::PurposeOfOwner));
+    // What the owner publishes binds it as much as what it configured (Civ. Code 1798.90.51(b)(2)(A)).
+    let policy =
+        standing.agreement.as_ref().and_then(|agreement| agreement.party(standing.owner)).map(|owner| &owner.policy);
+    let published = policy.is_some_and(|policy| policy.purposes.iter().any(|own| own.purpose == question.purpose));
+    let owners = published && standing.rules.purposes.contains(&question.purpose);
+    rules.extend((!owners).then_some(Rule::PurposeOfOwner));
     if !eligible(question, standing) && !rules.contains(&Rule::OnBehalfOf) {
         rules.push(Rule::OnBehalfOf);
     }

@@ -149,7 +149,13 @@ const AFTER_ICE: [&str; 11] =
 const BEFORE_ICE: [&str; 2] = ["black", "dry"];
 
 /// Words that by themselves say nothing about why.
-const VAGUE: [&str; 50] = [
+const VAGUE: [&str; 56] = [
+    "requested",
+    "request",
+    "boss",
+    "purposes",
+    "only",
+    "use",
     "inv",
     "invest",
     "investigation",

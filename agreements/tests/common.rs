@@ -59,10 +59,7 @@ pub fn party(text: &str) -> Party {
             sha256: Digest::of(b"policy"),
             checked_on: date(2026, 10, 1),
             elements: Elements { a: said(), b: said(), c: said(), d: said(), e: said(), f: said(), g: said() },
-            purposes: vec![PolicyPurpose {
-                name: "Investigations".to_owned(),
-                purpose: Purpose::CriminalInvestigation,
-            }],
+            purposes: Purpose::ALL.map(|purpose| PolicyPurpose { name: format!("our {purpose}"), purpose }).to_vec(),
         },
         node: NodeAddress {
             url: "https://alder.example:8443".to_owned(),

@@ -141,6 +141,18 @@ fn names_are_seen_and_bounded() {
 }
 
 #[test]
+fn what_the_owner_publishes_binds_it_whatever_it_granted() {
+    let mut standing = standing();
+    let (owner, asked) = (standing.owner, question().purpose);
+    for party in &mut standing.agreement.as_mut().unwrap().parties {
+        if party.ori == owner {
+            party.policy.purposes.retain(|own| own.purpose != asked);
+        }
+    }
+    assert_eq!(decided(&question(), &standing), "deny purpose_of_owner");
+}
+
+#[test]
 fn nobody_is_their_own_supervisor() {
     for name in ["jroe", "JROE", " Jordan Roe ", "jordan roe"] {
         let own = Question { purpose: Purpose::CrimePrevention, supervisor: Some(name.to_owned()), ..question() };

@@ -2,15 +2,16 @@
 
 use agreements::entry::{Kind, Leaf, LeafError};
 use agreements::ids::Digest;
+use agreements::json;
+use agreements::message::{Acknowledgement, Answer};
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 use serde::Serialize;
 
 use crate::db::{Conn, Db, Tx};
-use crate::exchange::partner::{Partner, PartnerError};
+use crate::exchange::partner::Partners;
 use crate::people::{self, PeopleError};
 use crate::registry::accounts::{self, Action};
-use crate::registry::agencies;
 use crate::registry::exchanged::Receipt;
 use crate::trail::Facts;
 use crate::trail::proof::{self, Included, ProofError};
@@ -113,15 +114,15 @@ pub enum ReceiptError {
     /// The leaf commits to another message.
     #[error("its leaf does not commit to its message")]
     Commitment,
+    /// It is kept for another entry of ours than the one that it answers.
+    #[error("it answers another entry than the one that it is kept for")]
+    Answers,
     /// The proof does not lead to a head that the partner signed.
     #[error(transparent)]
     Proof(#[from] ProofError),
     /// Its origin is not enrolled.
     #[error("its origin is not enrolled here, so there is no key to verify it with")]
     Stranger,
-    /// The enrolled partner's keys are none.
-    #[error(transparent)]
-    Keys(#[from] PartnerError),
 }
 
 /// The leaf of a receipt.
@@ -136,19 +137,36 @@ pub fn leaf_of(receipt: &Receipt) -> Result<Leaf, ReceiptError> {
     Ok(leaf)
 }
 
-/// Verifies a receipt by the enrolled key of the log that it is of, and nothing else: no network, no other row.
+/// Verifies a receipt by the enrolled key of the log that it is of, without any network, and that it answers the entry of
+/// our trail that it is kept for.
 ///
 /// # Errors
 /// The registry failed. What is wrong with the receipt is the inner result.
 pub fn verify_receipt(conn: &mut Conn, receipt: &Receipt) -> QueryResult<Result<Included, ReceiptError>> {
-    let Some(party) = agencies::find(conn, receipt.origin)? else { return Ok(Err(ReceiptError::Stranger)) };
+    let Some(partner) = Partners::load(conn)?.find(receipt.origin).cloned() else {
+        return Ok(Err(ReceiptError::Stranger));
+    };
+    let answered = search::by_rid(conn, receipt.of)?.map(|row| Leaf::hash_of(&row.leaf));
     let verify = || {
-        let partner = Partner::new(party)?;
         let leaf = leaf_of(receipt)?;
         if Digest::salted(&receipt.salt, &receipt.message) != leaf.message {
             return Err(ReceiptError::Commitment);
         }
+        if answered.is_none() || answered != named(leaf.kind, &receipt.message) {
+            return Err(ReceiptError::Answers);
+        }
         Ok(proof::verify(&receipt.proof, &receipt.leaf, partner.log())?)
     };
     Ok(verify())
+}
+
+/// The leaf hash of the entry that a partner's entry says it answers.
+fn named(kind: Kind, message: &[u8]) -> Option<Digest> {
+    match kind {
+        Kind::QueryAnswered => json::parse::<Answer>(message).ok().map(|answer| answer.question),
+        Kind::AgreementAcknowledged => {
+            json::parse::<Acknowledgement>(message).ok().map(|acknowledgement| acknowledgement.of)
+        }
+        _ => None,
+    }
 }

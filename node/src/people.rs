@@ -4,6 +4,7 @@
 use agreements::entry::Kind;
 use agreements::ids::Digest;
 use agreements::json;
+use agreements::screen;
 use agreements::status::{AgCheck, Finding};
 use agreements::time::Instant;
 use diesel::result::{Error, QueryResult};
@@ -98,9 +99,13 @@ struct AccountChanged<'a> {
 pub async fn open_account(db: &Db, new: NewAccount, by: &str) -> Result<(), PeopleError> {
     let by = by.to_owned();
     let job = move |tx: &mut Tx<'_>| {
-        let named = |text: &str| !text.trim().is_empty() && text.chars().count() <= 200;
-        if ![&new.username, &new.name, &new.affiliation].into_iter().all(|text| named(text)) {
-            return Ok(Err("username, name and affiliation are each 1 to 200 characters".to_owned()));
+        if !username_formed(&new.username) {
+            return Ok(Err("a username is 1 to 64 of a-z, 0-9, dot, hyphen and underscore".to_owned()));
+        }
+        let named =
+            |text: &str| screen::legible(text) && text.chars().count() <= 200 && !text.contains(char::is_control);
+        if !named(&new.name) || !named(&new.affiliation) {
+            return Ok(Err("name and affiliation are each 1 to 200 printable characters".to_owned()));
         }
         let first = accounts::all(tx.conn())?.is_empty();
         if first && new.role != Role::SystemAdministrator {
@@ -131,7 +136,13 @@ pub async fn open_account(db: &Db, new: NewAccount, by: &str) -> Result<(), Peop
     settled(db.record(job).await?)
 }
 
-/// Closes an account for good.
+/// One way to write each username: what looks alike would be two people to the rule that asks for two.
+fn username_formed(text: &str) -> bool {
+    (1..=64).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b".-_".contains(&b))
+}
+
+/// Closes somebody else's account for good. So the last who may open accounts cannot be closed.
 ///
 /// # Errors
 /// See [`PeopleError`].
@@ -140,6 +151,9 @@ pub async fn close_account(db: &Db, username: &str, by: &str) -> Result<(), Peop
     let job = move |tx: &mut Tx<'_>| {
         if let Err(why) = operator(tx.conn(), &by, Action::ManagePeople)? {
             return Ok(Err(why));
+        }
+        if username == by {
+            return Ok(Err("nobody closes their own account: another who may does".to_owned()));
         }
         let now = tx.now();
         if !accounts::disable(tx.conn(), &username, now)? {
@@ -231,6 +245,9 @@ pub async fn enter_finding(db: &Db, mut finding: Finding, by: &str) -> Result<()
         }
         if finding.citation.trim().is_empty() {
             return Ok(Err("a finding, or its clearing, needs a citation: where it stands written".to_owned()));
+        }
+        if tx.now().date().is_none_or(|today| finding.on > today) {
+            return Ok(Err(format!("{} is in the future", finding.on)));
         }
         let now = tx.now();
         ag::enter(tx.conn(), &finding, now)?;

@@ -26,6 +26,10 @@ pub(super) async fn run(place: &Place, args: DemoArgs, out: &mut Output<'_>) -> 
     match demo::run(options, out.writer()).await {
         Ok(true) => Ok(Exit::Done),
         Ok(false) => Ok(Exit::Refused),
-        Err(error) => Err(Problem { message: format!("{error:#}"), hint: None, exit: Exit::Failure, pipe: false }),
+        Err(error) => {
+            let io = error.downcast_ref::<std::io::Error>();
+            let pipe = io.is_some_and(|error| error.kind() == std::io::ErrorKind::BrokenPipe);
+            Err(Problem { message: format!("{error:#}"), hint: None, exit: Exit::Failure, pipe })
+        }
     }
 }

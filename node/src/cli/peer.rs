@@ -139,9 +139,14 @@ fn incomplete(config: &Config, error: descriptor::DescriptorError) -> Problem {
 }
 
 async fn add(place: &Place, args: Add, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let db = place.registry()?;
+    let config = place.config()?;
+    let db = place.registry_of(&config)?;
     let file = fs::read(&args.file)
         .map_err(|error| Problem::failure(format!("cannot read {}: {error}", args.file.display()), None))?;
+    let (party, _) = descriptor::read(&file).map_err(people::PeopleError::from)?;
+    if party.ori == config.agency.ori {
+        return Err(Problem::refused("this is this agency's own descriptor; import the partner's", None));
+    }
     let ori = people::enrol(&db, file, &args.fingerprint, &args.person.user, &args.confirmed_by).await?;
     out.one(&serde_json::json!({"enrolled": ori}), |_| {
         format!("{ori} is enrolled. Next: concordat agreement draft --template > draft.toml")

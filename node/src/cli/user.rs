@@ -118,7 +118,7 @@ pub(super) async fn run(place: &Place, command: UserCommand, out: &mut Output<'_
             people::open_account(&db, new, &by).await?;
             out.one(&json!({"opened": username, "role": role.as_str()}), |_| {
                 format!(
-                    "Opened {username} ({role}). Record the training: concordat training record {username} --on DATE --sb34 --sb54 --policy"
+                    "Opened {username} ({role}). Somebody else records the training: concordat training record {username} --on DATE --sb34 --sb54 --policy"
                 )
             })?;
         }

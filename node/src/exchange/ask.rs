@@ -229,7 +229,11 @@ fn question(node: &Node, ask: &Ask, account: &Account, targets: &[Target], now: 
 
 fn facts(question: &Question, decision: Option<&str>, rule: Option<Rule>) -> Facts {
     Facts {
-        partner: None,
+        // An entry about several partners is found by each of its `to`, not by this one column.
+        partner: match question.to.as_slice() {
+            [to] => Some(to.ori),
+            _ => None,
+        },
         username: Some(question.asker.username.clone()),
         purpose: Some(question.purpose.to_string()),
         reference: question.reference.as_ref().map(ToString::to_string),
@@ -384,6 +388,12 @@ fn keep(tx: &mut Tx<'_>, rid: RequestId, leaf_hash: Digest, came: Vec<Came>) -> 
     let now = tx.now();
     let mut lines = Vec::new();
     let mut answers = Vec::new();
+    let only = match came.as_slice() {
+        [one] => {
+            Facts { partner: Some(one.line.ori), decision: Some(one.line.gave.name().to_owned()), ..Facts::default() }
+        }
+        _ => Facts::default(),
+    };
     for Came { mut line, agreement, proof } in came {
         if let Gave::Reads { receipt, .. } = line.gave {
             let status = standing::status(tx.conn(), agreement, now)?;
@@ -405,7 +415,7 @@ fn keep(tx: &mut Tx<'_>, rid: RequestId, leaf_hash: Digest, came: Vec<Came>) -> 
         rid: fresh_rid(now)?,
         message: canonical(&message)?,
         note: b"{}".to_vec(),
-        facts: Facts::default(),
+        facts: only,
     };
     tx.append(draft)?;
     Ok(lines)

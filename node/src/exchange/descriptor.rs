@@ -29,12 +29,9 @@ pub enum DescriptorError {
     Keys(#[from] PartnerError),
     /// The fingerprint differs.
     #[error(
-        "the fingerprint differs: the file's is {found}. Call the partner on a number that you know and compare; if it still differs, somebody exchanged the file"
+        "the fingerprint is not the file's. Call the partner on a number that you know and have it read out; if it still differs, somebody exchanged the file"
     )]
-    Fingerprint {
-        /// The file's.
-        found: String,
-    },
+    Fingerprint,
 }
 
 /// The sealed file of `party`, by its identity key.
@@ -82,12 +79,12 @@ pub fn spoken(fingerprint: Digest) -> String {
     groups.join(" ")
 }
 
-/// Compares what was said with what the file has. Spaces, hyphens and case make no difference; every digit counts.
+/// Compares what was said with what the file has, which the refusal does not tell: it comes by voice or not at all. Spaces, hyphens and case make no difference; every digit counts.
 ///
 /// # Errors
 /// [`DescriptorError::Fingerprint`].
 pub fn compare(said: &str, found: Digest) -> Result<(), DescriptorError> {
     let digits: String =
         said.chars().filter(|c| !c.is_whitespace() && *c != '-').flat_map(char::to_lowercase).collect();
-    if digits == found.to_string() { Ok(()) } else { Err(DescriptorError::Fingerprint { found: spoken(found) }) }
+    if digits == found.to_string() { Ok(()) } else { Err(DescriptorError::Fingerprint) }
 }

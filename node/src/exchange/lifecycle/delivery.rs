@@ -57,7 +57,8 @@ async fn send_missing(node: &Node, id: AgreementId) -> Result<Option<Status>, St
     let mut next = known.as_ref().map_or(1, |view| view.received.saturating_add(1));
     if known.is_none() {
         let offer = desk.registry(|conn| documents::offer(conn, id)).map_err(failed)?;
-        let offer = offer.ok_or("the partner offered this agreement and does not know it now: it has to offer it again")?;
+        let offer =
+            offer.ok_or("the partner offered this agreement and does not know it now: it has to offer it again")?;
         there = Some(send(node, &partner, "agreements", offer, Some(&found.document)).await?);
         next = 1;
     }

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 use agreements::time::Instant;
 use concordat::clock::{Clock, SetClock};
 
-type Hook = Box<dyn FnOnce() + Send>;
+/// Called at each reading, until it says that it is done.
+type Hook = Box<dyn FnMut() -> bool + Send>;
 
 /// One node's clock. Clones show the same time.
 #[derive(Clone)]
@@ -28,8 +29,9 @@ impl TestClock {
         self.set(self.time.now().plus(micros));
     }
 
-    /// Does `what` the next time that somebody reads this clock: how a test gets in between two steps of a node.
-    pub fn when_next_read(&self, what: impl FnOnce() + Send + 'static) {
+    /// Does `what` whenever somebody reads this clock, until it returns true: how a test gets in between two steps of a
+    /// node. The reader then gets the time that `what` may have set.
+    pub fn when_read(&self, what: impl FnMut() -> bool + Send + 'static) {
         *self.hook.lock().unwrap() = Some(Box::new(what));
     }
 }
@@ -37,8 +39,10 @@ impl TestClock {
 impl Clock for TestClock {
     fn now(&self) -> Instant {
         let hook = self.hook.lock().unwrap().take();
-        if let Some(hook) = hook {
-            hook();
+        if let Some(mut hook) = hook
+            && !hook()
+        {
+            *self.hook.lock().unwrap() = Some(hook);
         }
         self.time.now()
     }

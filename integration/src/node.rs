@@ -82,9 +82,8 @@ impl Doors {
 
     fn close(self) {
         drop(self.stop);
-        if self.thread.join().is_err() && !std::thread::panicking() {
-            panic!("the thread of the doors ended in a panic");
-        }
+        let ended = self.thread.join();
+        assert!(ended.is_ok() || std::thread::panicking(), "the thread of the doors ended in a panic");
     }
 }
 
@@ -210,7 +209,7 @@ impl TestNode {
 
     /// The custodian signs, suspends, resumes, terminates.
     pub async fn acts(&self, id: AgreementId, act: Act) -> Result<Delivery, ActError> {
-        lifecycle::act(self.node(), id, act, &self.fiction.person("custodian"), &self.seal_key()).await
+        lifecycle::act(self.node(), id, act, &self.fiction.person("custodian")).await
     }
 
     pub async fn suspends(&self, id: AgreementId) -> Delivery {
@@ -259,8 +258,8 @@ impl TestNode {
     /// What one partner gave to a question that every rule lets pass.
     pub async fn queries(&self, whom: &Self, plate: &str) -> Gave {
         let report = self.asks(self.asking(whom, plate)).await.unwrap();
-        let [line] = <[_; 1]>::try_from(report.lines).ok().expect("one line for one partner");
-        line.gave
+        assert_eq!(report.lines.len(), 1, "one line for one partner");
+        report.lines.into_iter().next().unwrap().gave
     }
 
     /// Somebody with this node's certificate and key, who calls another node.

@@ -53,7 +53,7 @@ impl TestPki {
         let hosts = ["stranger.test".parse().unwrap()];
         let folder = CaFolder::open(&self.ca.folder).unwrap();
         let issued = folder.issue(ori, key.public(), &Order::Node(&hosts), start(), life).unwrap();
-        Credentials { certificate: issued.pem, key: key.to_pem().unwrap().to_vec() }
+        Credentials { certificate: issued.pem, key: key.to_pem().unwrap() }
     }
 
     /// A certificate of this authority that says what no certificate of ours says, such as a URI that names no agency:
@@ -63,7 +63,7 @@ impl TestPki {
         let issuer = X509::from_pem(&read("ca.pem")).unwrap();
         let issuer_key = PKey::private_key_from_pem(&read("ca.key")).unwrap();
         let key = SigningKey::generate_p256().unwrap();
-        let key_pem = key.to_pem().unwrap().to_vec();
+        let key_pem = key.to_pem().unwrap();
         let mut name = X509NameBuilder::new().unwrap();
         name.append_entry_by_text("CN", "odd").unwrap();
         let name = name.build();

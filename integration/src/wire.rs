@@ -84,16 +84,25 @@ impl Line {
             format!("content-type: application/json\r\ncontent-length: {}\r\n", body.len())
         });
         let head = format!("{method} {path} HTTP/1.1\r\nhost: {}\r\n{length}\r\n", self.host);
-        let request = [head.as_bytes(), body.unwrap_or_default()].concat();
+        self.send_bytes(&[head.as_bytes(), body.unwrap_or_default()].concat(), method).await
+    }
+
+    /// One request of exactly these bytes; the reply has no body if `method` is HEAD.
+    pub async fn send_bytes(&mut self, request: &[u8], method: &str) -> io::Result<Reply> {
         let Self { from, to, received, .. } = self;
         // Both at once: whoever refuses a long body may answer before it has read it.
         let writing = async {
-            if to.write_all(&request).await.is_ok() {
+            if to.write_all(request).await.is_ok() {
                 let _ = to.flush().await; // What matters is the answer.
             }
         };
         let (reply, ()) = bounded(async { Ok(tokio::join!(read_reply(from, received, method), writing)) }).await?;
         reply
+    }
+
+    /// The reply that follows one that was only interim.
+    pub async fn next_reply(&mut self, method: &str) -> io::Result<Reply> {
+        bounded(read_reply(&mut self.from, &mut self.received, method)).await
     }
 
     /// Whether the other side closes the connection now, and sends nothing more.

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::db::{Conn, Db, Tx};
 use crate::exchange::partner::{Partner, PartnerError};
 use crate::people::{self, PeopleError};
-use crate::registry::accounts::Action;
+use crate::registry::accounts::{self, Action};
 use crate::registry::agencies;
 use crate::registry::exchanged::Receipt;
 use crate::trail::Facts;
@@ -53,7 +53,7 @@ struct Searched {
 pub async fn search(db: &Db, filter: Filter, by: &str) -> Result<Vec<Row>, PeopleError> {
     let by = by.to_owned();
     let job = move |tx: &mut Tx<'_>| {
-        if let Err(why) = people::operator(tx.conn(), &by, Action::ReadTrail)? {
+        if let Err(why) = accounts::operator(tx.conn(), &by, Action::ReadTrail)? {
             return Ok(Err(why));
         }
         let rows = search::search(tx.conn(), &filter)?;

@@ -14,7 +14,7 @@ use crate::people::{self, PeopleError};
 use crate::reads::images::Images;
 use crate::reads::ingest::{self, IngestError, Options, Progress, Summary};
 use crate::reads::store::ReadsDb;
-use crate::registry::accounts::Action;
+use crate::registry::accounts::{self, Action};
 use crate::trail::Facts;
 
 /// Why an intake did not run to its end. What was kept by then stays, and is recorded.
@@ -81,7 +81,7 @@ struct Ingested {
 /// # Errors
 /// See [`IntakeError`]. What a failed intake had kept is recorded as well.
 pub async fn take(db: &Db, stores: Stores, options: Options, feed: Feed, by: &str) -> Result<Summary, IntakeError> {
-    people::operator(&mut db.reader()?, by, Action::Ingest)?.map_err(PeopleError::Refused)?;
+    accounts::operator(&mut db.reader()?, by, Action::Ingest)?.map_err(PeopleError::Refused)?;
     let clock = Arc::clone(db.clock());
     let runtime = tokio::runtime::Handle::current();
     let Feed { mut lines, mut progress, stop } = feed;

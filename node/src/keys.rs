@@ -26,7 +26,8 @@ pub enum MakeError {
     Host(#[from] certs::host::HostError),
 }
 
-/// Makes every key that needs no authority: `tls.key` with its request `tls.csr`, `seal.key` (P-256), `identity.key` with
+/// Makes every key that needs no authority: `tls.key` and `seal.key` (P-256) with their requests
+/// `tls.csr` and `seal.csr`, `identity.key` with
 /// `identity.pub`, `log.key` and `witness.key` (Ed25519). Secrets are readable by their owner alone, and nothing is
 /// overwritten. Returns the files; what was made before a failure is removed again.
 ///
@@ -47,12 +48,12 @@ pub fn make(config: &Config) -> Result<Vec<PathBuf>, MakeError> {
 
 fn make_all(config: &Config, made: &mut Vec<PathBuf>) -> Result<(), MakeError> {
     let keys = &config.keys;
-    let tls = SigningKey::generate_p256()?;
+    let (tls, seal) = (SigningKey::generate_p256()?, SigningKey::generate_p256()?);
     let host: Host = config.peer.url.host().parse()?;
     let identity = SigningKey::generate_ed25519()?;
     let secrets = [
         (keys.tls_key(), tls.clone()),
-        (keys.seal_key(), SigningKey::generate_p256()?),
+        (keys.seal_key(), seal.clone()),
         (keys.identity_key(), identity.clone()),
         (keys.log_key(), SigningKey::generate_ed25519()?),
         (keys.witness_key(), SigningKey::generate_ed25519()?),
@@ -61,9 +62,13 @@ fn make_all(config: &Config, made: &mut Vec<PathBuf>) -> Result<(), MakeError> {
         keyfile::write_secret(&path, &key.to_pem()?)?;
         made.push(path);
     }
-    let request = csr::csr(&tls, config.agency.ori, &[host])?;
     let public = format!("{}\n", identity.public());
-    for (path, bytes) in [(keys.folder.join("tls.csr"), request), (keys.identity_public(), public.into_bytes())] {
+    let requests = [
+        (csr::csr(&tls, config.agency.ori, &[host])?, "tls.csr"),
+        (csr::csr(&seal, config.agency.ori, &[])?, "seal.csr"),
+    ];
+    let requests = requests.map(|(request, name)| (keys.folder.join(name), request));
+    for (path, bytes) in requests.into_iter().chain([(keys.identity_public(), public.into_bytes())]) {
         keyfile::write_public(&path, &bytes)?;
         made.push(path);
     }

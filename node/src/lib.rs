@@ -25,6 +25,7 @@ pub mod peer;
 pub mod people;
 pub mod reads;
 pub mod registry;
+pub mod seal;
 pub mod serve;
 pub mod tls;
 pub mod trail;

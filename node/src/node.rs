@@ -29,6 +29,7 @@ use crate::exchange::standing::{Owner, StandingCache};
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
 use crate::reads::store::{Reader, ReadsDb, StoreError};
+use crate::seal::Seal;
 use crate::tls::{OwnCertificate, TlsError, TrustFiles, TrustStore};
 use crate::trail::note::{LogSigner, SignError, Vkey};
 use crate::trail::proof::CheckpointCache;
@@ -51,6 +52,9 @@ pub enum OpenError {
     /// A key file with something else in it.
     #[error("{0} holds no usable key: {1}")]
     Key(std::path::PathBuf, String),
+    /// The seal's certificate.
+    #[error("{0} is not the certificate of this agency's seal: {1}")]
+    Seal(std::path::PathBuf, String),
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -121,6 +125,7 @@ pub struct Node {
     config: Config,
     owner: Owner,
     party: Party,
+    seal: Seal,
     registry: Db,
     reads: Arc<ReadsDb>,
     clock: Arc<dyn Clock>,
@@ -175,6 +180,7 @@ impl Node {
         let node = Self {
             owner: Owner { ori: config.agency.ori, rules: rules(&config) },
             party,
+            seal: Seal::read(&config)?,
             reads,
             trust,
             dialer,
@@ -217,6 +223,12 @@ impl Node {
     #[must_use]
     pub fn party(&self) -> &Party {
         &self.party
+    }
+
+    /// This agency's seal.
+    #[must_use]
+    pub fn seal(&self) -> &Seal {
+        &self.seal
     }
 
     /// The registry, trail included.

@@ -10,10 +10,10 @@ use diesel::result::{Error, QueryResult};
 use jiff::civil::Date;
 use serde::Serialize;
 
-use crate::db::{Conn, Db, RecordError, Tx};
+use crate::db::{Db, RecordError, Tx};
 use crate::exchange::descriptor::{self, DescriptorError};
 use crate::node::fresh_rid;
-use crate::registry::accounts::{self, Account, Action, Role};
+use crate::registry::accounts::{self, Account, Action, Role, operator};
 use crate::registry::ag;
 use crate::registry::agencies::{self, Enrolled};
 use crate::trail::{Draft, Facts};
@@ -38,19 +38,6 @@ pub(crate) type Refusable<T> = Result<T, String>;
 /// The value of a recorded change, or why it was refused.
 pub(crate) fn settled<T>(recorded: crate::db::Recorded<Refusable<T>>) -> Result<T, PeopleError> {
     recorded.into_inner().map_err(PeopleError::Refused)
-}
-
-/// The account of the person who acts, if it is open and its role allows `action`; otherwise why not.
-pub fn operator(conn: &mut Conn, username: &str, action: Action) -> QueryResult<Refusable<Account>> {
-    Ok(match accounts::find(conn, username)? {
-        None => Err(format!("there is no account {username}; `concordat user add` opens one")),
-        Some(account) if account.disabled_at.is_some() => Err(format!("the account {username} is closed")),
-        Some(account) if !account.role.may(action) => Err(format!(
-            "{username} is {}, which does not allow this; see `concordat user list` for who may",
-            account.role
-        )),
-        Some(account) => Ok(account),
-    })
 }
 
 #[derive(Serialize)]

@@ -85,6 +85,52 @@ async fn s12_a_stranger_gets_one_status_body_and_headers_on_every_path_and_metho
     assert_eq!(pair.birch.trail_size(), trail + 1, "nothing new, no entry");
 }
 
+#[actix_web::test]
+async fn s12_a_stranger_who_writes_requests_oddly_gets_the_same() {
+    let pair = Pair::in_force().await;
+    let credentials = pair.federation.pki.issue("CA0770000");
+    let config = pair.federation.pki.client(Some(&credentials), &pair.birch.clock);
+    let stranger = Caller::new(config, &pair.birch.fiction.host(), pair.birch.peer());
+    let usual = stranger.get("/").await;
+    let long = format!("GET /{} HTTP/1.1\r\nhost: birch.test\r\n\r\n", "a".repeat(8000));
+    let requests = [
+        (
+            "a body that waits",
+            "POST /peer/v1/queries HTTP/1.1\r\nhost: birch.test\r\nexpect: 100-continue\r\ncontent-length: 3\r\n\r\n",
+        ),
+        (
+            "a body in chunks",
+            "POST /peer/v1/queries HTTP/1.1\r\nhost: birch.test\r\ntransfer-encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n\r\n",
+        ),
+        ("all paths", "OPTIONS * HTTP/1.1\r\nhost: birch.test\r\n\r\n"),
+        ("a whole URL", "GET https://birch.test/peer/v1/node HTTP/1.1\r\nhost: birch.test\r\n\r\n"),
+        ("a tunnel", "CONNECT alder.test:443 HTTP/1.1\r\nhost: birch.test\r\n\r\n"),
+        ("another host", "GET /peer/v1/node HTTP/1.1\r\nhost: alder.test\r\n\r\n"),
+        (
+            "a protocol to change to",
+            "GET / HTTP/1.1\r\nhost: birch.test\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n",
+        ),
+        ("compressed, please", "GET / HTTP/1.1\r\nhost: birch.test\r\naccept-encoding: gzip\r\n\r\n"),
+        (
+            "two at once",
+            "GET / HTTP/1.1\r\nhost: birch.test\r\n\r\nGET /peer/v1/node HTTP/1.1\r\nhost: birch.test\r\n\r\n",
+        ),
+        ("a long path", &long),
+    ];
+    for (what, request) in requests {
+        let mut line = stranger.connect().await.unwrap();
+        let sent = line.send_bytes(request.as_bytes(), "GET").await;
+        let mut reply = sent.unwrap_or_else(|error| panic!("{what}: {error}"));
+        if what == "a body that waits" {
+            // The HTTP layer says this to everybody who asks for it, on every path, before anybody is recognised: it
+            // cannot be told otherwise. What is answered then is the same.
+            assert_eq!(reply.head, "HTTP/1.1 100 Continue\r\n\r\n");
+            reply = line.next_reply("POST").await.unwrap();
+        }
+        assert_eq!(reply.undated(), usual.undated(), "{what}");
+    }
+}
+
 /// What a reply says, apart from what differs in every reply: hashes, ids, times, the proof.
 fn shape(reply: &Reply) -> (u16, Vec<String>, serde_json::Value) {
     let mut message = reply.message();

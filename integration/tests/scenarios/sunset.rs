@@ -58,6 +58,36 @@ async fn s03_effective_tomorrow_nothing_flows_today_and_it_flows_tomorrow_by_its
 }
 
 #[actix_web::test]
+async fn s04_sunset_passes_after_the_search_and_the_result_is_withheld_and_recorded_so() {
+    let pair = Pair::in_force().await;
+    let sunset = Instant::start_of(days_from_start(30)).unwrap();
+    pair.set_clocks(sunset.plus(-1));
+    pair.birch_saw(PLATE).await;
+    let text = pair.question_text(PLATE).await;
+    let (clock, reads) = (pair.birch.clock.clone(), std::sync::Arc::clone(pair.birch.node().reads()));
+    let touched = reads.touches();
+    pair.birch.clock.when_read(move || {
+        let searched = reads.touches() > touched;
+        if searched {
+            clock.set(sunset);
+        }
+        searched
+    });
+    let before = pair.birch.trail_size();
+    let reply = pair.alder.posts_query(&pair.birch, &text).await;
+    assert_eq!(pair.birch.touches(), touched + 1, "it had searched already");
+    assert_eq!(reply.status, 403, "{}", reply.text());
+    assert_eq!(outcome(&reply), Outcome::Withheld { status: Status::Sunset { at: sunset } });
+    assert!(!reply.text().contains(PLATE) && reply.json().get("results").is_none());
+    assert_eq!(pair.birch.trail_size(), before + 1);
+    let (row, message) = pair.birch.newest();
+    assert_eq!((row.facts.decision.as_deref(), message), (Some("withheld"), reply.message()));
+    // Asked again with the same entry, it says no more.
+    let again = pair.alder.posts_query(&pair.birch, &text).await;
+    assert_eq!((again.status, again.raw("leaf")), (403, reply.raw("leaf")));
+}
+
+#[actix_web::test]
 async fn s05_sunset_instant_on_both_sides_across_restart_and_clock_set_back() {
     let mut pair = Pair::in_force().await;
     let sunset = Instant::start_of(days_from_start(30)).unwrap();
@@ -127,7 +157,10 @@ async fn s05_an_answer_that_arrives_at_sunset_is_not_shown_by_the_asker() {
     pair.set_clocks(sunset.plus(-1));
     pair.birch_saw(PLATE).await;
     let asker = pair.alder.clock.clone();
-    pair.birch.clock.when_next_read(move || asker.set(sunset));
+    pair.birch.clock.when_read(move || {
+        asker.set(sunset);
+        true
+    });
     match pair.alder.queries(&pair.birch, PLATE).await {
         Gave::Withheld { status, .. } => assert_eq!(status, Status::Sunset { at: sunset }),
         other => panic!("{other:?}"),

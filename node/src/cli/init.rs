@@ -99,7 +99,8 @@ fn next_steps(made: &Made) -> String {
     format!(
         "Wrote {config}.\nMade these keys:{keys}\n\nNext:\n\
          1. Send {folder}/tls.csr to your certificate authority (`concordat ca issue --csr tls.csr ...`), and put what comes\n   \
-         back at {folder}/tls.pem. Name the authority's certificate and list in peer.ca and peer.crl.\n\
+         back at {folder}/tls.pem. Name the authority's certificate and list in peer.ca and peer.crl.\n   \
+         An authority may also certify the seal: {folder}/seal.csr (`ca issue --seal`), back at {folder}/seal.pem.\n\
          2. Fill in [agency], [policy] and [approvals] of {config}.\n\
          3. Open the first account:\n   \
          concordat --dir {dir} user add USERNAME --name NAME --affiliation UNIT --role system_administrator\n\

@@ -39,9 +39,9 @@ pub enum PeerCommand {
 /// Arguments of `peer export`.
 #[derive(Debug, Args)]
 pub struct Export {
-    /// Where to write the descriptor
-    #[arg(long, default_value = "descriptor.json")]
-    out: PathBuf,
+    /// Where to write the descriptor; standard output when absent, and the fingerprint goes to standard error
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 /// Arguments of `peer add`.
@@ -61,7 +61,11 @@ pub struct Add {
 
 #[derive(Serialize)]
 struct Exported {
-    file: PathBuf,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<PathBuf>,
+    /// The descriptor itself, when it was not written to a file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    descriptor: Option<String>,
     ori: Ori,
     fingerprint: Digest,
     spoken: String,
@@ -100,18 +104,25 @@ fn export(place: &Place, args: Export, out: &mut Output<'_>) -> Result<Exit, Pro
     let file = descriptor::write(&party, &identity).map_err(|error| incomplete(&config, error))?;
     // Read back as a partner will: the seal verifies with the key that the file names.
     let (_, fingerprint) = descriptor::read(&file)?;
-    keyfile::write_public(&args.out, &file)?;
+    let text = String::from_utf8_lossy(&file).into_owned();
+    let descriptor = args.out.is_none().then_some(text);
+    if let Some(path) = &args.out {
+        keyfile::write_public(path, &file)?;
+    }
     let spoken = descriptor::spoken(fingerprint);
-    let exported = Exported { file: args.out, ori: party.ori, fingerprint, spoken };
-    out.one(&exported, |exported| {
-        format!(
-            "Wrote {}: send it to the partner by any way.\n\
-             Fingerprint, to be read out over the telephone, never sent with the file:\n  {}\n\
-             There: concordat peer add FILE --fingerprint F --as USER --confirmed-by ANOTHER\n\
-             Keep identity.key offline from now on.",
-            exported.file.display(),
-            exported.spoken
-        )
+    let exported = Exported { file: args.out, descriptor, ori: party.ori, fingerprint, spoken };
+    let read_out = format!(
+        "Fingerprint, to be read out over the telephone, never sent with the file:\n  {}\n\
+         There: concordat peer add FILE --fingerprint F --as USER --confirmed-by ANOTHER\n\
+         Keep identity.key offline from now on.",
+        exported.spoken
+    );
+    if exported.descriptor.is_some() && out.is_for_people() {
+        writeln!(std::io::stderr(), "{read_out}")?;
+    }
+    out.one(&exported, |exported| match (&exported.file, &exported.descriptor) {
+        (Some(file), _) => format!("Wrote {}: send it to the partner by any way.\n{read_out}", file.display()),
+        (None, descriptor) => descriptor.clone().unwrap_or_default(),
     })?;
     Ok(Exit::Done)
 }

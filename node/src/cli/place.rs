@@ -9,11 +9,9 @@ use clap::Args;
 use super::Problem;
 use crate::clock::Clock;
 use crate::config::{Config, FILE_NAME, Log, LogLevel};
-use crate::db::{Conn, Db, OnFatal};
+use crate::db::{Db, OnFatal};
 use crate::logs;
 use crate::node::{self, Node};
-use crate::people::{self, PeopleError};
-use crate::registry::accounts::Action;
 
 /// Who acts.
 #[derive(Debug, Args)]
@@ -72,10 +70,4 @@ impl Place {
     pub(super) fn node_of(&self, config: Config) -> Result<Arc<Node>, Problem> {
         Ok(Node::open(config, Arc::clone(&self.clock), Arc::clone(&self.on_fatal))?)
     }
-}
-
-/// Refuses a person whose role does not allow `action`.
-pub(super) fn authorize(conn: &mut Conn, person: &As, action: Action) -> Result<(), Problem> {
-    people::operator(conn, &person.user, action)?.map_err(PeopleError::Refused)?;
-    Ok(())
 }

@@ -63,8 +63,8 @@ pub struct Search {
     #[arg(long, value_name = "ORI")]
     partner: Option<Ori>,
     /// The person on whose behalf it happened
-    #[arg(long, value_name = "USERNAME")]
-    user: Option<String>,
+    #[arg(long = "user", value_name = "USERNAME")]
+    username: Option<String>,
     /// The purpose that was named
     #[arg(long)]
     purpose: Option<Purpose>,
@@ -175,7 +175,7 @@ async fn search(place: &Place, args: Search, out: &mut Output<'_>) -> Result<Exi
         since: args.since,
         until: args.until,
         partner: args.partner,
-        username: args.user,
+        username: args.username,
         purpose: args.purpose.map(|purpose| purpose.to_string()),
         reference: args.reference.map(|reference| reference.to_string()),
         plate: args.plate.map(|plate| plate.as_str().to_owned()),

@@ -9,6 +9,7 @@ use agreements::purpose::Purpose;
 use agreements::time::Instant;
 use anyhow::Context as _;
 use diesel::result::Error;
+use jiff::civil::Date;
 
 use super::page::Page;
 use super::stage::Site;
@@ -36,6 +37,11 @@ pub(super) struct Asking<'a> {
 }
 
 impl Asking<'_> {
+    /// The first date that it looks at.
+    fn since(&self, now: Instant) -> anyhow::Result<Date> {
+        now.plus(-self.days * Instant::DAY).date().context("a date")
+    }
+
     /// For the asker's own node.
     pub(super) fn ask(&self, asker: &Site) -> anyhow::Result<Ask> {
         let now = asker.node.now();
@@ -43,7 +49,7 @@ impl Asking<'_> {
             username: asker.fiction.person("investigator"),
             whom: Whom::These(vec![self.whom]),
             plate: self.plate.clone(),
-            from: now.plus(-self.days * Instant::DAY),
+            from: Instant::start_of(self.since(now)?).context("a date")?,
             until: now,
             purpose: Purpose::CriminalInvestigation,
             reference: Some(CASE.parse()?),
@@ -51,22 +57,19 @@ impl Asking<'_> {
             on_behalf_of: None,
             supervisor: None,
             area: None,
-            max_rows: 50,
+            max_rows: 100,
             images: true,
         })
     }
 
-    /// The command that asks the same, with the plate's agency's folder under `dir`.
-    pub(super) fn command(&self, asker: &Site, dir: &str) -> String {
-        format!(
-            "concordat --dir {dir}/{} query {} --purpose criminal_investigation --ref {CASE} --reason \"{}\" --peer {} \
-             --as {}",
-            asker.fiction.word,
-            self.plate.as_str(),
-            self.reason,
-            self.whom,
-            asker.fiction.person("investigator"),
-        )
+    /// The command that asks the same, with the folder of the asker's node under `dir`.
+    pub(super) fn command(&self, asker: &Site, dir: &str) -> anyhow::Result<String> {
+        let (word, plate, reason, whom) = (asker.fiction.word, self.plate.as_str(), self.reason, self.whom);
+        let (from, person) = (self.since(asker.node.now())?, asker.fiction.person("investigator"));
+        Ok(format!(
+            "concordat --dir {dir}/{word} query {plate} --purpose criminal_investigation --ref {CASE} \
+             --reason \"{reason}\" --peer {whom} --from {from} --images --as {person}"
+        ))
     }
 
     /// The message that the asker's node would have sent.

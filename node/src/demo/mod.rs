@@ -21,7 +21,7 @@ use anyhow::Context as _;
 use crate::clock::SystemClock;
 use asking::{Asking, REASON};
 use page::Page;
-use stage::Stage;
+use stage::{Stage, shared_plate};
 use steps::{STEPS, Step};
 
 /// How the demo runs.
@@ -92,9 +92,9 @@ fn invite(stage: &Stage, page: &mut Page<'_>, temporary: bool) -> anyhow::Result
     let sites = stage.sites()?;
     page.paragraph("The three nodes go on serving. Query by hand, from another terminal:")?;
     page.typed(&format!("D={}", stage.root.display()))?;
-    let plate = stage.plate()?;
+    let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: sites.alder.ori(), reason: REASON, days: 30 };
-    page.typed(&asking.command(&sites.birch, "$D"))?;
+    page.typed(&asking.command(&sites.birch, "$D")?)?;
     page.paragraph("Their consoles:")?;
     for site in [&sites.alder, &sites.birch, &sites.cedar] {
         if let Some(running) = &site.running {

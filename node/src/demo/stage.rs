@@ -18,8 +18,7 @@ use crate::clock::Clock;
 use crate::config::{Config, DatabaseUrl, FILE_NAME};
 use crate::db::{Conn, OnFatal};
 use crate::node::Node;
-use crate::people;
-use crate::registry::accounts::Action;
+use crate::registry::accounts::{self, Action};
 use crate::serve::{self, Running};
 use crate::trail::head;
 
@@ -36,6 +35,11 @@ pub(super) struct Stage {
     pub(super) sites: Option<Sites>,
     /// The agreement between Alder and Birch, once both signed it.
     pub(super) agreement: Option<AgreementId>,
+}
+
+/// A plate that Alder and Birch both have read.
+pub(super) fn shared_plate() -> anyhow::Result<Plate> {
+    generator::shared_plates(SEED).into_iter().next().context("the generator gives no plate")
 }
 
 /// The three agencies.
@@ -56,11 +60,6 @@ impl Stage {
 
     pub(super) fn agreement(&self) -> anyhow::Result<AgreementId> {
         self.agreement.context("there is no agreement")
-    }
-
-    /// A plate that Alder and Birch both have read.
-    pub(super) fn plate(&self) -> anyhow::Result<Plate> {
-        generator::shared_plates(SEED).into_iter().next().context("the generator gives no plate")
     }
 
     /// Stops every node that serves.
@@ -117,7 +116,7 @@ impl Site {
     /// The username of its person with that role, who must be allowed the action.
     pub(super) fn person(&self, role: &str, action: Action) -> anyhow::Result<String> {
         let username = self.fiction.person(role);
-        let account = people::operator(&mut self.registry()?, &username, action)?;
+        let account = accounts::operator(&mut self.registry()?, &username, action)?;
         account.map(|account| account.username).map_err(anyhow::Error::msg)
     }
 
@@ -142,9 +141,14 @@ pub(super) async fn stop(sites: impl IntoIterator<Item = Site>) {
     join_all(sites.into_iter().filter_map(|site| site.running).map(Running::stop)).await;
 }
 
-/// Writes the state of a database at one moment to a new file, whoever writes to it meanwhile.
+/// Writes the state of a database at one moment to a new file that only this user reads, whoever writes to it meanwhile.
 pub(super) fn copy_database(from: &DatabaseUrl, to: &Path) -> anyhow::Result<()> {
     let DatabaseUrl::Sqlite(from) = from else { anyhow::bail!("the demo keeps its stores in SQLite files") };
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(to)?;
     let mut conn = SqliteConnection::establish(&text(from)?)?;
     diesel::sql_query("PRAGMA busy_timeout = 5000").execute(&mut conn)?;
     diesel::sql_query("VACUUM INTO ?").bind::<Text, _>(text(to)?).execute(&mut conn)?;
@@ -164,7 +168,7 @@ pub(super) fn amend(folder: &Path, change: impl FnOnce(&mut Config)) -> anyhow::
     Ok(std::fs::write(&path, config.to_toml())?)
 }
 
-/// Free ports of loopback, held until they are needed: partners have to know each other's before anybody serves.
+/// Free ports of loopback, held until this is dropped: partners have to know each other's before anybody serves.
 pub(super) struct Ports(Vec<(String, TcpListener)>);
 
 impl Ports {
@@ -178,7 +182,4 @@ impl Ports {
     pub(super) fn hosts(&self) -> anyhow::Result<BTreeMap<String, SocketAddr>> {
         self.0.iter().map(|(host, port)| Ok((host.clone(), port.local_addr()?))).collect()
     }
-
-    /// Gives them free.
-    pub(super) fn release(self) {}
 }

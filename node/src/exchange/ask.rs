@@ -6,9 +6,7 @@ use agreements::agreement::Area;
 use agreements::decide::{screen_own, training_ends};
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
-use agreements::message::{
-    Answer, Asker, Cap, OnBehalfOf, Outcome, PROTOCOL, Question, Received, ReceivedFrom, RuleSaid, Search, To,
-};
+use agreements::message::{Answer, Asker, OnBehalfOf, Outcome, PROTOCOL, Question, Received, ReceivedFrom, Search, To};
 use agreements::plate::Plate;
 use agreements::purpose::{Purpose, Reference};
 use agreements::rule::Rule;
@@ -16,11 +14,11 @@ use agreements::status::Status;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 use futures_util::future::join_all;
-use serde::Serialize;
 
 use super::answer::canonical;
 use super::failure::Failure;
 use super::partner::Partner;
+pub use super::report::{Gave, Line, Report};
 use super::standing;
 use super::sworn::{self, Evidence, Sworn};
 use super::wire::{self, Bulk, Envelope};
@@ -73,98 +71,6 @@ pub struct Ask {
     pub max_rows: u32,
     /// Whether images are wanted.
     pub images: bool,
-}
-
-/// What came of a question.
-#[derive(Debug, Serialize)]
-pub struct Report {
-    /// The id of the question; absent when it did not leave this node.
-    pub question: Option<RequestId>,
-    /// One line for each partner.
-    pub lines: Vec<Line>,
-}
-
-/// What one partner gave.
-#[derive(Debug, Serialize)]
-pub struct Line {
-    /// The partner.
-    pub ori: Ori,
-    /// Its name, where it is enrolled.
-    pub name: Option<String>,
-    /// What it gave.
-    #[serde(flatten)]
-    pub gave: Gave,
-}
-
-/// What a partner gave, or why it gave nothing.
-#[derive(Debug, Serialize)]
-#[serde(tag = "outcome", rename_all = "snake_case")]
-pub enum Gave {
-    /// Reads, newest first; perhaps none.
-    Reads {
-        /// Them.
-        reads: Vec<Read>,
-        /// Which limits cut the question down.
-        capped: Vec<Cap>,
-        /// The leaf hash of its answer: the receipt.
-        receipt: Digest,
-    },
-    /// A no.
-    Denied {
-        /// By which rules.
-        rules: Vec<RuleSaid>,
-        /// Where the agreement stands, when that is why.
-        status: Option<Status>,
-        /// The leaf hash of its answer.
-        receipt: Digest,
-    },
-    /// Its custodian decides.
-    Referred {
-        /// To ask for the outcome with.
-        ticket: RequestId,
-        /// By which rules.
-        rules: Vec<RuleSaid>,
-        /// The leaf hash of its answer.
-        receipt: Digest,
-    },
-    /// Permitted, and overtaken before it could be recorded.
-    Withheld {
-        /// Where the agreement stood.
-        status: Status,
-        /// The leaf hash of its answer.
-        receipt: Digest,
-    },
-    /// Not asked: no agreement in force grants it.
-    NotAsked {
-        /// Why, in words.
-        why: String,
-    },
-    /// No reply.
-    Unreachable {
-        /// Why.
-        why: String,
-    },
-    /// A reply that proves nothing, and so counts for nothing.
-    Invalid {
-        /// Why.
-        why: String,
-    },
-}
-
-impl Gave {
-    /// One word for the trail and the metrics.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Reads { .. } => "permitted",
-            Self::Denied { .. } => "denied",
-            Self::Referred { .. } => "referred",
-            Self::Withheld { .. } => "withheld",
-            Self::NotAsked { .. } => "not_asked",
-            Self::Unreachable { .. } => "unreachable",
-            Self::Invalid { .. } => "invalid",
-        }
-    }
 }
 
 /// Why a question did not leave this node.
@@ -236,16 +142,7 @@ pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError>
 
 /// The account, if it may query (II-01, II-03, VII-11 to VII-15).
 fn person(desk: &Desk, username: &str) -> Result<Account, AskError> {
-    let account = desk.registry(|conn| accounts::find(conn, username))?;
-    let refuse = |why: &str| Err(AskError::Person(format!("{username}: {why}")));
-    match account {
-        None => refuse("there is no such account; `concordat user add` opens one"),
-        Some(account) if account.disabled_at.is_some() => refuse("the account is closed"),
-        Some(account) if !account.role.may(Action::Query) => {
-            refuse(&format!("the role {} does not query (II-03)", account.role))
-        }
-        Some(account) => Ok(account),
-    }
+    desk.registry(|conn| accounts::operator(conn, username, Action::Query))?.map_err(AskError::Person)
 }
 
 /// Whom the question goes to, and a line for each that it does not go to.

@@ -11,6 +11,7 @@ pub mod draft;
 pub mod failure;
 pub mod lifecycle;
 pub mod partner;
+pub mod report;
 pub mod standing;
 pub mod sworn;
 pub mod wire;

@@ -102,7 +102,7 @@ impl Partners {
             match descriptor::read(&file).and_then(|(party, _)| Ok(Partner::new(party)?)) {
                 Ok(partner) if partner.ori() == ori => drop(by_ori.insert(ori, Arc::new(partner))),
                 Ok(partner) => {
-                    tracing::error!(%ori, found = %partner.ori(), "ALARM: a partner is left out: its row was changed by other hands")
+                    tracing::error!(%ori, found = %partner.ori(), "ALARM: a partner is left out: its row was changed by other hands");
                 }
                 Err(error) => {
                     tracing::error!(%ori, %error, "ALARM: a partner is left out: its row was changed by other hands");

@@ -103,8 +103,8 @@ pub async fn admit(
     request.extensions_mut().insert(Peer { partner, address, _place: Arc::new(place) });
     let response = next.call(request).await?.map_into_boxed_body();
     node.metrics().request(Door::Peer, response.status().as_u16());
-    let unsworn = response.response().error().and_then(|error| error.as_error::<Problem>()).is_some();
-    if unsworn && response.status().is_client_error() {
+    let problem = response.response().error().and_then(|error| error.as_error::<Problem>());
+    if problem.is_some_and(|problem| response.status().is_client_error() && !matches!(problem, Problem::NotBetweenUs)) {
         node.count(Uncounted::Unsworn);
     }
     Ok(response)

@@ -162,6 +162,19 @@ pub fn find(conn: &mut Conn, username: &str) -> QueryResult<Option<Account>> {
     account::table.find(username).first::<Row>(conn).optional()?.map(account_of).transpose()
 }
 
+/// The account of the person who acts, if it is open and its role allows `action`; otherwise why not.
+pub fn operator(conn: &mut Conn, username: &str, action: Action) -> QueryResult<Result<Account, String>> {
+    Ok(match find(conn, username)? {
+        None => Err(format!("there is no account {username}; `concordat user add` opens one")),
+        Some(account) if account.disabled_at.is_some() => Err(format!("the account {username} is closed")),
+        Some(account) if !account.role.may(action) => Err(format!(
+            "{username} is {}, which does not allow this; see `concordat user list` for who may",
+            account.role
+        )),
+        Some(account) => Ok(account),
+    })
+}
+
 /// Opens an account.
 pub fn insert(conn: &mut Conn, new: &Account) -> QueryResult<()> {
     diesel::insert_into(account::table)

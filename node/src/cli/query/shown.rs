@@ -138,7 +138,7 @@ mod tests {
         let receipt = Digest::of(b"answer");
         let line = |ori: &str, gave| Line { ori: ori.parse().unwrap(), name: Some(format!("Agency {ori}")), gave };
         let first = vec![read("2026-11-23T20:17:00Z", "7ABC123"), read("2026-11-20T20:17:00Z", "7ABC123")];
-        let capped = vec![Cap::Lookback { from: "2026-11-01T08:00:00Z".parse().unwrap() }, Cap::More {}];
+        let capped = vec![Cap::Lookback { from: "2026-11-02T08:00:00Z".parse().unwrap() }, Cap::More {}];
         let lines = vec![
             line("CA0990000", Gave::Reads { reads: first, capped, receipt }),
             line(
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(seen, ["2026-11-23", "2026-11-22", "2026-11-20"], "{text}");
         for says in [
             "12:17:00 PST\t7ABC123\t202\tAgency CA0990000\t97.1 %\t34.740000, -118.160000",
-            "CA0990000: 2 reads; reads before 2026-11-01 00:00:00 PST are not shared; there are older reads",
+            "CA0990000: 2 reads; reads before 2026-11-02 00:00:00 PST are not shared; there are older reads",
             "CA0990200: denied: reason_substantive [V-13, VII-07, VIII-08] Say why",
             "CA0990300: unreachable: no reply within 10 s",
             &receipt.to_string(),

@@ -13,7 +13,6 @@ use crate::demo::page::Page;
 use crate::demo::stage::{Site, Stage};
 use crate::exchange::lifecycle::{self, Act, Delivery};
 use crate::exchange::standing;
-use crate::node::read_key;
 use crate::registry::accounts::Action;
 
 /// How long it is in force, in days: certificates, revocation list, training and check outlive it.
@@ -38,8 +37,7 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     for site in [alder, birch] {
         let by = site.person("custodian", Action::SignAgreements)?;
         page.typed(&format!("concordat --dir $D/{} agreement sign {id} --as {by}", site.fiction.word))?;
-        let seal = read_key(&site.node.config().keys.seal_key())?;
-        let delivery = lifecycle::act(&site.node, id, Act::Sign, &by, &seal).await?;
+        let delivery = lifecycle::act(&site.node, id, Act::Sign, &by).await?;
         arrived(&delivery, page)?;
     }
     for site in [alder, birch] {

@@ -21,7 +21,7 @@ pub(super) const LOOKBACK_DAYS: u32 = 90;
 pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Result<String> {
     let now = stage.clock.now();
     let today = now.date().context("a date")?;
-    page.typed("concordat ca init \"Fictional Counties CA\"")?;
+    page.typed("concordat --dir $D/ca ca init --name \"Fictional Counties CA\"")?;
     let ca = FictionalCa::create(stage.root.join("ca"), now, LIST_LIFE)?;
     let fictions = [ALDER, BIRCH, CEDAR];
     let ports = Ports::reserve(&fictions)?;
@@ -29,15 +29,8 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     let mut sites = Vec::new();
     for fiction in fictions {
         let peer = *hosts.get(&fiction.host()).context("a port")?;
-        page.typed(&format!(
-            "concordat --dir $D/{} init --ori {} --legal-name \"{}\" --kind {} --county {} --url https://{}",
-            fiction.word,
-            fiction.ori,
-            fiction.legal_name,
-            fiction.kind.as_str(),
-            fiction.county,
-            fiction.host()
-        ))?;
+        page.typed(&init(&fiction))?;
+        page.typed(&issue(&fiction))?;
         let folder = stage.root.join(fiction.word);
         agency::found(&folder, &fiction, &ca, peer, now)?;
         amend(&folder, |config| {
@@ -48,22 +41,36 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
         agency::people_of(site.node.registry(), &site.fiction, today).await?;
         sites.push(site);
     }
-    let Ok([mut alder, mut birch, mut cedar]) = <[Site; 3]>::try_from(sites) else { anyhow::bail!("three agencies") };
+    let Ok([alder, birch, cedar]) = <[Site; 3]>::try_from(sites) else { anyhow::bail!("three agencies") };
     page.say("Each has its keys, a certificate of that authority, six people with their roles and training, and a check of the Attorney General's sources.")?;
     enrol(&alder, &birch, page).await?;
     enrol(&birch, &alder, page).await?;
     page.say("Cedar holds a certificate of the same authority, but nobody has enrolled it.")?;
-    ports.release();
-    for site in [&mut alder, &mut birch, &mut cedar] {
+    drop(ports);
+    let Sites { alder, birch, cedar } = stage.sites.insert(Sites { alder, birch, cedar });
+    for site in [&mut *alder, &mut *birch, &mut *cedar] {
         site.serve()?;
         let at = site.running.as_ref().map(|running| running.peer).context("a port")?;
         anyhow::ensure!(hosts.get(&site.fiction.host()) == Some(&at), "{} serves elsewhere", site.fiction.word);
         page.say(&format!("{} serves at {at} (mutual TLS)", site.titled()))?;
     }
-    let enrolled = [&alder, &birch, &cedar].map(|site| site.node.partners().all().count());
-    stage.sites = Some(Sites { alder, birch, cedar });
+    let enrolled = [alder, birch, cedar].map(|site| site.node.partners().all().count());
     anyhow::ensure!(enrolled == [1, 1, 0], "enrolled partners are {enrolled:?}, not [1, 1, 0]");
     Ok("three agencies serve; Alder and Birch have enrolled each other, nobody Cedar".to_owned())
+}
+
+fn init(fiction: &Fiction) -> String {
+    let Fiction { word, ori, legal_name, kind, county } = fiction;
+    let (kind, host) = (kind.as_str(), fiction.host());
+    format!(
+        "concordat --dir $D/{word} init --ori {ori} --legal-name \"{legal_name}\" --kind {kind} --county {county} --url https://{host}"
+    )
+}
+
+fn issue(fiction: &Fiction) -> String {
+    let Fiction { word, ori, .. } = fiction;
+    let (host, keys) = (fiction.host(), format!("$D/{word}/keys"));
+    format!("concordat --dir $D/ca ca issue --ori {ori} --host {host} --csr {keys}/tls.csr --out {keys}/tls.pem")
 }
 
 fn lookback() -> std::num::NonZeroU32 {
@@ -79,7 +86,7 @@ async fn enrol(site: &Site, partner: &Site, page: &mut Page<'_>) -> anyhow::Resu
     let spoken = descriptor::spoken(identity.public().id());
     let by = site.person("agreements", Action::EnrolPartners)?;
     let confirmed_by = site.person("custodian", Action::EnrolPartners)?;
-    page.typed(&format!("concordat --dir $D/{word} peer export > $D/{word}/descriptor.json"))?;
+    page.typed(&format!("concordat --dir $D/{word} peer export --out $D/{word}/descriptor.json"))?;
     page.typed(&format!(
         "concordat --dir $D/{} peer add $D/{word}/descriptor.json --fingerprint \"{spoken}\" --as {by} --confirmed-by {confirmed_by}",
         site.fiction.word

@@ -83,12 +83,12 @@ pub(super) const STEPS: [Step; 10] = [
         name: "trails",
         title: "Every trail recomputed",
         needs: &["founding"],
-        act: |stage, page| Box::pin(trails::sound(stage, page)),
+        act: |stage, page| Box::pin(async { trails::sound(stage, page) }),
     },
     Step {
         name: "edited_row",
         title: "An edited row is caught",
         needs: &["query"],
-        act: |stage, page| Box::pin(trails::edited(stage, page)),
+        act: |stage, page| Box::pin(async { trails::edited(stage, page) }),
     },
 ];

@@ -8,7 +8,7 @@ use anyhow::Context as _;
 
 use crate::demo::asking::{Asking, REASON, show};
 use crate::demo::page::Page;
-use crate::demo::stage::{Site, Stage};
+use crate::demo::stage::{Site, Stage, shared_plate};
 use crate::exchange::ask::{self, Gave, Line, Report};
 use crate::registry::exchanged::{self, Receipt};
 use crate::trail::proof;
@@ -16,9 +16,9 @@ use crate::trail::proof;
 pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Result<String> {
     let sites = stage.sites()?;
     let (alder, birch) = (&sites.alder, &sites.birch);
-    let plate = stage.plate()?;
+    let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: alder.ori(), reason: REASON, days: 30 };
-    page.typed(&asking.command(birch, "$D"))?;
+    page.typed(&asking.command(birch, "$D")?)?;
     let report = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
     show(page, &report)?;
     let [Line { gave: Gave::Reads { reads, receipt, .. }, .. }] = report.lines.as_slice() else {

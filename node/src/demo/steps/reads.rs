@@ -1,15 +1,16 @@
 //! Step 2: synthetic reads with drawn plate crops, through the ingest that every agency uses.
 
 use std::io::{BufReader, BufWriter, Write as _};
-use std::sync::atomic::AtomicBool;
+use std::sync::Arc;
 
 use agreements::ids::Ori;
 
 use crate::demo::generator::{self, Agency};
 use crate::demo::page::Page;
 use crate::demo::stage::{SEED, Site, Stage};
+use crate::intake::{self, Feed, Stores};
 use crate::reads::images::Images;
-use crate::reads::ingest::{Options, Summary, ingest};
+use crate::reads::ingest::{Options, Summary};
 use crate::reads::rejects;
 use crate::registry::accounts::Action;
 
@@ -44,12 +45,14 @@ async fn take(site: &Site, first_camera: u32, page: &mut Page<'_>) -> anyhow::Re
     let by = site.person("admin", Action::Ingest)?;
     let word = site.fiction.word;
     page.typed(&format!("concordat --dir $D/{word} ingest $D/{word}/reads.jsonl --as {by}"))?;
-    let images = Images::in_folder(&site.node.config().store.images)?;
-    let options = Options::reporting_to(rejects::beside(&path));
-    let mut lines = BufReader::new(std::fs::File::open(&path)?);
-    let stop = AtomicBool::new(false);
     let node = &site.node;
-    Ok(ingest(&mut lines, node.reads(), &images, &options, node.clock().as_ref(), &mut |_| {}, &stop).await?)
+    let stores = Stores { reads: Arc::clone(node.reads()), images: Images::in_folder(&node.config().store.images)? };
+    let feed = Feed {
+        lines: Box::new(BufReader::new(std::fs::File::open(&path)?)),
+        progress: Box::new(|_| {}),
+        stop: Arc::default(),
+    };
+    Ok(intake::take(node.registry(), stores, Options::reporting_to(rejects::beside(&path)), feed, &by).await?)
 }
 
 /// How an agency's agent names itself.

@@ -7,7 +7,7 @@ use agreements::rule::Rule;
 use super::query::outcomes;
 use crate::demo::asking::{Asking, said, show};
 use crate::demo::page::Page;
-use crate::demo::stage::Stage;
+use crate::demo::stage::{Stage, shared_plate};
 use crate::exchange::ask::{self, AskError, Gave, Line};
 
 /// Says nothing.
@@ -22,10 +22,10 @@ pub(super) async fn vague(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Res
     let sites = stage.sites()?;
     let (alder, birch) = (&sites.alder, &sites.birch);
     let agreement = stage.agreement()?;
-    let plate = stage.plate()?;
+    let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: alder.ori(), reason: VAGUE, days: 30 };
     let (entries, touches) = (alder.entries()?, alder.node.reads().touches());
-    page.typed(&asking.command(birch, "$D"))?;
+    page.typed(&asking.command(birch, "$D")?)?;
     let refused = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await;
     let Err(AskError::Screened(rules)) = refused else { anyhow::bail!("Birch's own node let it pass") };
     page.say(&format!("refused by Birch's own node\n{}", AskError::Screened(rules.clone())))?;
@@ -50,9 +50,9 @@ pub(super) async fn sensitive(stage: &mut Stage, page: &mut Page<'_>) -> anyhow:
     let (alder, birch) = (&sites.alder, &sites.birch);
     let agreement = stage.agreement()?;
     let touches = alder.node.reads().touches();
-    let plate = stage.plate()?;
+    let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: alder.ori(), reason: SENSITIVE, days: 30 };
-    page.typed(&asking.command(birch, "$D"))?;
+    page.typed(&asking.command(birch, "$D")?)?;
     let report = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
     show(page, &report)?;
     let [Line { gave: Gave::Referred { rules, ticket, .. }, .. }] = report.lines.as_slice() else {

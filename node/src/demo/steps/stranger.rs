@@ -8,7 +8,7 @@ use reqwest::Method;
 use super::query::outcomes;
 use crate::demo::asking::{Asking, REASON, show};
 use crate::demo::page::Page;
-use crate::demo::stage::{Site, Sites, Stage};
+use crate::demo::stage::{Site, Sites, Stage, shared_plate};
 use crate::exchange::ask::{self, Gave, Line};
 use crate::tls::{self, OwnCertificate};
 
@@ -54,9 +54,9 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     anyhow::ensure!(door.status == 200, "Alder is silent to Birch too");
     let quiet = alder.entries()? == entries && alder.node.reads().touches() == touches;
     anyhow::ensure!(quiet, "Alder's stores were touched for a stranger");
-    let plate = stage.plate()?;
+    let plate = shared_plate()?;
     let asking = Asking { plate: &plate, whom: cedar.ori(), reason: REASON, days: 30 };
-    page.typed(&asking.command(birch, "$D"))?;
+    page.typed(&asking.command(birch, "$D")?)?;
     let report = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
     show(page, &report)?;
     let [Line { gave: Gave::NotAsked { .. }, .. }] = report.lines.as_slice() else {

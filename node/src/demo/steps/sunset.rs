@@ -16,7 +16,7 @@ use crate::clock::{Clock as _, SetClock};
 use crate::demo::agency::{ALDER, BIRCH};
 use crate::demo::asking::{Asking, REASON, said, show};
 use crate::demo::page::Page;
-use crate::demo::stage::{Ports, Site, Stage, amend, stop};
+use crate::demo::stage::{Ports, Site, Stage, amend, shared_plate, stop};
 use crate::exchange::ask::{self, Gave, Line};
 use crate::exchange::standing;
 use crate::registry::{accounts, ag};
@@ -52,8 +52,8 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
         copies.push(Site::open(site.fiction.clone(), folder, Arc::new(clock.clone()))?);
     }
     let Ok([mut alder, mut birch]) = <[Site; 2]>::try_from(copies) else { anyhow::bail!("two copies") };
-    ports.release();
-    let plate = stage.plate()?;
+    drop(ports);
+    let plate = shared_plate()?;
     let mut played = alder.serve().and_then(|()| birch.serve()).map(|()| String::new());
     if played.is_ok() {
         let play = Play { alder: &alder, birch: &birch, clock: &clock, sunset, agreement, plate };
@@ -68,7 +68,7 @@ impl Play<'_> {
         let Self { alder, birch, clock, sunset, .. } = *self;
         page.say(&format!("Copies of Alder and Birch, whose clock says {}: one minute before.", clock.now()))?;
         let asking = Asking { plate: &self.plate, whom: alder.ori(), reason: REASON, days: 75 };
-        page.typed(&asking.command(birch, "$D/sunset"))?;
+        page.typed(&asking.command(birch, "$D/sunset")?)?;
         let before = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
         show(page, &before)?;
         let permitted =
@@ -78,7 +78,7 @@ impl Play<'_> {
         clock.set(sunset);
         let touches = alder.node.reads().touches();
         page.say(&format!("The clock says {}.", clock.now()))?;
-        page.typed(&asking.command(birch, "$D/sunset"))?;
+        page.typed(&asking.command(birch, "$D/sunset")?)?;
         let after = ask::ask(&birch.node, &birch.node.desk(), asking.ask(birch)?).await?;
         show(page, &after)?;
         let silent = matches!(after.lines.as_slice(), [Line { gave: Gave::NotAsked { .. }, .. }]);

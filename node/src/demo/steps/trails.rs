@@ -18,7 +18,7 @@ use crate::trail::search::{self, Filter};
 use crate::trail::verify::{Problem, Report, verify};
 
 /// Every node's trail is what its head states.
-pub(super) async fn sound(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Result<String> {
+pub(super) fn sound(stage: &Stage, page: &mut Page<'_>) -> anyhow::Result<String> {
     let Sites { alder, birch, cedar } = stage.sites()?;
     let mut rows = Vec::new();
     for site in [alder, birch, cedar] {
@@ -35,7 +35,7 @@ pub(super) async fn sound(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Res
 }
 
 /// Somebody with the file in hand moves a query to another case.
-pub(super) async fn edited(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Result<String> {
+pub(super) fn edited(stage: &Stage, page: &mut Page<'_>) -> anyhow::Result<String> {
     let birch = &stage.sites()?.birch;
     let folder = stage.root.join("edited");
     std::fs::create_dir_all(&folder)?;

@@ -13,7 +13,6 @@ use agreements::message::{Offer, PROTOCOL, StreamEvent, To};
 use agreements::status::{Event, Status, Stream, activation_problems};
 use agreements::time::Instant;
 use certs::jws;
-use certs::key::SigningKey;
 use diesel::result::{Error, QueryResult};
 use serde::Serialize;
 
@@ -23,10 +22,11 @@ use super::partner::Partner;
 use super::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP, Verified};
 use crate::db::{Conn, Tx};
 use crate::node::{Node, fresh_rid};
-use crate::people;
-use crate::registry::accounts::Action;
+
+use crate::registry::accounts::{self, Action};
 use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
+use crate::seal::Seal;
 use crate::trail::{self, Draft, Facts};
 
 pub use delivery::{Delivery, View, deliver, show, sync};
@@ -114,7 +114,7 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
     let by = by.to_owned();
     let to = partner.ori();
     let job = move |tx: &mut Tx<'_>| -> QueryResult<Refusable<()>> {
-        if let Err(why) = people::operator(tx.conn(), &by, Action::ManageAgreements)? {
+        if let Err(why) = accounts::operator(tx.conn(), &by, Action::ManageAgreements)? {
             return Ok(Err(vec![why]));
         }
         if documents::find(tx.conn(), id)?.is_some() {
@@ -172,8 +172,8 @@ fn other(node: &Node, agreement: &Agreement) -> Result<Arc<Partner>, ActError> {
 ///
 /// # Errors
 /// `by` may not, the agreement's state does not admit it, or signing lacks what it needs.
-pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str, seal: &SigningKey) -> Result<Delivery, ActError> {
-    let (us, seal, by) = (node.ori(), seal.clone(), by.to_owned());
+pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str) -> Result<Delivery, ActError> {
+    let (us, seal, by) = (node.ori(), node.seal().clone(), by.to_owned());
     let job = move |tx: &mut Tx<'_>| apply(tx, us, id, &act, &by, &seal);
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     match recorded.into_inner() {
@@ -184,16 +184,9 @@ pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str, seal: &Signin
 
 type Refusable<T> = Result<T, Vec<String>>;
 
-fn apply(
-    tx: &mut Tx<'_>,
-    us: Ori,
-    id: AgreementId,
-    act: &Act,
-    by: &str,
-    seal: &SigningKey,
-) -> QueryResult<Refusable<()>> {
+fn apply(tx: &mut Tx<'_>, us: Ori, id: AgreementId, act: &Act, by: &str, seal: &Seal) -> QueryResult<Refusable<()>> {
     let now = tx.now();
-    if let Err(why) = people::operator(tx.conn(), by, act.needs())? {
+    if let Err(why) = accounts::operator(tx.conn(), by, act.needs())? {
         return Ok(Err(vec![why]));
     }
     let Some(found) = standing::verified(tx.conn(), id)? else {
@@ -235,9 +228,9 @@ fn stream_of(found: &Verified, party: Ori) -> Option<&Stream> {
     found.agreement.parties.iter().zip(&found.streams.0).find(|(one, _)| one.ori == party).map(|(_, stream)| stream)
 }
 
-fn event(act: &Act, found: &Verified, us: Ori, stream: &Stream, seal: &SigningKey) -> Result<Event, jws::JwsError> {
+fn event(act: &Act, found: &Verified, us: Ori, stream: &Stream, seal: &Seal) -> Result<Event, jws::JwsError> {
     Ok(match act.clone() {
-        Act::Sign => Event::Signed { seal: jws::sign(&found.document, AGREEMENT_TYP, seal, None)? },
+        Act::Sign => Event::Signed { seal: seal.sign(&found.document, AGREEMENT_TYP)? },
         Act::Decline { reason } => Event::Declined { reason },
         Act::Withdraw { reason } => Event::Withdrawn { reason },
         Act::Suspend { reason } => Event::Suspended { reason },
@@ -245,7 +238,7 @@ fn event(act: &Act, found: &Verified, us: Ori, stream: &Stream, seal: &SigningKe
         Act::Resume { reason } => {
             let n = stream.next_number();
             let statement = standing::resumption(&found.agreement, &found.document, us, n, &reason)?;
-            Event::Resumed { seal: jws::sign(&statement, RESUMPTION_TYP, seal, None)?, reason }
+            Event::Resumed { seal: seal.sign(&statement, RESUMPTION_TYP)?, reason }
         }
     })
 }

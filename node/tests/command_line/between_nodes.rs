@@ -1,0 +1,132 @@
+//! Two nodes: enrolment by voice, an agreement, a question, its receipt.
+
+use std::fs;
+
+use concordat::demo::generator::shared_plates;
+use concordat::exchange::draft::TEMPLATE;
+use serde_json::Value;
+
+use super::program::{County, Node, Ran, SEED, now};
+
+const ALDER: &str = "CA0990000";
+const BIRCH: &str = "CA0990100";
+
+/// Exports the descriptor of `from` and enrols it at `at`.
+fn enrol(from: &Node, at: &Node) {
+    let file = from.path("descriptor.json");
+    let exported = from.run(&["peer", "export", "--out", &file, "--json"]).json();
+    let printed = from.run(&["peer", "export"]);
+    assert!(printed.stderr.contains(exported["spoken"].as_str().unwrap()), "{}", printed.stderr);
+    // Ed25519 signs the same bytes the same way.
+    assert_eq!(printed.stdout.trim_end(), fs::read_to_string(&file).unwrap());
+    let spoken = exported["spoken"].as_str().unwrap();
+    let add = |fingerprint: &str, confirmed: &str| {
+        at.run_as("agreements", &["peer", "add", &file, "--fingerprint", fingerprint, "--confirmed-by", confirmed])
+    };
+    assert!(add(&"0".repeat(64), "custodian").ended(1).contains("fingerprint differs"));
+    assert!(add(spoken, "agreements").ended(1).contains("two people"));
+    assert!(add(spoken, "investigator").ended(1).contains("does not allow"));
+    add(spoken, "custodian").ended(0);
+    assert!(add(spoken, "custodian").ended(1).contains("enrolled already"));
+}
+
+/// Drafts the agreement of a year from today on, after what is wrong in a draft was named.
+fn draft(node: &Node, partner: &str) -> String {
+    let today = now().date().unwrap();
+    let next = agreements::agreement::anniversary(today).unwrap();
+    let text = TEMPLATE
+        .replace("partner = \"CA0990100\"", &format!("partner = \"{partner}\""))
+        .replace("2027-01-01", &today.to_string())
+        .replace("2028-01-01", &next.to_string());
+    let (draft, document) = (node.path("draft.toml"), node.path("agreement.json"));
+    fs::write(&draft, text.replace("lookback_days", "lookback")).unwrap();
+    let typo = node.run(&["agreement", "draft", &draft]).ended(2);
+    assert!(typo.contains("lookback") && typo.contains("--template"), "{typo}");
+    fs::write(&draft, text.replace(&next.to_string(), "2199-01-01")).unwrap();
+    assert!(node.run(&["agreement", "draft", &draft]).ended(1).contains("V-27"));
+    fs::write(&draft, b"partner = \"\xff\"").unwrap();
+    assert!(node.run(&["agreement", "draft", &draft]).ended(2).contains("UTF-8"));
+    fs::write(&draft, text).unwrap();
+    node.run(&["agreement", "draft", &draft, "--out", &document]).ended(0);
+    document
+}
+
+fn ask(node: &Node, reason: &str, more: &[&str]) -> Ran {
+    let plate = shared_plates(SEED)[0].as_str().to_owned();
+    let about = ["--purpose", "criminal_investigation", "--ref", "case:2026-118842", "--peer", BIRCH];
+    node.run_as("investigator", &[&["query", &plate, "--reason", reason], &about[..], more].concat())
+}
+
+const REASON: &str = "vehicle fled the scene of an armed robbery on Main Street";
+
+#[test]
+fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
+    let county = County::new();
+    let (alder, birch) = (county.node("alder", ALDER), county.node("birch", BIRCH));
+    for node in [&alder, &birch] {
+        node.staff();
+    }
+    enrol(&alder, &birch);
+    enrol(&birch, &alder);
+    assert_eq!(alder.run(&["peer", "list", "--json"]).json()[0]["ori"], BIRCH);
+    let reads = birch.reads(40);
+    birch.run_as("admin", &["ingest", &reads]).ended(0);
+
+    let document = draft(&alder, BIRCH);
+    assert!(alder.run_as("investigator", &["agreement", "propose", &document]).ended(1).contains("does not allow"));
+    // Birch does not serve yet: recorded here, sent later.
+    let said = alder.run_as("agreements", &["agreement", "propose", &document]).ended(0);
+    assert!(said.contains("concordat agreement sync"), "{said}");
+    let listed = alder.run(&["agreement", "list", "--json"]).json();
+    let id = listed[0]["id"].as_str().unwrap().to_owned();
+    assert_eq!(listed[0]["status"], "unsigned");
+
+    let (serving_alder, serving_birch) = (alder.serve(), birch.serve());
+    for node in [&alder, &birch] {
+        node.configure(|config| {
+            config.peer.hosts.insert("alder.test".to_owned(), serving_alder.peer);
+            config.peer.hosts.insert("birch.test".to_owned(), serving_birch.peer);
+        });
+    }
+    alder.run(&["agreement", "sync", &id]).ended(0);
+    assert!(alder.run_as("agreements", &["agreement", "sign", &id]).ended(1).contains("does not allow"));
+    let not_in_force = ask(&alder, REASON, &[]).ended(1);
+    assert!(not_in_force.contains("not asked") && not_in_force.contains("not signed by"), "{not_in_force}");
+    alder.run_as("custodian", &["agreement", "sign", &id]).ended(0);
+    let signed = birch.run_as("custodian", &["agreement", "sign", &id]).ended(0);
+    assert!(signed.contains("in force until"), "{signed}");
+    let shown = alder.run(&["agreement", "show", &id]).ended(0);
+    assert!(shown.contains("in force until") && shown.contains(&format!("{BIRCH} 1: signed")), "{shown}");
+
+    let answered = ask(&alder, REASON, &["--json"]).json();
+    let question = answered["question"].as_str().unwrap();
+    assert_eq!(answered["lines"][0]["outcome"], "reads");
+    assert!(!answered["lines"][0]["reads"].as_array().unwrap().is_empty());
+    let table = ask(&alder, REASON, &["--images", "--max-rows", "1"]).ended(0);
+    assert!(table.contains("receipt ") && table.contains("birch CA0990100: 1 read"), "{table}");
+    assert!(table.contains(shared_plates(SEED)[0].as_str()), "{table}");
+    let vague = ask(&alder, "stuff", &[]).ended(1);
+    assert!(vague.contains("reason_substantive") && vague.contains("V-13"), "{vague}");
+    let referred = ask(&alder, "burglar took this vehicle from the church service last night", &[]).ended(0);
+    assert!(referred.contains("ticket"), "{referred}");
+    let waiting = birch.run_as("custodian", &["request", "list", "--json"]).json();
+    assert!(referred.contains(waiting[0]["ticket"].as_str().unwrap()));
+
+    let receipts = alder.run(&["trail", "receipts", "--of", question, "--verify", "--json"]).json();
+    assert_eq!((&receipts[0]["origin"], &receipts[0]["verified"]), (&Value::from(BIRCH), &Value::from(true)));
+
+    alder.run_as("custodian", &["agreement", "suspend", &id, "--reason", "audit under way"]).ended(0);
+    assert!(ask(&alder, REASON, &[]).ended(1).contains("suspended by"));
+    alder.run_as("custodian", &["agreement", "resume", &id, "--reason", "audit passed"]).ended(0);
+    let finding = ["--kind", "letter_reported", "--citation", "letter", "--on", "2026-01-01"];
+    birch.run_as("agreements", &[&["ag", "find", ALDER], &finding[..]].concat()).ended(0);
+    assert!(ask(&alder, REASON, &[]).ended(1).contains("the Attorney General named"));
+    birch.run_as("agreements", &["ag", "clear", ALDER, "--citation", "closed", "--on", "2026-01-02"]).ended(0);
+    ask(&alder, REASON, &[]).ended(0);
+    assert_eq!(serving_birch.stop(), Some(0), "SIGTERM ends it well");
+    assert!(ask(&alder, REASON, &[]).ended(3).contains("unreachable"));
+    assert_eq!(serving_alder.stop(), Some(0));
+    for node in [&alder, &birch] {
+        node.run(&["trail", "verify"]).ended(0);
+    }
+}

@@ -1,0 +1,5 @@
+//! One file per matter; `program` runs the binary and makes nodes.
+
+mod between_nodes;
+mod one_node;
+mod program;

@@ -50,34 +50,32 @@ async fn a_damaged_row_of_one_stream_counts_its_agreement_for_nothing_and_stops_
 #[actix_web::test]
 async fn only_the_custodian_signs_and_only_who_may_acts_on_agreements_whatever_the_door_checked() {
     let pair = Pair::in_force().await;
-    let (node, seal) = (pair.alder.node(), pair.alder.seal_key());
+    let node = pair.alder.node();
     let suspend = || Act::Suspend { reason: "the partner's audit is open".to_owned() };
     let size = pair.alder.trail_size();
     for (role, act) in [("investigator", suspend()), ("auditor", suspend()), ("agreements", Act::Sign)] {
         let by = pair.alder.fiction.person(role);
-        let refused = lifecycle::act(node, pair.id, act, &by, &seal).await;
+        let refused = lifecycle::act(node, pair.id, act, &by).await;
         assert!(matches!(refused, Err(ActError::Refused(_))), "{role}: {refused:?}");
     }
-    let refused = lifecycle::act(node, pair.id, suspend(), "nobody", &seal).await;
+    let refused = lifecycle::act(node, pair.id, suspend(), "nobody").await;
     assert!(matches!(refused, Err(ActError::Refused(_))), "{refused:?}");
     assert_eq!(pair.alder.trail_size(), size, "nothing was recorded");
     assert!(matches!(pair.alder.status(pair.id), Status::InForce { .. }));
 }
 
 /// Moves `clock` to `to` when it is read for the `n`th time from now on. Says whether that happened.
-fn jumps(clock: &TestClock, n: usize, to: Instant) -> Arc<AtomicBool> {
-    fn arm(clock: &TestClock, n: usize, to: Instant, jumped: Arc<AtomicBool>) {
-        let this = clock.clone();
-        clock.when_next_read(move || {
-            if n > 1 {
-                return arm(&this, n - 1, to, jumped);
-            }
-            jumped.store(true, Ordering::SeqCst);
-            this.set(to);
-        });
-    }
+fn jumps(clock: &TestClock, mut n: usize, to: Instant) -> Arc<AtomicBool> {
     let jumped = Arc::new(AtomicBool::new(false));
-    arm(clock, n, to, Arc::clone(&jumped));
+    let (said, this) = (Arc::clone(&jumped), clock.clone());
+    clock.when_read(move || {
+        n -= 1;
+        if n == 0 {
+            said.store(true, Ordering::SeqCst);
+            this.set(to);
+        }
+        n == 0
+    });
     jumped
 }
 

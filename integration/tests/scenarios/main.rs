@@ -1,6 +1,7 @@
 //! What must hold end to end, each line of the list of scenarios a test of its own.
 
 mod agreements;
+mod audit;
 mod identity;
 mod input;
 mod queries;

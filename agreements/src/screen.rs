@@ -3,7 +3,7 @@
 //! Texts are compared after folding: compatibility forms, look-alike letters of other scripts, case and accents make no
 //! difference, nor does odd spacing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
@@ -222,8 +222,10 @@ pub fn sensitive<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Topic> {
 
 /// The lists above as they are compared. Folding them takes longer than a whole decision, so it is done once.
 struct Folded {
-    /// Topic, the term without its spaces, whether it is one word.
-    terms: Vec<(Topic, String, bool)>,
+    /// The terms without their spaces, by their first character: a word can only begin those that begin like it.
+    terms: HashMap<char, Vec<(Topic, String)>>,
+    /// Terms of one long word.
+    inside: Vec<(Topic, String)>,
     /// Topic, the term with look-alikes made one.
     capitals: Vec<(Topic, String)>,
     ice: String,
@@ -232,29 +234,39 @@ struct Folded {
     vague: Vec<String>,
 }
 
-static FOLDED: LazyLock<Folded> = LazyLock::new(|| Folded {
-    terms: TERMS
-        .iter()
-        .flat_map(|(topic, terms)| terms.iter().map(move |term| (*topic, words(term).concat(), !term.contains(' '))))
-        .collect(),
-    capitals: CAPITALS.iter().map(|(topic, term)| (*topic, shape(term))).collect(),
-    ice: fold("ice"),
-    after_ice: AFTER_ICE.map(fold).to_vec(),
-    before_ice: BEFORE_ICE.map(fold).to_vec(),
-    vague: VAGUE.map(fold).to_vec(),
+static FOLDED: LazyLock<Folded> = LazyLock::new(|| {
+    let all = TERMS.iter().flat_map(|(topic, terms)| terms.iter().map(move |term| (*topic, *term)));
+    let folded = all.clone().map(|(topic, term)| (topic, words(term).concat()));
+    let mut terms: HashMap<char, Vec<(Topic, String)>> = HashMap::new();
+    for (topic, term) in folded {
+        terms.entry(term.chars().next().unwrap_or_default()).or_default().push((topic, term));
+    }
+    let one = all.filter(|(_, term)| !term.contains(' ')).map(|(topic, term)| (topic, words(term).concat()));
+    Folded {
+        terms,
+        inside: one.filter(|(_, term)| term.len() >= INSIDE).collect(),
+        capitals: CAPITALS.iter().map(|(topic, term)| (*topic, shape(term))).collect(),
+        ice: fold("ice"),
+        after_ice: AFTER_ICE.map(fold).to_vec(),
+        before_ice: BEFORE_ICE.map(fold).to_vec(),
+        vague: VAGUE.map(fold).to_vec(),
+    }
 });
+
+/// A term of one word counts also inside of others when it has so many bytes.
+const INSIDE: usize = 9;
 
 fn topics_of(text: &str) -> Vec<Topic> {
     let lists = &*FOLDED;
     let words = without_frozen_water(words(text), String::clone);
     let squeezed: String = words.concat();
-    let mut topics: Vec<Topic> = lists
-        .terms
-        .iter()
-        // A long word counts also inside of others; several words do not, lest `police request` be `ice request`.
-        .filter(|(_, term, one)| spells(&words, term) || (*one && term.len() >= 9 && squeezed.contains(term.as_str())))
-        .map(|(topic, ..)| *topic)
-        .collect();
+    // A long word counts also inside of others; several words do not, lest `police request` be `ice request`.
+    let within = lists.inside.iter().filter(|(_, term)| squeezed.contains(term.as_str())).map(|(topic, _)| *topic);
+    let mut topics: Vec<Topic> = within.collect();
+    for (start, word) in words.iter().enumerate() {
+        let Some(terms) = word.chars().next().and_then(|first| lists.terms.get(&first)) else { continue };
+        topics.extend(terms.iter().filter(|(_, term)| begins(&words, start, term)).map(|(topic, _)| *topic));
+    }
     let capitals = split(&plain(text)).map(shape).collect();
     let capitals = without_frozen_water(capitals, |word| fold(word));
     topics.extend(lists.capitals.iter().filter(|(_, term)| spells(&capitals, term)).map(|(topic, _)| *topic));
@@ -280,19 +292,51 @@ fn without_frozen_water(words: Vec<String>, folded: impl Fn(&String) -> String) 
 
 /// A word with look-alikes of other scripts made one, in its own case.
 fn shape(word: &str) -> String {
+    static ASCII: LazyLock<Ascii> = LazyLock::new(|| Ascii::of(shape_any));
+    ASCII.apply(word).unwrap_or_else(|| shape_any(word))
+}
+
+fn shape_any(word: &str) -> String {
     unicode_security::skeleton(word).collect()
 }
 
 /// Without compatibility forms and accents.
 fn plain(text: &str) -> String {
+    if text.is_ascii() {
+        return text.to_owned();
+    }
     text.nfkd().filter(|c| !is_combining_mark(*c)).collect()
 }
 
-/// One form for all that looks alike: look-alikes are resolved in the text's own case and again in lower case, since a
-/// capital and its small letter resemble different letters; then what still differs only in stroke is made one.
+/// One form for all that looks alike.
 fn fold(text: &str) -> String {
-    let capitals: String = unicode_security::skeleton(&plain(text)).collect();
-    let small: String = unicode_security::skeleton(&capitals.to_lowercase()).collect();
+    static ASCII: LazyLock<Ascii> = LazyLock::new(|| Ascii::of(fold_any));
+    ASCII.apply(text).unwrap_or_else(|| fold_any(text))
+}
+
+/// What each ASCII character becomes. Most texts are ASCII, where every character folds by itself.
+struct Ascii(Vec<String>);
+
+impl Ascii {
+    fn of(change: impl Fn(&str) -> String) -> Self {
+        Self((0..=127_u8).map(|byte| change(char::from(byte).encode_utf8(&mut [0; 4]))).collect())
+    }
+
+    /// `None` for a text that is not ASCII.
+    fn apply(&self, text: &str) -> Option<String> {
+        let mut changed = String::with_capacity(text.len() + text.len() / 4);
+        for byte in text.bytes() {
+            changed.push_str(self.0.get(usize::from(byte))?);
+        }
+        Some(changed)
+    }
+}
+
+/// Look-alikes are resolved in the text's own case and again in lower case, since a capital and its small letter resemble
+/// different letters; then what still differs only in stroke is made one.
+fn fold_any(text: &str) -> String {
+    let capitals = shape_any(&plain(text));
+    let small = shape_any(&capitals.to_lowercase());
     plain(&small.to_lowercase()).chars().map(|c| if c == 'l' { 'i' } else { c }).collect()
 }
 
@@ -306,17 +350,20 @@ fn words(text: &str) -> Vec<String> {
 
 /// Whether some words in a row are `term` once the spaces are gone: `h s i`, `hs i` and `hsi` all are `hsi`.
 fn spells(words: &[String], term: &str) -> bool {
-    (0..words.len()).any(|start| {
-        let mut rest = term;
-        for word in words.iter().skip(start) {
-            match rest.strip_prefix(word.as_str()) {
-                Some("") => return true,
-                Some(after) => rest = after,
-                None => return false,
-            }
+    (0..words.len()).any(|start| begins(words, start, term))
+}
+
+/// Whether the words from `start` on begin with `term` once the spaces are gone.
+fn begins(words: &[String], start: usize, term: &str) -> bool {
+    let mut rest = term;
+    for word in words.iter().skip(start) {
+        match rest.strip_prefix(word.as_str()) {
+            Some("") => return true,
+            Some(after) => rest = after,
+            None => return false,
         }
-        false
-    })
+    }
+    false
 }
 
 /// Whether a text has a letter or digit that a reader sees, and no control character but line ends and tabs: a name of
@@ -324,7 +371,8 @@ fn spells(words: &[String], term: &str) -> bool {
 #[must_use]
 pub fn legible(text: &str) -> bool {
     text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'))
-        && unicode_security::skeleton(text).any(char::is_alphanumeric)
+        && (text.bytes().any(|byte| byte.is_ascii_alphanumeric())
+            || unicode_security::skeleton(text).any(char::is_alphanumeric))
 }
 
 /// Whether a reason says why: at least two words that are not vague, at most [`MAX_REASON`] characters, and no plate
@@ -362,6 +410,19 @@ pub fn plate_shaped(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn ascii_texts_fold_as_any_text_does(text in "[\\x00-\\x7f]{0,60}") {
+            prop_assert_eq!(fold(&text), fold_any(&text));
+            prop_assert_eq!(shape(&text), shape_any(&text));
+            let decomposed: String = text.nfkd().filter(|c| !is_combining_mark(*c)).collect();
+            prop_assert_eq!(plain(&text), decomposed);
+        }
+    }
 
     #[test]
     fn sensitive_terms_in_any_dress() {

@@ -101,6 +101,18 @@ impl TrustStore {
         Ok(true)
     }
 
+    /// What is trusted now, for [`Self::is_current`] to compare with later.
+    #[must_use]
+    pub fn seen(&self) -> SeenTrust {
+        SeenTrust(self.current.load_full())
+    }
+
+    /// Whether nothing was read again since `seen`.
+    #[must_use]
+    pub fn is_current(&self, seen: &SeenTrust) -> bool {
+        Arc::ptr_eq(&seen.0, &self.current.load())
+    }
+
     /// Why a certificate does not count at `now`, although its handshake was accepted: it was revoked or it expired
     /// since, or the revocation list itself is too old.
     #[must_use]
@@ -116,6 +128,10 @@ impl TrustStore {
         }
     }
 }
+
+/// What was trusted at a moment.
+#[derive(Debug, Clone)]
+pub struct SeenTrust(Arc<Trust>);
 
 fn stamp(files: &TrustFiles) -> Vec<Option<std::time::SystemTime>> {
     let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();

@@ -1,20 +1,27 @@
-//! Dialling partners: one client for each, which speaks to nobody but the holder of the pinned key. A connection serves one
-//! request, so the partner's certificate is checked against the current revocation lists for every one.
+//! Dialling partners: one client for each, which speaks to nobody but the holder of the pinned key. Connections are kept
+//! for a minute at most, and never beyond the revocation lists that their handshakes were checked against.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, ThreadId};
 use std::time::Duration;
 
 use agreements::ids::{Digest, Ori};
+use agreements::time::Instant;
 use bytes::{Bytes, BytesMut};
 
 use super::partner::Partner;
 use crate::clock::Clock;
-use crate::tls::{self, OwnCertificate, TlsError, TrustStore};
+use crate::tls::{self, OwnCertificate, SeenTrust, TlsError, TrustStore};
 
 /// The longest answer that is read, in bytes: ten thousand reads.
 pub const MAX_REPLY: usize = 16 << 20;
+
+/// For how long a client keeps its connections, in microseconds: so much later than its expiry a certificate may count.
+const KEPT: i64 = Instant::MINUTE;
+/// For how long an idle connection is kept: shorter than the server does, so that it is not closed under a request.
+const IDLE: Duration = Duration::from_secs(3);
 
 /// Why a partner gave no reply.
 #[derive(Debug, thiserror::Error)]
@@ -49,7 +56,18 @@ pub struct Dialer {
     clock: Arc<dyn Clock>,
     hosts: BTreeMap<String, SocketAddr>,
     deadline: Duration,
-    clients: Mutex<HashMap<(Ori, Digest), reqwest::Client>>,
+    clients: Mutex<HashMap<Line, Kept>>,
+}
+
+/// To whom a client speaks, and from which thread: a connection is driven by the runtime that opened it, and must not
+/// wait for another thread's.
+type Line = (ThreadId, Ori, Digest);
+
+/// A client with its connections.
+struct Kept {
+    client: reqwest::Client,
+    since: Instant,
+    trust: SeenTrust,
 }
 
 impl Dialer {
@@ -107,26 +125,37 @@ impl Dialer {
         tokio::time::timeout(self.deadline, whole).await.map_err(|_| DialError::Deadline(self.deadline))?
     }
 
+    /// The client for a partner; a new one, without connections, when the lists moved or it is too old.
     fn client(&self, partner: &Partner) -> Result<reqwest::Client, DialError> {
         let pinned = (partner.ori(), partner.party().node.tls_spki);
+        let line = (thread::current().id(), pinned.0, pinned.1);
+        let now = self.clock.now();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(client) = clients.get(&pinned) {
-            return Ok(client.clone());
+        clients.retain(|_, kept| (0..KEPT).contains(&now.since(kept.since)) && self.trust.is_current(&kept.trust));
+        if let Some(kept) = clients.get(&line) {
+            return Ok(kept.client.clone());
         }
+        // Before the handshakes that will be checked against them.
+        let trust = self.trust.seen();
+        let client = self.build(pinned)?;
+        clients.insert(line, Kept { client: client.clone(), since: now, trust });
+        Ok(client)
+    }
+
+    fn build(&self, pinned: (Ori, Digest)) -> Result<reqwest::Client, DialError> {
         let config = tls::client(&self.own, &self.trust, Arc::clone(&self.clock), pinned)?;
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(config)
             .https_only(true)
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
-            .pool_max_idle_per_host(0)
+            .pool_idle_timeout(IDLE)
+            .tcp_nodelay(true)
             .http1_only();
         for (host, address) in &self.hosts {
             builder = builder.resolve(host, *address);
         }
-        let client = builder.build().map_err(|error| DialError::Connect(reason(&error)))?;
-        clients.insert(pinned, client.clone());
-        Ok(client)
+        builder.build().map_err(|error| DialError::Connect(reason(&error)))
     }
 }
 

@@ -24,6 +24,10 @@ use crate::tls;
 pub use gate::{Body, Peer};
 pub use problem::Problem;
 
+/// For how long an idle connection is kept: longer than a partner's node would use it again, and no longer than a stop can
+/// wait for.
+const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
 /// Why the peer port is not opened.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
@@ -60,6 +64,7 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
             .default_service(web::to(no_such_path))
     })
     .on_connect(gate::remember)
+    .keep_alive(KEEP_ALIVE)
     .client_request_timeout(Duration::from_secs(10))
     .client_disconnect_timeout(Duration::from_secs(1))
     .shutdown_timeout(10)

@@ -22,12 +22,11 @@ pub use super::report::{Gave, Line, Report};
 use super::standing;
 use super::sworn::{self, Evidence, Sworn};
 use super::wire::{self, Bulk, Envelope};
-use crate::db::{Conn, Tx};
+use crate::db::Tx;
 use crate::node::{Desk, Node, fresh_rid};
 use crate::reads::Read;
 use crate::registry::accounts::{self, Account, Action};
 use crate::registry::exchanged::{self, Receipt};
-use crate::registry::{ag, agreements as documents};
 use crate::trail::{self, Draft, Facts};
 
 /// Whom to ask.
@@ -101,12 +100,25 @@ type Target = (Arc<Partner>, AgreementId);
 /// Whom a question goes to, and for how long that holds.
 struct Targets {
     partners: Vec<Target>,
-    /// The standing epoch under which their agreements are in force.
-    epoch: i64,
-    /// The first instant at which one of these stops being in force by itself.
-    until: Instant,
+    term: Term,
     /// A line for each partner that is not asked.
     lines: Vec<Line>,
+}
+
+/// For how long the agreements of a question are known to be in force.
+#[derive(Debug, Clone, Copy)]
+struct Term {
+    /// The standing epoch under which they are.
+    epoch: i64,
+    /// The first instant at which one of them stops being so by itself.
+    until: Instant,
+}
+
+impl Term {
+    /// Whether it is over for the job of `tx`.
+    fn over(self, tx: &Tx<'_>) -> bool {
+        tx.epoch() != self.epoch || tx.now() >= self.until
+    }
 }
 
 /// Asks. The question is durably recorded before it leaves, and what came before it is shown.
@@ -128,14 +140,14 @@ pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError>
         refuse(node, &question, &rules).await?;
         return Err(AskError::Screened(rules));
     }
-    let Targets { partners, epoch, until, mut lines } = targets;
+    let Targets { partners, term, mut lines } = targets;
     if partners.is_empty() {
         return if lines.is_empty() { Err(AskError::Nobody) } else { Ok(Report { question: None, lines }) };
     }
-    let asked = record(node, question, epoch, until).await?;
+    let asked = record(node, question, term).await?;
     let all = partners.iter().map(|target| one(node, &asked, target));
     let came: Vec<Came> = join_all(all).await;
-    lines.extend(received(node, asked.rid, asked.leaf_hash, came).await?);
+    lines.extend(received(node, &asked, term, came).await?);
     lines.sort_by_key(|line| line.ori);
     Ok(Report { question: Some(asked.rid), lines })
 }
@@ -156,17 +168,18 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
     };
     oris.sort_unstable();
     oris.dedup();
-    let mut targets = Targets { partners: Vec::new(), epoch, until: Instant::from_micros(i64::MAX), lines: Vec::new() };
+    let term = Term { epoch, until: Instant::from_micros(i64::MAX) };
+    let mut targets = Targets { partners: Vec::new(), term, lines: Vec::new() };
     for ori in oris {
         let Some(partner) = partners.find(ori) else {
             let why = "not enrolled: import its descriptor with `concordat peer add`".to_owned();
             targets.lines.push(Line { ori, name: None, gave: Gave::NotAsked { why } });
             continue;
         };
-        match desk.registry(|conn| under(conn, node.ori(), ori, now))? {
-            Ok((agreement, until)) => {
-                targets.partners.push((Arc::clone(partner), agreement));
-                targets.until = targets.until.min(until);
+        match desk.registry(|conn| node.standings().asking(conn, node.ori(), ori, now))? {
+            Ok(asking) => {
+                targets.partners.push((Arc::clone(partner), asking.agreement));
+                targets.term.until = targets.term.until.min(asking.until);
             }
             Err(why) => {
                 let name = Some(partner.party().legal_name.clone());
@@ -175,23 +188,6 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
         }
     }
     Ok(targets)
-}
-
-/// The agreement in force under which `us` may query `owner`, and until when; or why there is none.
-fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
-    let register = ag::register(conn)?;
-    let mut why = "no agreement with it; draft one with `concordat agreement draft`".to_owned();
-    for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
-        let Some(found) = standing::verified(conn, id)? else { continue };
-        match Status::at(&found.agreement, &found.streams, &register, now) {
-            Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
-                return Ok(Ok((id, until)));
-            }
-            Status::InForce { .. } => why = "the agreement in force grants this agency no queries".to_owned(),
-            status => why = format!("agreement {id}: {}", status.says()),
-        }
-    }
-    Ok(Err(why))
 }
 
 fn question(node: &Node, ask: &Ask, account: &Account, targets: &[Target], now: Instant) -> Question {
@@ -270,9 +266,9 @@ struct Asked {
 
 /// Records the question, if all its agreements are still in force: a suspension that another process recorded meanwhile,
 /// or a sunset, keeps it here.
-async fn record(node: &Node, question: Question, epoch: i64, until: Instant) -> Result<Asked, Failure> {
+async fn record(node: &Node, question: Question, term: Term) -> Result<Asked, Failure> {
     let job = move |tx: &mut Tx<'_>| {
-        if tx.epoch() != epoch || tx.now() >= until {
+        if term.over(tx) {
             return Ok(None);
         }
         let draft = Draft {
@@ -379,13 +375,15 @@ pub(super) fn problem(body: &[u8]) -> String {
 
 /// Records what came, keeps the receipts, and checks under the head's lock that each agreement is still in force on our
 /// side: at its sunset nothing flows in either.
-async fn received(node: &Node, rid: RequestId, leaf_hash: Digest, came: Vec<Came>) -> Result<Vec<Line>, Failure> {
-    let recorded = node.registry().record(move |tx| keep(tx, rid, leaf_hash, came)).await?;
+async fn received(node: &Node, asked: &Asked, term: Term, came: Vec<Came>) -> Result<Vec<Line>, Failure> {
+    let (rid, leaf_hash) = (asked.rid, asked.leaf_hash);
+    let recorded = node.registry().record(move |tx| keep(tx, (rid, leaf_hash), term, came)).await?;
     Ok(recorded.into_inner())
 }
 
-fn keep(tx: &mut Tx<'_>, rid: RequestId, leaf_hash: Digest, came: Vec<Came>) -> QueryResult<Vec<Line>> {
+fn keep(tx: &mut Tx<'_>, (rid, leaf_hash): (RequestId, Digest), term: Term, came: Vec<Came>) -> QueryResult<Vec<Line>> {
     let now = tx.now();
+    let over = term.over(tx);
     let mut lines = Vec::new();
     let mut answers = Vec::new();
     let only = match came.as_slice() {
@@ -395,7 +393,9 @@ fn keep(tx: &mut Tx<'_>, rid: RequestId, leaf_hash: Digest, came: Vec<Came>) -> 
         _ => Facts::default(),
     };
     for Came { mut line, agreement, proof } in came {
-        if let Gave::Reads { receipt, .. } = line.gave {
+        if let Gave::Reads { receipt, .. } = line.gave
+            && over
+        {
             let status = standing::status(tx.conn(), agreement, now)?;
             if !matches!(status, Status::InForce { .. }) {
                 line.gave = Gave::Withheld { status, receipt };

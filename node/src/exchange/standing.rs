@@ -224,6 +224,19 @@ pub struct StandingCache {
     standings: Mutex<HashMap<(Ori, AgreementId), Cached>>,
     /// What [`in_force`] gave under an epoch: verifying every agreement anew for every partner would take minutes.
     in_force: Mutex<Option<InForce>>,
+    /// Under which agreement each partner may be asked.
+    asking: Mutex<HashMap<Ori, Asking>>,
+}
+
+/// The agreement in force under which a partner may be asked.
+#[derive(Debug, Clone, Copy)]
+pub struct Asking {
+    /// It.
+    pub agreement: AgreementId,
+    /// The first instant at which it stops being in force by itself.
+    pub until: Instant,
+    /// The epoch under which it is in force.
+    pub epoch: i64,
 }
 
 #[derive(Debug, Clone)]
@@ -285,4 +298,36 @@ impl StandingCache {
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok((partners, changes))
     }
+
+    /// The agreement in force under which `us` may query `owner`; or why there is none.
+    pub fn asking(&self, conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<Asking, String>> {
+        // The epoch is read first: what is read after it can only be newer, and then the commit sees that it moved.
+        let epoch = trail::head::epoch(conn)?;
+        let known = self.asking.lock().unwrap_or_else(PoisonError::into_inner).get(&owner).copied();
+        if let Some(known) = known.filter(|known| known.epoch == epoch && now < known.until) {
+            return Ok(Ok(known));
+        }
+        let found = under(conn, us, owner, now)?.map(|(agreement, until)| Asking { agreement, until, epoch });
+        if let Ok(found) = &found {
+            self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(owner, *found);
+        }
+        Ok(found)
+    }
+}
+
+/// The agreement in force under which `us` may query `owner`, and until when; or why there is none.
+fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
+    let register = ag::register(conn)?;
+    let mut why = "no agreement with it; draft one with `concordat agreement draft`".to_owned();
+    for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
+        let Some(found) = verified(conn, id)? else { continue };
+        match Status::at(&found.agreement, &found.streams, &register, now) {
+            Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
+                return Ok(Ok((id, until)));
+            }
+            Status::InForce { .. } => why = "the agreement in force grants this agency no queries".to_owned(),
+            status => why = format!("agreement {id}: {}", status.says()),
+        }
+    }
+    Ok(Err(why))
 }

@@ -38,8 +38,9 @@ use open::Source;
 use task::Task;
 use writer::Writer;
 
-/// Runs one statement on whichever database `$conn` is: for the few that diesel's `MultiConnection` does not cover
-/// (`on_conflict`, batch inserts, `returning(as_returning())`).
+/// Runs one body on whichever database `$conn` is: for the few statements that diesel's `MultiConnection` does not cover
+/// (`on_conflict`, batch inserts, `returning(as_returning())`), and for those of every answer, which through it are written
+/// out as SQL anew at each execution.
 macro_rules! each {
     ($conn:expr, $c:ident => $body:expr) => {
         match $conn {

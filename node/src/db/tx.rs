@@ -7,7 +7,7 @@ use agreements::time::Instant;
 use diesel::QueryResult;
 
 use super::{Conn, Slot};
-use crate::trail::append::{self, Appended, Draft};
+use crate::trail::append::{self, Appended, Draft, Said};
 
 /// One job's part of the transaction that moves the trail's head.
 pub struct Tx<'b> {
@@ -47,8 +47,14 @@ impl Tx<'_> {
 
     /// Appends an entry. A `rid` that the trail already has is a unique violation: the job should end with it.
     pub fn append(&mut self, draft: Draft) -> QueryResult<Slot> {
+        let (rid, said) = draft.said()?;
+        self.append_said(rid, said)
+    }
+
+    /// Like [`Self::append`], for what was made ready before this transaction.
+    pub fn append_said(&mut self, rid: RequestId, said: Said) -> QueryResult<Slot> {
         let index = self.size.saturating_add(self.appended.len() as u64);
-        let appended = Arc::new(append::insert(self.conn, index, self.now, draft)?);
+        let appended = Arc::new(append::insert(self.conn, index, self.now, rid, said)?);
         self.appended.push(appended.clone());
         Ok(self.hold(appended))
     }

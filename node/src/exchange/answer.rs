@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use agreements::decide::{Decision, Denial, Permit, Usage, decide, sensitive};
 use agreements::entry::Kind;
-use agreements::ids::{AgreementId, Digest, Ori, ReadId};
+use agreements::ids::{Digest, Ori, ReadId};
 use agreements::json;
 use agreements::message::{Answer, Cap, Outcome, PROTOCOL, Question, RuleSaid, To};
 use agreements::rule::Rule;
@@ -23,7 +23,7 @@ use crate::node::{Desk, Node, fresh_rid};
 use crate::reads::Read;
 use crate::reads::store::{Found, SearchBounds};
 use crate::registry::exchanged::{self, Heard};
-use crate::trail::{self, Draft, Facts};
+use crate::trail::{self, Facts, Said};
 
 /// An answer that is durably recorded, ready to leave.
 #[derive(Debug)]
@@ -51,11 +51,12 @@ struct Asked {
     owner: standing::Owner,
 }
 
-/// What was decided and searched before the commit.
+/// What was decided, searched and made ready before the commit.
 struct Prepared {
     outcome: Outcome,
     permit: Option<Permit>,
     results: Option<String>,
+    said: Said,
 }
 
 enum Committed {
@@ -75,14 +76,8 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
     if !envelope.is_bare() {
         return Err(Failure::Unacceptable(wire::NO_BULK.to_owned()));
     }
-    let (rid, today) = (sworn.evidence().rid, day(now));
-    let (heard, used) = desk.registry(|conn| {
-        Ok((exchanged::heard(conn, partner.ori(), rid)?, exchanged::used(conn, sworn.agreement(), today)?))
-    })?;
+    let used = desk.registry(|conn| exchanged::used(conn, sworn.agreement(), day(now)))?;
     let asked = Arc::new(Asked { sworn, from: from.to_owned(), used, owner: node.owner().clone() });
-    if let Some(heard) = heard {
-        return again(node, desk, partner, asked, heard).await;
-    }
     let usage = Usage { today: used, over_rate: node.over_rate(partner.ori()) };
     let prepared = prepare(node, desk, &asked, partner.ori(), usage, now)?;
     let committing = Arc::clone(&asked);
@@ -113,20 +108,22 @@ fn prepare(
     match decide(asked.sworn.message(), &standing, usage, now) {
         Decision::Permit(permit) => {
             let Some(bounds) = SearchBounds::permitted(&permit) else {
-                return Ok(Prepared::no(denied(Denial { rules: vec![Rule::SearchOfOwner], status: None })));
+                return Prepared::no(asked, denied(Denial { rules: vec![Rule::SearchOfOwner], status: None }));
             };
             let found = desk.reads(|reads| reads.search_exact(&bounds))?;
             let (outcome, results) = permitted(&permit, &found)?;
-            Ok(Prepared { outcome, permit: Some(permit), results: Some(results) })
+            let said = saying(asked, &outcome)?;
+            Ok(Prepared { outcome, permit: Some(permit), results: Some(results), said })
         }
-        Decision::Refer(rules) => Ok(Prepared::no(referred(asked, &rules))),
-        Decision::Deny(denial) => Ok(Prepared::no(denied(denial))),
+        Decision::Refer(rules) => Prepared::no(asked, referred(asked, &rules)),
+        Decision::Deny(denial) => Prepared::no(asked, denied(denial)),
     }
 }
 
 impl Prepared {
-    fn no(outcome: Outcome) -> Self {
-        Self { outcome, permit: None, results: None }
+    fn no(asked: &Asked, outcome: Outcome) -> Result<Self, Failure> {
+        let said = saying(asked, &outcome)?;
+        Ok(Self { outcome, permit: None, results: None, said })
     }
 }
 
@@ -157,37 +154,39 @@ fn bulk(rows: &[Read]) -> Result<(String, Digest), Failure> {
 /// again. A permit that died meanwhile gives a record, and no answer.
 fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Committed> {
     let evidence = asked.sworn.evidence();
-    if let Some(heard) = exchanged::heard(tx.conn(), evidence.origin, evidence.rid)? {
-        return Ok(Committed::HeardBefore(heard));
+    let now = tx.now();
+    let rid = fresh_rid(now)?;
+    let this = Heard { leaf: evidence.leaf_hash, answer: rid };
+    if !exchanged::hear(tx.conn(), evidence.origin, evidence.rid, this)? {
+        let heard = exchanged::heard(tx.conn(), evidence.origin, evidence.rid)?;
+        return heard.map(Committed::HeardBefore).ok_or(Error::NotFound);
     }
     let agreement = asked.sworn.agreement();
-    let today = day(tx.now());
-    let Prepared { mut outcome, permit, mut results } = prepared;
+    let Prepared { mut outcome, permit, mut results, mut said } = prepared;
     if let Some(permit) = permit {
-        if let Some(instead) = overtaken(tx, asked, &permit, agreement)? {
+        let used = exchanged::used(tx.conn(), agreement, day(now))?;
+        if let Some(instead) = overtaken(tx, asked, &permit, used)? {
+            said = saying(asked, &instead)?;
             outcome = instead;
             results = None;
         } else {
-            exchanged::count(tx.conn(), agreement, today)?;
+            exchanged::count(tx.conn(), agreement, day(now), used)?;
         }
     }
-    let (slot, entry) = append(tx, asked, &outcome)?;
-    exchanged::hear(tx.conn(), evidence.origin, evidence.rid, Heard { leaf: evidence.leaf_hash, answer: entry })?;
-    let now = tx.now();
+    let slot = tx.append_said(rid, said)?;
     exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
     Ok(Committed::Said { slot, outcome, results })
 }
 
 /// What a permit became between its making and the commit: nothing when it still holds.
-fn overtaken(tx: &mut Tx<'_>, asked: &Asked, permit: &Permit, agreement: AgreementId) -> QueryResult<Option<Outcome>> {
+fn overtaken(tx: &mut Tx<'_>, asked: &Asked, permit: &Permit, today: u32) -> QueryResult<Option<Outcome>> {
     let now = tx.now();
-    let today = exchanged::used(tx.conn(), agreement, day(now))?;
     let moved = permit.epoch() != tx.epoch();
     if !moved && !permit.dead(now) && permit.within_quota(today) {
         return Ok(None);
     }
     let partner = asked.sworn.evidence().origin;
-    let (standing, _) = standing::load(tx.conn(), &asked.owner, partner, agreement, now)?;
+    let (standing, _) = standing::load(tx.conn(), &asked.owner, partner, asked.sworn.agreement(), now)?;
     Ok(match decide(asked.sworn.message(), &standing, Usage { today, over_rate: false }, now) {
         Decision::Permit(fresh) if fresh.covers(permit) => None,
         Decision::Refer(rules) => Some(referred(asked, &rules)),
@@ -196,7 +195,8 @@ fn overtaken(tx: &mut Tx<'_>, asked: &Asked, permit: &Permit, agreement: Agreeme
     })
 }
 
-fn append(tx: &mut Tx<'_>, asked: &Asked, outcome: &Outcome) -> QueryResult<(Slot, agreements::ids::RequestId)> {
+/// The answer as the trail will have it.
+fn saying(asked: &Asked, outcome: &Outcome) -> QueryResult<Said> {
     let question = asked.sworn.message();
     let evidence = asked.sworn.evidence();
     let message = Answer {
@@ -211,15 +211,8 @@ fn append(tx: &mut Tx<'_>, asked: &Asked, outcome: &Outcome) -> QueryResult<(Slo
         topics: sensitive(question),
         used_today: asked.used,
     };
-    let rid = fresh_rid(tx.now())?;
-    let draft = Draft {
-        kind: Kind::QueryAnswered,
-        rid,
-        message: canonical(&message)?,
-        note: canonical(&note)?,
-        facts: facts(question, evidence.origin, outcome),
-    };
-    Ok((tx.append(draft)?, rid))
+    let facts = facts(question, evidence.origin, outcome);
+    Said::new(Kind::QueryAnswered, canonical(&message)?, &canonical(&note)?, facts)
 }
 
 /// By what an answer is found again in the owner's trail (VIII-04 to VIII-08).
@@ -286,8 +279,9 @@ async fn again(
     let recorded = node
         .registry()
         .record(move |tx| {
-            let (slot, _) = append(tx, &committing, &outcome)?;
-            Ok((slot, outcome))
+            let said = saying(&committing, &outcome)?;
+            let rid = fresh_rid(tx.now())?;
+            Ok((tx.append_said(rid, said)?, outcome))
         })
         .await?;
     let (slot, outcome) = &*recorded;

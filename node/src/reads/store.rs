@@ -146,7 +146,7 @@ impl ReadsDb {
     /// # Errors
     /// Nothing is kept.
     pub(super) async fn keep(&self, reads: &[(NewRead, Option<Digest>)], now: Instant) -> Result<usize, StoreError> {
-        let rows = reads.iter().map(|(read, image)| Row::new(read, *image, now)).collect::<Result<Vec<_>, _>>()?;
+        let rows = reads.iter().map(|(read, image)| NewRow::new(read, *image, now)).collect::<Result<Vec<_>, _>>()?;
         if rows.is_empty() {
             return Ok(0);
         }
@@ -173,17 +173,21 @@ impl Reader {
     /// The store failed.
     pub fn search_exact(&mut self, bounds: &SearchBounds<'_>) -> Result<Found, StoreError> {
         self.touches.fetch_add(1, Ordering::SeqCst);
-        let mut query = read::table
-            .filter(read::plate_key.eq(bounds.plate.key().as_str().to_owned()))
+        let key = bounds.plate.key();
+        let (from, until, limit) = (bounds.from.micros(), bounds.until.micros(), i64::from(bounds.limit) + 1);
+        let query = read::table
+            .filter(read::plate_key.eq(key.as_str()))
             .filter(read::plate.eq(bounds.plate.as_str()))
-            .filter(read::seen_at.ge(bounds.from.micros()).and(read::seen_at.lt(bounds.until.micros())))
+            .filter(read::seen_at.ge(from).and(read::seen_at.lt(until)))
             .order((read::seen_at.desc(), read::uuid.desc()))
-            .limit(i64::from(bounds.limit) + 1)
-            .into_boxed();
-        if let Some(Area { south, west, north, east }) = bounds.area {
-            query = query.filter(read::lat.between(south, north)).filter(read::lon.between(west, east));
-        }
-        let rows: Vec<Row> = query.load(&mut self.conn)?;
+            .limit(limit);
+        let rows: Vec<Row> = match bounds.area {
+            None => each!(&mut self.conn, c => query.select(Row::as_select()).load(c))?,
+            Some(Area { south, west, north, east }) => {
+                let query = query.filter(read::lat.between(south, north)).filter(read::lon.between(west, east));
+                each!(&mut self.conn, c => query.select(Row::as_select()).load(c))?
+            }
+        };
         let more = rows.len() as u64 > u64::from(bounds.limit);
         Ok(Found { rows: bounds.shown(rows)?, more })
     }
@@ -205,7 +209,8 @@ impl Reader {
                     .filter(read::plate.eq(bounds.plate.as_str()))
                     .filter(read::seen_at.ge(bounds.from.micros()).and(read::seen_at.lt(bounds.until.micros())))
                     .filter(read::id.eq_any(ids))
-                    .load::<Row>(c)
+                    .select(Row::as_select())
+                    .load(c)
             })?);
         }
         rows.retain(|row| bounds.cover(row));
@@ -241,10 +246,28 @@ impl Reader {
     }
 }
 
-/// A row as it is stored.
-#[derive(Queryable, Insertable)]
-#[diesel(table_name = read, treat_none_as_default_value = false)]
+/// A row as it is found.
+#[derive(Queryable, Selectable)]
+#[diesel(table_name = read)]
 struct Row {
+    seen_at: i64,
+    uuid: String,
+    plate: String,
+    id: Vec<u8>,
+    state: Option<String>,
+    camera: String,
+    lat: Option<i32>,
+    lon: Option<i32>,
+    confidence: Option<i32>,
+    direction: Option<i32>,
+    vehicle: Option<String>,
+    image: Option<Vec<u8>>,
+}
+
+/// A row as it is stored.
+#[derive(Insertable)]
+#[diesel(table_name = read, treat_none_as_default_value = false)]
+struct NewRow {
     plate_key: String,
     seen_at: i64,
     uuid: String,
@@ -262,7 +285,7 @@ struct Row {
     ingested_at: i64,
 }
 
-impl Row {
+impl NewRow {
     fn new(read: &NewRead, image: Option<Digest>, now: Instant) -> Result<Self, StoreError> {
         let mut random = [0; 10];
         openssl::rand::rand_bytes(&mut random)?;

@@ -24,7 +24,7 @@ pub fn heard(conn: &mut Conn, origin: Ori, rid: RequestId) -> QueryResult<Option
     let row: Option<(Vec<u8>, Vec<u8>)> = heard::table
         .find((origin.as_str(), rid.as_bytes().to_vec()))
         .select((heard::leaf, heard::answer))
-        .first(conn)
+        .get_result(conn)
         .optional()?;
     row.map(|(leaf, answer)| {
         Ok(Heard { leaf: digest("heard", leaf)?, answer: parsed("heard", RequestId::from_slice(&answer))? })
@@ -32,39 +32,38 @@ pub fn heard(conn: &mut Conn, origin: Ori, rid: RequestId) -> QueryResult<Option
     .transpose()
 }
 
-/// Notes that the entry `rid` of `origin` was acted on.
-pub fn hear(conn: &mut Conn, origin: Ori, rid: RequestId, what: Heard) -> QueryResult<()> {
-    diesel::insert_into(heard::table)
-        .values((
-            heard::origin.eq(origin.as_str()),
-            heard::rid.eq(rid.as_bytes().to_vec()),
-            heard::leaf.eq(what.leaf.0.to_vec()),
-            heard::answer.eq(what.answer.as_bytes().to_vec()),
-        ))
-        .execute(conn)?;
-    Ok(())
+/// Notes that the entry `rid` of `origin` is acted on; false if it was before.
+pub fn hear(conn: &mut Conn, origin: Ori, rid: RequestId, what: Heard) -> QueryResult<bool> {
+    let row = (
+        heard::origin.eq(origin.as_str()),
+        heard::rid.eq(&rid.as_bytes()[..]),
+        heard::leaf.eq(&what.leaf.0[..]),
+        heard::answer.eq(&what.answer.as_bytes()[..]),
+    );
+    let new = each!(conn, c => diesel::insert_into(heard::table).values(row).on_conflict_do_nothing().execute(c))?;
+    Ok(new == 1)
 }
 
 /// Questions answered with a permit under an agreement on a day (`America/Los_Angeles`).
 pub fn used(conn: &mut Conn, agreement: AgreementId, day: Date) -> QueryResult<u32> {
-    let row: Option<i64> = day_use::table
-        .find((agreement.to_string(), day.to_string()))
-        .select(day_use::questions)
-        .first(conn)
-        .optional()?;
+    let key = (agreement.to_string(), day.to_string());
+    let row: Option<i64> =
+        each!(conn, c => day_use::table.find(key).select(day_use::questions).get_result(c).optional())?;
     Ok(u32::try_from(row.unwrap_or(0)).unwrap_or(u32::MAX))
 }
 
-/// Counts one more.
-pub fn count(conn: &mut Conn, agreement: AgreementId, day: Date) -> QueryResult<()> {
-    let row =
-        (day_use::agreement.eq(agreement.to_string()), day_use::day.eq(day.to_string()), day_use::questions.eq(1_i64));
-    each!(conn, conn => diesel::insert_into(day_use::table)
-        .values(row)
-        .on_conflict((day_use::agreement, day_use::day))
-        .do_update()
-        .set(day_use::questions.eq(day_use::questions + 1))
-        .execute(conn))?;
+/// Counts one more than `used`, which the caller read in the same transaction.
+pub fn count(conn: &mut Conn, agreement: AgreementId, day: Date, used: u32) -> QueryResult<()> {
+    let (agreement, day, questions) = (agreement.to_string(), day.to_string(), i64::from(used) + 1);
+    each!(conn, c => {
+        if used == 0 {
+            let row = (day_use::agreement.eq(agreement), day_use::day.eq(day), day_use::questions.eq(questions));
+            diesel::insert_into(day_use::table).values(row).execute(c)?;
+        } else {
+            let row = day_use::table.find((agreement, day));
+            diesel::update(row).set(day_use::questions.eq(questions)).execute(c)?;
+        }
+    });
     Ok(())
 }
 
@@ -142,8 +141,9 @@ fn receipt_of(row: ReceiptRow) -> QueryResult<Receipt> {
 /// Remembers a partner's head when it is larger than the one known.
 pub fn see_head(conn: &mut Conn, origin: Ori, head: &Checkpoint, now: Instant) -> QueryResult<()> {
     let size = i64::try_from(head.size).unwrap_or(i64::MAX);
-    let known: Option<i64> =
-        partner_head::table.find(origin.as_str()).select(partner_head::size).first(conn).optional()?;
+    let known: Option<i64> = each!(conn, c => {
+        partner_head::table.find(origin.as_str()).select(partner_head::size).get_result(c).optional()
+    })?;
     if known.is_some_and(|known| known >= size) {
         return Ok(());
     }

@@ -1,6 +1,6 @@
 //! Entries: what is given to the trail, and its rows.
 
-use agreements::entry::{Kind, Leaf};
+use agreements::entry::{Kind, Leaf, VERSION};
 use agreements::ids::{Digest, Ori, OriError, RequestId, Salt};
 use agreements::json;
 use agreements::time::Instant;
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::schema::{detail, fact, leaf};
-use crate::db::Conn;
+use crate::db::{Conn, each};
 
 /// An entry to be appended.
 pub struct Draft {
@@ -24,6 +24,44 @@ pub struct Draft {
     pub note: Vec<u8>,
     /// By what it is found.
     pub facts: Facts,
+}
+
+/// What an entry says, with its salts and hashes: all of an entry that need not wait for its place in the log. Made before
+/// the transaction that appends it, it leaves less to do under the head's lock.
+pub struct Said {
+    kind: Kind,
+    message: Committed,
+    note: Committed,
+    facts: Facts,
+}
+
+/// A text with the salt and the hash by which a leaf commits to it.
+struct Committed {
+    text: Vec<u8>,
+    salt: Salt,
+    hash: Digest,
+}
+
+impl Committed {
+    fn to(text: Vec<u8>) -> QueryResult<Self> {
+        let salt = fresh_salt()?;
+        Ok(Self { hash: Digest::salted(&salt, &text), text, salt })
+    }
+}
+
+impl Said {
+    /// From canonical JSON of `message` (what the partner gets) and `note` (what never travels).
+    pub fn new(kind: Kind, message: Vec<u8>, note: &[u8], facts: Facts) -> QueryResult<Self> {
+        let note = with_facts(note, &facts)?;
+        Ok(Self { kind, message: Committed::to(message)?, note: Committed::to(note)?, facts })
+    }
+}
+
+impl Draft {
+    /// Its id, and what it says.
+    pub(crate) fn said(self) -> QueryResult<(RequestId, Said)> {
+        Ok((self.rid, Said::new(self.kind, self.message, &self.note, self.facts)?))
+    }
 }
 
 /// By what an entry is searched. Only an index; it is also part of the note, so that a changed index row is found.
@@ -77,46 +115,43 @@ pub(crate) struct Appended {
     pub(crate) salt: Salt,
 }
 
-/// Writes the rows of `draft` as entry `index`, which happened `at`.
-pub(crate) fn insert(conn: &mut Conn, index: u64, at: Instant, draft: Draft) -> QueryResult<Appended> {
-    let Draft { kind, rid, message, note, facts } = draft;
-    let note = with_facts(&note, &facts)?;
-    let (salt, note_salt) = (fresh_salt()?, fresh_salt()?);
-    let body = Leaf::over(kind, rid, at, (&salt, &message), (&note_salt, &note)).to_bytes();
+/// Writes the rows of what was `said` as entry `index`, which happened `at`.
+pub(crate) fn insert(conn: &mut Conn, index: u64, at: Instant, rid: RequestId, said: Said) -> QueryResult<Appended> {
+    let Said { kind, message, note, facts } = said;
+    let body = Leaf { at, kind, message: message.hash, note: note.hash, rid, v: VERSION }.to_bytes();
     let hash = Leaf::hash_of(&body);
     let idx = index.cast_signed();
-    diesel::insert_into(leaf::table)
-        .values((
-            leaf::idx.eq(idx),
-            leaf::rid.eq(rid.as_bytes().to_vec()),
-            leaf::kind.eq(kind.as_str()),
-            leaf::at.eq(at.micros()),
-            leaf::hash.eq(hash.0.to_vec()),
-            leaf::body.eq(&body),
-        ))
-        .execute(conn)?;
-    diesel::insert_into(detail::table)
-        .values((
-            detail::idx.eq(idx),
-            detail::message.eq(&message),
-            detail::message_salt.eq(salt.0.to_vec()),
-            detail::note.eq(&note),
-            detail::note_salt.eq(note_salt.0.to_vec()),
-        ))
-        .execute(conn)?;
-    diesel::insert_into(fact::table)
-        .values((
-            fact::idx.eq(idx),
-            fact::partner.eq(facts.partner.map(|ori| ori.to_string())),
-            fact::username.eq(facts.username),
-            fact::purpose.eq(facts.purpose),
-            fact::reference.eq(facts.reference),
-            fact::plate.eq(facts.plate),
-            fact::decision.eq(facts.decision),
-            fact::rule.eq(facts.rule),
-        ))
-        .execute(conn)?;
-    Ok(Appended { index, rid, leaf: body, hash, message, salt })
+    let row = (
+        leaf::idx.eq(idx),
+        leaf::rid.eq(&rid.as_bytes()[..]),
+        leaf::kind.eq(kind.as_str()),
+        leaf::at.eq(at.micros()),
+        leaf::hash.eq(&hash.0[..]),
+        leaf::body.eq(&body),
+    );
+    let said = (
+        detail::idx.eq(idx),
+        detail::message.eq(&message.text),
+        detail::message_salt.eq(&message.salt.0[..]),
+        detail::note.eq(&note.text),
+        detail::note_salt.eq(&note.salt.0[..]),
+    );
+    let found_by = (
+        fact::idx.eq(idx),
+        fact::partner.eq(facts.partner.as_ref().map(Ori::as_str)),
+        fact::username.eq(facts.username),
+        fact::purpose.eq(facts.purpose),
+        fact::reference.eq(facts.reference),
+        fact::plate.eq(facts.plate),
+        fact::decision.eq(facts.decision),
+        fact::rule.eq(facts.rule),
+    );
+    each!(conn, c => {
+        diesel::insert_into(leaf::table).values(row).execute(c)?;
+        diesel::insert_into(detail::table).values(said).execute(c)?;
+        diesel::insert_into(fact::table).values(found_by).execute(c)?;
+    });
+    Ok(Appended { index, rid, leaf: body, hash, message: message.text, salt: message.salt })
 }
 
 /// A note as it is stored.

@@ -7,7 +7,7 @@ use diesel::prelude::*;
 use super::note::{Checkpoint, MAX_SIZE, NoteError, Vkey};
 use super::schema::{head, leaf};
 use super::tiles::{TileCache, Tree, TreeError};
-use crate::db::Conn;
+use crate::db::{Conn, each};
 
 /// The head as its row has it. Not yet believed: see [`Head::check_statement`] and [`Head::check_edge`].
 #[derive(Clone, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub enum HeadError {
 
 /// The standing epoch: counts up with every change that may change who is permitted what.
 pub fn epoch(conn: &mut Conn) -> QueryResult<i64> {
-    head::table.find(1).select(head::epoch).first(conn)
+    each!(conn, c => head::table.find(1).select(head::epoch).get_result(c))
 }
 
 /// How many entries the trail has, and the highest instant that it recorded.

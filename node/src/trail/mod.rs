@@ -15,4 +15,4 @@ pub(crate) mod testing;
 pub mod tiles;
 pub mod verify;
 
-pub use append::{Draft, Facts};
+pub use append::{Draft, Facts, Said};

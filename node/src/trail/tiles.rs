@@ -142,11 +142,10 @@ impl<'a> Tree<'a> {
         if let Some(data) = self.cache.tiles.borrow().get(&(level, n)) {
             return Ok(data.clone());
         }
-        let found: Option<(i64, Vec<u8>)> = tile::table
-            .find((i64::from(level), n.cast_signed()))
-            .select((tile::w, tile::data))
-            .first(*self.conn.borrow_mut())
-            .optional()?;
+        let key = (i64::from(level), n.cast_signed());
+        let found: Option<(i64, Vec<u8>)> = each!(&mut **self.conn.borrow_mut(), c => {
+            tile::table.find(key).select((tile::w, tile::data)).get_result(c).optional()
+        })?;
         let (width, data) = found.ok_or(TreeError::Damaged { level, n })?;
         let hashes = data.len() / HASH;
         if data.len() % HASH != 0 || !(1..=FULL).contains(&hashes) || usize::try_from(width) != Ok(hashes) {

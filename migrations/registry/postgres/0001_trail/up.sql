@@ -77,7 +77,8 @@ CREATE INDEX fact_purpose ON fact (purpose, idx);
 CREATE INDEX fact_reference ON fact (reference, idx);
 CREATE INDEX fact_plate ON fact (plate, idx);
 CREATE INDEX fact_decision ON fact (decision, idx);
-CREATE INDEX fact_rule ON fact (rule, idx);
+-- Most entries have no rule.
+CREATE INDEX fact_rule ON fact (rule, idx) WHERE rule IS NOT NULL;
 
 -- The tree's hashes in tiles of height 8 (c2sp.org/tlog-tiles). The last tile of each level grows until it is full.
 CREATE TABLE tile (

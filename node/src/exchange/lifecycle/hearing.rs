@@ -162,7 +162,9 @@ fn acknowledge(tx: &mut Tx<'_>, id: AgreementId, evidence: &Evidence, what: &str
     let draft =
         Draft { kind: Kind::AgreementAcknowledged, rid, message: canonical(&message)?, note: b"{}".to_vec(), facts };
     let slot = tx.append(draft)?;
-    exchanged::hear(tx.conn(), evidence.origin, evidence.rid, Heard { leaf: evidence.leaf_hash, answer: rid })?;
+    let this = Heard { leaf: evidence.leaf_hash, answer: rid };
+    // Whoever acknowledges has looked, under the same lock, that it was not heard before.
+    exchanged::hear(tx.conn(), evidence.origin, evidence.rid, this)?.then_some(()).ok_or(Error::RollbackTransaction)?;
     exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
     Ok(Ok(slot))
 }

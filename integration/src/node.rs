@@ -264,11 +264,16 @@ impl TestNode {
 
     /// Somebody with this node's certificate and key, who calls another node.
     pub fn calls(&self, other: &Self) -> Caller {
+        self.calls_at(other, other.peer())
+    }
+
+    /// The same, at another address than the node's own door.
+    pub fn calls_at(&self, other: &Self, address: SocketAddr) -> Caller {
         let node = self.node();
         let pinned = (other.ori(), other.node().party().node.tls_spki);
         let clock = Arc::new(self.clock.clone());
         let config = concordat::tls::client(node.dialer().own(), node.trust(), clock, pinned).unwrap();
-        Caller::new(config, &other.fiction.host(), other.peer())
+        Caller::new(config, &other.fiction.host(), address)
     }
 
     pub fn peer(&self) -> SocketAddr {

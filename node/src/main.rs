@@ -6,6 +6,11 @@ use std::sync::Arc;
 use concordat::cli;
 use concordat::clock::SystemClock;
 
+/// What one thread allocates another frees, for every answer: the worker's entry on the writer's thread. The system's own
+/// allocator takes a lock for that.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
 fn main() -> ExitCode {
     // An error says that a provider is in place already; nothing else in this process puts one there.
     let installed = rustls::crypto::aws_lc_rs::default_provider().install_default();

@@ -21,6 +21,7 @@ use super::partner::Partner;
 pub use super::report::{Gave, Line, Report};
 use super::standing;
 use super::sworn::{self, Evidence, Sworn};
+use super::versions;
 use super::wire::{self, Bulk, Envelope};
 use crate::db::{Conn, Tx};
 use crate::node::{Desk, Node, fresh_rid};
@@ -117,8 +118,9 @@ struct Targets {
 pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
     let now = node.now();
     let account = person(desk, &ask.username)?;
-    let targets = targets(node, desk, &ask.whom, now)?;
-    let question = question(node, &ask, &account, &targets.partners, now);
+    let mut targets = targets(node, desk, &ask.whom, now)?;
+    let v = agree_on_version(node, &mut targets).await;
+    let question = question(node, &ask, &account, &targets.partners, v, now);
     let mut rules = screen_own(&question, now);
     // One partner's custodian can be asked about a sensitive matter; three hundred are not.
     if targets.partners.len() <= 1 {
@@ -177,6 +179,18 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
     Ok(targets)
 }
 
+/// The protocol version that the question is written in. A partner that does not speak it is not asked.
+async fn agree_on_version(node: &Node, targets: &mut Targets) -> u16 {
+    let partners: Vec<Arc<Partner>> = targets.partners.iter().map(|(partner, _)| Arc::clone(partner)).collect();
+    let choice = versions::agree(node, &partners).await;
+    for (ori, why) in choice.left_out {
+        targets.partners.retain(|(partner, _)| partner.ori() != ori);
+        let name = partners.iter().find(|partner| partner.ori() == ori).map(|one| one.party().legal_name.clone());
+        targets.lines.push(Line { ori, name, gave: Gave::NotAsked { why } });
+    }
+    choice.v
+}
+
 /// The agreement in force under which `us` may query `owner`, and until when; or why there is none.
 fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
     let register = ag::register(conn)?;
@@ -194,12 +208,12 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Resu
     Ok(Err(why))
 }
 
-fn question(node: &Node, ask: &Ask, account: &Account, targets: &[Target], now: Instant) -> Question {
+fn question(node: &Node, ask: &Ask, account: &Account, targets: &[Target], v: u16, now: Instant) -> Question {
     let own = || OnBehalfOf { agency: node.ori(), end_user: account.username.clone() };
     // The clock decides whether a training still counts, not the day on which it was recorded.
     let trained_on = account.trained_on.filter(|date| training_ends(*date).is_some_and(|end| now < end));
     Question {
-        v: PROTOCOL,
+        v,
         to: targets.iter().map(|(partner, agreement)| To { ori: partner.ori(), agreement: *agreement }).collect(),
         asker: Asker {
             agency: node.ori(),
@@ -304,7 +318,10 @@ async fn one(node: &Node, asked: &Asked, (partner, agreement): &Target) -> Came 
         Err(error) => (Gave::Unreachable { why: error.to_string() }, None),
         Ok(reply) => match verify(node, asked, partner, *agreement, &reply.body) {
             Ok((gave, evidence)) => (gave, Some(evidence)),
-            Err(why) => (Gave::Invalid { why: format!("status {}: {why}", reply.status) }, None),
+            Err(why) => {
+                node.versions().learn_from_problem(partner.ori(), &reply.body);
+                (Gave::Invalid { why: format!("status {}: {why}", reply.status) }, None)
+            }
         },
     };
     let line = Line { ori: partner.ori(), name: Some(partner.party().legal_name.clone()), gave };

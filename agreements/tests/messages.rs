@@ -161,8 +161,10 @@ fn the_register() {
 #[test]
 fn whom_a_message_is_for() {
     let question = Question { to: to(), ..question() };
-    let named: &dyn Message = &question;
-    assert_eq!((named.version(), named.to()), (PROTOCOL, to().as_slice()));
+    fn named(message: &impl Message) -> (u16, &[To]) {
+        (message.version(), message.to())
+    }
+    assert_eq!(named(&question), (PROTOCOL, to().as_slice()));
 }
 
 #[test]

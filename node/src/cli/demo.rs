@@ -1,11 +1,10 @@
 //! `concordat demo`: three fictional agencies on this machine.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use clap::Args;
 
 use super::exit::Exit;
-use super::place::Place;
 use super::{Form, Output, Problem};
 use crate::demo::{self, Options};
 
@@ -20,8 +19,8 @@ pub struct DemoArgs {
     pub once: bool,
 }
 
-pub(super) async fn run(place: &Place, args: DemoArgs, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let dir = (place.dir != Path::new(".")).then(|| place.dir.clone());
+/// `dir` is the folder that was named; this folder too, if it is empty.
+pub(super) async fn run(dir: Option<PathBuf>, args: DemoArgs, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let options = Options { dir, once: args.once, json: out.form() == Form::Json };
     match demo::run(options, out.writer()).await {
         Ok(true) => Ok(Exit::Done),

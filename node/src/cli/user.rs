@@ -53,7 +53,7 @@ pub struct Add {
     #[arg(long)]
     role: Role,
     /// The account of the person who opens it; not needed for the first
-    #[arg(long = "as", value_name = "USER", env = "CONCORDAT_USER")]
+    #[arg(long = "as", value_name = "USER", env = "CONCORDAT_USER", hide_env_values = true)]
     user: Option<String>,
 }
 

@@ -122,7 +122,11 @@ pub struct View {
 
 impl Versioned for View {}
 
-async fn view(node: &Node, partner: &Partner, id: AgreementId) -> Result<Option<View>, String> {
+/// What the partner says of an agreement; `None` when it knows of none by that id.
+///
+/// # Errors
+/// It does not answer, or not as it should.
+pub async fn view(node: &Node, partner: &Partner, id: AgreementId) -> Result<Option<View>, String> {
     let reply = node.dialer().get(partner, &format!("agreements/{id}")).await.map_err(|error| error.to_string())?;
     match reply.status {
         200 => protocol::read(&reply.body).map(Some).map_err(|error| error.to_string()),

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod ask;
+mod asked_for;
 pub mod descriptor;
 pub mod dial;
 pub mod draft;

@@ -57,10 +57,14 @@ fn help_texts_are_those_that_were_read_last() {
     let expected: BTreeMap<String, String> =
         commands().iter().map(|(path, command)| (file_name(path), help(command))).collect();
     if blessing {
-        let _ = fs::remove_dir_all(folder());
         fs::create_dir_all(folder()).unwrap();
         for (name, text) in &expected {
             fs::write(folder().join(name), text).unwrap();
+        }
+        for file in fs::read_dir(folder()).unwrap().map(Result::unwrap) {
+            if !expected.contains_key(file.file_name().to_str().unwrap()) {
+                fs::remove_file(file.path()).unwrap();
+            }
         }
     }
     let there: BTreeSet<String> =

@@ -71,6 +71,8 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
             })
         })
         .collect();
+    // Before the first tick, so that no metric says nought.
+    upkeep::follow(node);
     let again = Arc::new(Notify::new());
     tasks.push(rt::spawn(look_after(Arc::clone(node), stopped, Arc::clone(&again))));
     let running = Running {

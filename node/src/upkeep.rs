@@ -62,8 +62,8 @@ pub fn follow(node: &Node) {
         Ok(false) => {}
         Err(error) => tracing::error!(error, "the changed seal is not used; the last good one still is"),
     }
-    let life = |end: Option<Instant>| end.unwrap_or(Instant::from_micros(0));
-    node.metrics().ends(life(Some(own.current().identity().not_after)), life(node.trust().next_update()));
+    let list = node.trust().next_update().unwrap_or(Instant::from_micros(0));
+    node.metrics().ends(own.current().identity().not_after, list);
 }
 
 /// What has to be renewed soon, or was changed and is not used: sentences that say what to do.

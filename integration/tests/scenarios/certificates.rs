@@ -108,7 +108,7 @@ async fn what_partners_would_refuse_does_not_take_the_place_of_the_last_good_cer
     };
     let foreign = |path: &Path| {
         let folder = pair.federation.folder().join("other-ca");
-        let ca = CaFolder::create(&folder, "Other Counties CA", start(), LONG, LONG).unwrap();
+        let ca = CaFolder::create(&folder, "Other Counties CA", start(), 2 * LONG, LONG).unwrap();
         let hosts = ["birch.test".parse().unwrap()];
         let issued = ca.issue(ori.parse().unwrap(), mine.public(), &Order::Node(&hosts), start(), LONG).unwrap();
         keyfile::replace(path, &issued.pem).unwrap();

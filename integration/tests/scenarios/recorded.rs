@@ -340,7 +340,7 @@ fn s40_recorded_messages_of_every_version_that_is_spoken_are_understood() {
         let (agreement, document) = offered(&set);
         let hashes = leaf_hashes(&set);
         let streams = understood(&set, &agreement, &document, &hashes);
-        decided(&set, &agreement, &streams);
+        decided(&set, &agreement, &before_the_end(&streams), &streams);
         told(&set, version);
     }
 }
@@ -361,7 +361,7 @@ fn leaf_hashes(set: &Set) -> BTreeMap<String, Digest> {
     set.entries().map(|(file, ..)| (file.to_owned(), hash(file))).collect()
 }
 
-/// Reads every entry as its receiver does. The streams of the agreement before it ended.
+/// Reads every entry as its receiver does. The streams of the agreement.
 fn understood(set: &Set, agreement: &Agreement, document: &[u8], hashes: &BTreeMap<String, Digest>) -> Streams {
     let known: BTreeSet<Digest> = hashes.values().copied().collect();
     let mut streams: BTreeMap<Ori, BTreeMap<u32, agreements::status::Event>> = BTreeMap::new();
@@ -410,15 +410,24 @@ fn understood(set: &Set, agreement: &Agreement, document: &[u8], hashes: &BTreeM
     for (party, stream) in agreement.parties.iter().zip(&mut all.0) {
         let events = streams.remove(&party.ori).unwrap_or_default();
         assert!(events.keys().copied().eq(1..=u32::try_from(events.len()).unwrap()), "{}: no event is missing", party.ori);
-        let before_the_end = events.into_values().filter(|event| event.name() != "terminated").collect();
-        *stream = Stream::new(before_the_end);
+        *stream = Stream::new(events.into_values().collect());
     }
     all
 }
 
+/// The streams as they were when all but the last question were asked.
+fn before_the_end(streams: &Streams) -> Streams {
+    let mut before = streams.clone();
+    for stream in &mut before.0 {
+        let events = stream.events().iter().filter(|event| event.name() != "terminated").cloned().collect();
+        *stream = Stream::new(events);
+    }
+    before
+}
+
 /// Decides about the recorded questions as an owner does, at the instants at which they were asked.
-fn decided(set: &Set, agreement: &Agreement, streams: &Streams) {
-    let decision = |file: &str| {
+fn decided(set: &Set, agreement: &Agreement, before: &Streams, after: &Streams) {
+    let decision = |file: &str, streams: &Streams| {
         let question = set.question(file);
         let at = question.evidence().at;
         let owner = question.message().to[0].ori;
@@ -438,14 +447,15 @@ fn decided(set: &Set, agreement: &Agreement, streams: &Streams) {
             under_agreement: BTreeSet::from([question.evidence().origin]),
             epoch: 1,
         };
-        assert!(file.contains("ended") || matches!(standing.status(at), Status::InForce { .. }), "{file}");
+        let in_force = matches!(standing.status(at), Status::InForce { .. });
+        assert_eq!(in_force, file != "question.ended.json", "{file}: {:?}", standing.status(at));
         decide(question.message(), &standing, Usage::default(), at)
     };
-    assert!(matches!(decision("question.permitted.json"), Decision::Permit(_)));
-    assert!(matches!(decision("question.withheld.json"), Decision::Permit(_)), "the sunset came after the decision");
-    assert!(matches!(decision("question.denied.json"), Decision::Deny(_)));
-    assert!(matches!(decision("question.referred.json"), Decision::Refer(_)));
-    assert!(matches!(decision("question.ended.json"), Decision::Deny(_)), "after its sunset");
+    assert!(matches!(decision("question.permitted.json", before), Decision::Permit(_)));
+    assert!(matches!(decision("question.withheld.json", before), Decision::Permit(_)), "the sunset came after the decision");
+    assert!(matches!(decision("question.denied.json", before), Decision::Deny(_)));
+    assert!(matches!(decision("question.referred.json", before), Decision::Refer(_)));
+    assert!(matches!(decision("question.ended.json", after), Decision::Deny(_)), "it was terminated");
 }
 
 /// What is said without being sworn.

@@ -11,7 +11,7 @@ use crate::demo::{self, Options};
 /// How the demonstration runs.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  concordat demo\n  concordat demo --once --json\n  concordat --dir /tmp/three-agencies demo\n\nWithout --dir it plays in a temporary folder, which is removed at the end. The folder that --dir names must be empty\nor absent, and stays."
+    after_help = "Examples:\n  concordat demo\n  concordat demo --once --json\n  concordat --dir /tmp/three-agencies demo\n\nWithout --dir it plays in a temporary folder, which is removed at the end. The folder that --dir names must be empty or absent, and stays."
 )]
 pub struct DemoArgs {
     /// End after the last step: with 0 if each did what it should, with 1 if not

@@ -18,7 +18,7 @@ const AT_ONCE: usize = 16;
 /// Arguments of `doctor`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  concordat doctor\n  concordat doctor CA0990100\n  concordat --json doctor --all\n\nWithout a partner: this node's configuration, keys, certificates, stores, trail, clock, room and ports. With one: the\nway to it, step by step as a question would go, the agreements as both sides see them, and its trail. Nothing is\nchanged, and no data is asked for.\n\nExit codes: 0 nothing fails (there may be warnings), 2 usage, 3 something fails: see its fix."
+    after_help = "Examples:\n  concordat doctor\n  concordat doctor CA0990100\n  concordat --json doctor --all\n\nWithout a partner: this node's configuration, keys, certificates, stores, trail, clock, room and ports. With one: the way to it, step by step as a question would go, the agreements as both sides see them, and its trail. Nothing is changed, and no data is asked for.\n\nExit codes: 0 nothing fails (there may be warnings), 2 usage, 3 something fails: see its fix."
 )]
 pub struct DoctorArgs {
     /// The partner to look at

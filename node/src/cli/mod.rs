@@ -67,7 +67,7 @@ pub enum Command {
     /// Say everything that is wrong with the configuration and the files that it names, and the fix of each
     #[command(
         name = "check-config",
-        after_help = "Example:\n  concordat --dir alder check-config\n\nLooks at every key of concordat.toml, and at each file, permission, certificate, list, folder and port that it names.\nNothing is started or changed.\n\nExit codes: 0 nothing fails (there may be warnings), 2 concordat.toml cannot be used, 3 something else fails."
+        after_help = "Example:\n  concordat --dir alder check-config\n\nLooks at every key of concordat.toml, and at each file, permission, certificate, list, folder and port that it names. Nothing is started or changed.\n\nExit codes: 0 nothing fails (there may be warnings), 2 concordat.toml cannot be used, 3 something else fails."
     )]
     CheckConfig,
     /// Say what is wrong with this node, or on the way to a partner, and what to do about it
@@ -77,7 +77,7 @@ pub enum Command {
     Ca(ca::CaCommand),
     /// Serve: partners at the peer port, this agency's people at the console, metrics for the operator
     #[command(
-        after_help = "Example:\n  concordat --dir alder serve\n\nCtrl-C or SIGTERM: requests in work are finished, then it ends. A certificate or revocation list that is renewed on\ndisk is used within a second or so; SIGHUP looks at once."
+        after_help = "Example:\n  concordat --dir alder serve\n\nCtrl-C or SIGTERM: requests in work are finished, then it ends. A certificate or revocation list that is renewed on disk is used within a second or so; SIGHUP looks at once."
     )]
     Serve,
     /// Enrol partners from their descriptor files

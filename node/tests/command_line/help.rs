@@ -93,6 +93,14 @@ fn help_says_something_about_every_command_and_argument() {
         assert!(command.get_about().is_some(), "`{path}` has no description");
         let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
         assert!(after.contains("Example"), "`{path}` shows no example");
+        let lines: Vec<&str> = after.lines().collect();
+        for pair in lines.windows(2) {
+            let is_text = |line: &str| !line.is_empty() && !line.starts_with(' ');
+            let broken = is_text(pair[0]) && is_text(pair[1]) && pair[0].len() > 60;
+            assert!(!broken, "`{path}`: a paragraph is one line, and the terminal breaks it: {}", pair[0]);
+        }
+        let wide = lines.iter().find(|line| line.starts_with(' ') && line.chars().count() > WIDTH);
+        assert_eq!(wide, None, "`{path}`: an example is wider than {WIDTH} columns");
         for argument in command.get_arguments().filter(|argument| !matches!(argument.get_id().as_str(), "help" | "version"))
         {
             assert!(argument.get_help().is_some(), "`{path}`: nothing is said about {}", argument.get_id());

@@ -71,7 +71,7 @@ async fn doctor_names_what_is_unknown_refused_or_somebody_elses() {
     let cedar = TestNode::found(&pair.federation, CEDAR).await;
     says(&looks(&pair.alder, &cedar).await, "enrolment", Verdict::Fail, "not enrolled");
 
-    pair.alder.restart_with(|config| drop(config.peer.hosts.remove("birch.test")));
+    pair.alder.restart_with(|config| _ = config.peer.hosts.remove("birch.test"));
     let found = looks(&pair.alder, &pair.birch).await;
     assert_eq!(failing(&found), ["dns"]);
     says(&found, "dns", Verdict::Fail, "birch.test");
@@ -81,14 +81,14 @@ async fn doctor_names_what_is_unknown_refused_or_somebody_elses() {
 
     // Another node at Birch's address: with a sound certificate of the same authority.
     let elsewhere = cedar.peer();
-    pair.alder.restart_with(|config| drop(config.peer.hosts.insert("birch.test".to_owned(), elsewhere)));
+    pair.alder.restart_with(|config| _ = config.peer.hosts.insert("birch.test".to_owned(), elsewhere));
     let found = looks(&pair.alder, &pair.birch).await;
     assert_eq!(failing(&found), ["names", "pinned-key"]);
     says(&found, "names", Verdict::Fail, "urn:ori:CA0990200");
     says(&found, "answer", Verdict::NotTried, "");
 
     let birch = pair.birch.peer();
-    pair.alder.restart_with(|config| drop(config.peer.hosts.insert("birch.test".to_owned(), birch)));
+    pair.alder.restart_with(|config| _ = config.peer.hosts.insert("birch.test".to_owned(), birch));
     pair.birch.stop();
     let found = looks(&pair.alder, &pair.birch).await;
     assert_eq!(failing(&found), ["tcp"]);
@@ -198,17 +198,19 @@ async fn doctor_names_a_trail_that_was_rolled_back_or_shows_its_entries_elsewher
 #[actix_web::test]
 async fn doctor_names_a_protocol_without_a_version_in_common_and_a_question_is_not_sent() {
     let mut pair = Pair::in_force().await;
-    let later = |path: &str, body: String| match path {
+    let later = |path: &str, body: String| {
+        match path {
         "/peer/v1/node" => body.replace("\"protocols\":[1]", "\"protocols\":[3,2]"),
         "/peer/v1/queries" => {
             r#"{"type":"urn:concordat:problem:version","title":"t","status":400,"detail":"speak 3 or 2","versions":[3,2]}"#
                 .to_owned()
         }
         _ => body,
+    }
     };
     let proxy = FaultProxy::standing(&pair.birch, &pair.alder, &pair.birch.clock.clone(), later).await;
     let address = proxy.address;
-    pair.alder.restart_with(|config| drop(config.peer.hosts.insert("birch.test".to_owned(), address)));
+    pair.alder.restart_with(|config| _ = config.peer.hosts.insert("birch.test".to_owned(), address));
     // Nothing is known yet, so the question goes out and is refused with the versions; the next is not sent.
     let first = pair.alder.queries(&pair.birch, PLATE).await;
     assert!(matches!(&first, Gave::Invalid { why } if why.contains("speak 3 or 2")), "{first:?}");
@@ -228,7 +230,7 @@ async fn doctor_names_a_protocol_without_a_version_in_common_and_a_question_is_n
     pair.birch_saw(PLATE).await;
     pair.alder.node().versions().learn(pair.birch.ori(), vec![3, 2]);
     let back = through.address;
-    pair.alder.restart_with(|config| drop(config.peer.hosts.insert("birch.test".to_owned(), back)));
+    pair.alder.restart_with(|config| _ = config.peer.hosts.insert("birch.test".to_owned(), back));
     pair.alder.node().versions().learn(pair.birch.ori(), vec![3, 2]);
     let third = pair.alder.queries(&pair.birch, PLATE).await;
     assert!(matches!(third, Gave::Reads { .. }), "{third:?}");

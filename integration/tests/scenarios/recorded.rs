@@ -133,10 +133,9 @@ async fn record_the_messages_of_this_release() {
 }
 
 async fn agreement(recorder: &mut Recorder) {
-    for (file, body) in [
-        ("alder.descriptor", recorder.pair.alder.descriptor()),
-        ("birch.descriptor", recorder.pair.birch.descriptor()),
-    ] {
+    for (file, body) in
+        [("alder.descriptor", recorder.pair.alder.descriptor()), ("birch.descriptor", recorder.pair.birch.descriptor())]
+    {
         recorder.keep(file, Is::Descriptor, body);
     }
     let described = recorder.pair.alder.calls(&recorder.pair.birch).get("/peer/v1/node").await;
@@ -330,10 +329,11 @@ fn sets() -> Vec<(u16, Set)> {
 #[test]
 fn s40_recorded_messages_of_every_version_that_is_spoken_are_understood() {
     for (version, set) in sets() {
-        let there: BTreeSet<String> =
-            fs::read_dir(folder(version)).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap()).collect();
-        let listed: BTreeSet<String> =
-            set.bodies.keys().cloned().chain(["index.json".to_owned()]).collect();
+        let there: BTreeSet<String> = fs::read_dir(folder(version))
+            .unwrap()
+            .map(|file| file.unwrap().file_name().into_string().unwrap())
+            .collect();
+        let listed: BTreeSet<String> = set.bodies.keys().cloned().chain(["index.json".to_owned()]).collect();
         assert_eq!(there, listed, "every file is in the index");
         let kinds: BTreeSet<Kind> = set.entries().map(|(_, kind, ..)| kind).collect();
         assert_eq!(kinds.len(), 5, "{kinds:?}");
@@ -409,7 +409,11 @@ fn understood(set: &Set, agreement: &Agreement, document: &[u8], hashes: &BTreeM
     let mut all = Streams::default();
     for (party, stream) in agreement.parties.iter().zip(&mut all.0) {
         let events = streams.remove(&party.ori).unwrap_or_default();
-        assert!(events.keys().copied().eq(1..=u32::try_from(events.len()).unwrap()), "{}: no event is missing", party.ori);
+        assert!(
+            events.keys().copied().eq(1..=u32::try_from(events.len()).unwrap()),
+            "{}: no event is missing",
+            party.ori
+        );
         *stream = Stream::new(events.into_values().collect());
     }
     all
@@ -452,7 +456,10 @@ fn decided(set: &Set, agreement: &Agreement, before: &Streams, after: &Streams) 
         decide(question.message(), &standing, Usage::default(), at)
     };
     assert!(matches!(decision("question.permitted.json", before), Decision::Permit(_)));
-    assert!(matches!(decision("question.withheld.json", before), Decision::Permit(_)), "the sunset came after the decision");
+    assert!(
+        matches!(decision("question.withheld.json", before), Decision::Permit(_)),
+        "the sunset came after the decision"
+    );
     assert!(matches!(decision("question.denied.json", before), Decision::Deny(_)));
     assert!(matches!(decision("question.referred.json", before), Decision::Refer(_)));
     assert!(matches!(decision("question.ended.json", after), Decision::Deny(_)), "it was terminated");
@@ -512,7 +519,9 @@ fn heard(kind: Kind, text: &str, from: &TestNode, to: Ori) -> Result<(), SwornEr
         Kind::QueryAnswered => sworn::verify::<Answer>(&envelope, kind, &partner, to, &cache).map(drop),
         Kind::AgreementOffered => sworn::verify::<Offer>(&envelope, kind, &partner, to, &cache).map(drop),
         Kind::AgreementEvent => sworn::verify::<StreamEvent>(&envelope, kind, &partner, to, &cache).map(drop),
-        Kind::AgreementAcknowledged => sworn::verify::<Acknowledgement>(&envelope, kind, &partner, to, &cache).map(drop),
+        Kind::AgreementAcknowledged => {
+            sworn::verify::<Acknowledgement>(&envelope, kind, &partner, to, &cache).map(drop)
+        }
         other => panic!("{other} does not travel"),
     }
 }

@@ -61,7 +61,9 @@ pub enum AgreementCommand {
     )]
     Suspend(Why),
     /// Lift this agency's own suspension
-    #[command(after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.custodian")]
+    #[command(
+        after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.custodian"
+    )]
     Resume(Why),
     /// End it for good
     #[command(

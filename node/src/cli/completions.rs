@@ -18,7 +18,10 @@ pub struct CompletionsArgs {
 
 pub(super) fn run(args: CompletionsArgs, out: &mut Output<'_>) -> Result<Exit, Problem> {
     if !out.is_for_people() {
-        return Err(Problem::usage("completions are a program for the shell, not JSON", Some("leave --json away".to_owned())));
+        return Err(Problem::usage(
+            "completions are a program for the shell, not JSON",
+            Some("leave --json away".to_owned()),
+        ));
     }
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "concordat", &mut script);

@@ -63,14 +63,9 @@ pub(super) async fn run(place: &Place, args: DoctorArgs, out: &mut Output<'_>) -
 }
 
 async fn partners(node: &crate::node::Node, peer: Option<Ori>, form: Form) -> Vec<Finding> {
-    let oris = match peer {
-        Some(ori) => vec![ori],
-        None => {
-            let mut oris: Vec<Ori> = node.partners().all().map(|partner| partner.ori()).collect();
-            oris.sort_unstable();
-            oris
-        }
-    };
+    let mut oris: Vec<Ori> = node.partners().all().map(|partner| partner.ori()).collect();
+    oris.sort_unstable();
+    let oris = peer.map_or(oris, |ori| vec![ori]);
     let bar = match form {
         Form::Json => ProgressBar::hidden(),
         Form::Terminal(_) | Form::Plain => ProgressBar::new(oris.len() as u64),
@@ -102,15 +97,15 @@ fn shown(findings: &[Finding], out: &mut Output<'_>) -> Result<Exit, Problem> {
     let sound = !any_failed(findings);
     if out.is_for_people() {
         let several = findings.iter().any(|finding| finding.of != "this node");
-        let headers: &[&str] =
-            if several { &["of", "check", "", "found, and what to do"] } else { &["check", "", "found, and what to do"] };
+        let headers: &[&str] = if several {
+            &["of", "check", "", "found, and what to do"]
+        } else {
+            &["check", "", "found, and what to do"]
+        };
         out.list(headers, findings, |finding| {
             let fix = finding.fix.as_ref().map(|fix| format!(". {}", sentence(fix))).unwrap_or_default();
-            let mut cells = vec![
-                finding.check.to_owned(),
-                finding.verdict.word().to_owned(),
-                format!("{}{fix}", finding.says),
-            ];
+            let mut cells =
+                vec![finding.check.to_owned(), finding.verdict.word().to_owned(), format!("{}{fix}", finding.says)];
             if several {
                 cells.insert(0, finding.of.clone());
             }

@@ -87,7 +87,10 @@ pub enum Command {
     #[command(subcommand, after_help = "Example:\n  concordat user list")]
     User(user::UserCommand),
     /// Record completed training
-    #[command(subcommand, after_help = "Example:\n  concordat training record indigo --on 2026-11-23 --sb34 --sb54 --policy --as avery")]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  concordat training record indigo --on 2026-11-23 --sb34 --sb54 --policy --as avery"
+    )]
     Training(user::TrainingCommand),
     /// Keep the register of the Attorney General's findings
     #[command(subcommand, after_help = "Example:\n  concordat ag list")]
@@ -212,8 +215,11 @@ mod tests {
         let line = ["concordat", "--dir", dir.path().to_str().unwrap(), "init", "--ori", "CA0010000"];
         let rest = ["--legal-name", "A", "--kind", "city", "--county", "A", "--url", "https://a.example"];
         let cli = Cli::try_parse_from(line.into_iter().chain(rest)).unwrap();
-        let place =
-            Place { dir: cli.dir.unwrap(), clock: Arc::new(crate::clock::SystemClock), on_fatal: Arc::new(|_| panic!("fatal")) };
+        let place = Place {
+            dir: cli.dir.unwrap(),
+            clock: Arc::new(crate::clock::SystemClock),
+            on_fatal: Arc::new(|_| panic!("fatal")),
+        };
         let problem = place.config().unwrap_err();
         assert_eq!(problem.exit, Exit::Usage);
         assert!(problem.message.contains("concordat init"), "{}", problem.message);

@@ -141,11 +141,10 @@ fn incomplete(config: &Config, error: descriptor::DescriptorError) -> Problem {
 async fn add(place: &Place, args: Add, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let config = place.config()?;
     let db = place.registry_of(&config)?;
-    let file = fs::read(&args.file)
-        .map_err(|error| {
-            let hint = "name the file that the partner's `concordat peer export --out FILE` wrote".to_owned();
-            Problem::failure(format!("cannot read {}: {error}", args.file.display()), Some(hint))
-        })?;
+    let file = fs::read(&args.file).map_err(|error| {
+        let hint = "name the file that the partner's `concordat peer export --out FILE` wrote".to_owned();
+        Problem::failure(format!("cannot read {}: {error}", args.file.display()), Some(hint))
+    })?;
     let (party, _) = descriptor::read(&file).map_err(people::PeopleError::from)?;
     if party.ori == config.agency.ori {
         return Err(Problem::refused("this is this agency's own descriptor; import the partner's", None));

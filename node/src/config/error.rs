@@ -38,7 +38,7 @@ pub enum ConfigError {
 
 /// What is wrong in the text of a configuration file. Lines count from 1. Values are not repeated, because one of them
 /// may hold a password.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Bytes that are no text.
     #[error("line {line} is not UTF-8; save the file as UTF-8")]

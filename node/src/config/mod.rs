@@ -174,6 +174,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
 
     use super::*;
@@ -232,7 +233,6 @@ mod tests {
         assert!(absent.contains("store.registry") && absent.contains("registry.url"), "{absent}");
         let put = |content: &str| {
             std::fs::write(&secret, content).unwrap();
-            use std::os::unix::fs::PermissionsExt as _;
             std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
         };
         put("mysql://u:secret@db/x");

@@ -48,33 +48,36 @@ fn deserialise(
 /// Everything that is wrong in `text`, and the configuration with defaults in the place of what is wrong, for looking
 /// further: nobody likes to be told one fault for each run.
 pub(super) fn survey(text: &str) -> (Option<Config>, Vec<TextError>) {
-    let mut problems = Vec::new();
-    let mut unknown = Vec::new();
-    if let Err(problem) = parse(text) {
-        if let TextError::Unknown(keys) = &problem {
-            unknown.clone_from(keys);
-            problems.push(problem);
-        }
-    }
+    let mut faults: Vec<(TextError, Option<String>)> = Vec::new();
     let mut mending = Mending { text: text.to_owned(), added: Vec::new() };
     // Each round mends one fault; a file has fewer keys than this.
-    for _ in 0..500 {
+    let mut rounds = 0..500;
+    let config = loop {
         let problem = match parse_known(&mending.text) {
-            Ok(config) => return (Some(config), problems),
+            Ok(config) => break Some(config),
             Err(problem) => problem,
         };
         let missing = missing_key(&problem);
+        let said = mending.where_it_was(problem.clone());
         let mended = mending.mend(&problem, missing.as_deref());
-        // A key or section with a typo is the reason why the right one is missing.
-        let misspelt = |path: &String| unknown.iter().any(|key| key.nearest.as_ref() == Some(path));
-        if !missing.as_ref().is_some_and(misspelt) {
-            problems.push(mending.where_it_was(problem));
+        faults.push((said, missing));
+        if mended.is_none() || rounds.next().is_none() {
+            break None;
         }
-        if mended.is_none() {
-            break;
-        }
+    };
+    // Only now, because a value that cannot be ends the reading before the keys behind it.
+    let unknown = match parse(&mending.text) {
+        Err(TextError::Unknown(keys)) => keys,
+        _ => Vec::new(),
+    };
+    // A key or section with a typo is the reason why the right one is missing.
+    let misspelt = |path: &String| unknown.iter().any(|key| key.nearest.as_ref() == Some(path));
+    faults.retain(|(_, missing)| !missing.as_ref().is_some_and(misspelt));
+    let mut problems: Vec<TextError> = faults.into_iter().map(|(problem, _)| problem).collect();
+    if !unknown.is_empty() {
+        problems.push(mending.where_it_was(TextError::Unknown(unknown)));
     }
-    (None, problems)
+    (config, problems)
 }
 
 /// The full path of the key whose absence is the problem.
@@ -137,12 +140,22 @@ impl Mending {
         (before != self.text).then_some(())
     }
 
+    /// The number of a line before lines were added.
+    fn original(&self, line: usize) -> usize {
+        line - self.added.iter().filter(|added| **added < line).count()
+    }
+
     /// The problem with the line that the original has.
     fn where_it_was(&self, problem: TextError) -> TextError {
         match problem {
-            TextError::Value { key, line: Some(line), message } => {
-                let added = self.added.iter().filter(|added| **added < line).count();
-                TextError::Value { key, line: Some(line - added), message }
+            TextError::Value { key, line, message } => {
+                TextError::Value { key, line: line.map(|line| self.original(line)), message }
+            }
+            TextError::Unknown(mut keys) => {
+                for key in &mut keys {
+                    key.line = key.line.map(|line| self.original(line));
+                }
+                TextError::Unknown(keys)
             }
             other => other,
         }

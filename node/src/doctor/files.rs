@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use agreements::time::Instant;
 use certs::key::{Algorithm, SigningKey};
 use certs::leaf::Identity;
+use rustix::fs::Access;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use rustix::fs::Access;
 
 use super::{Finding, Findings, ports};
 use crate::agency;
@@ -100,7 +100,11 @@ fn secrets(found: &mut Findings, config: &mut Config) -> bool {
             Ok(()) => found.ok("secrets", format!("{key}: {place:?} holds it")),
             Err(error) => {
                 all = false;
-                found.fail("secrets", format!("{key}: {error}"), format!("put it there, or name another place in {key}"));
+                found.fail(
+                    "secrets",
+                    format!("{key}: {error}"),
+                    format!("put it there, or name another place in {key}"),
+                );
             }
         }
     }
@@ -153,10 +157,12 @@ fn identity(found: &mut Findings, config: &Config) {
             format!("{} is still on this machine, and it vouches for all the other keys", key.display()),
             "once every partner has enrolled this node, move it to a medium that is kept offline",
         ),
-        Ok(text) => match read_public(&text) {
-            true => found.ok("identity", "identity.pub is here and identity.key is not"),
-            false => found.fail("identity", format!("{} holds no key", public.display()), "put back the file that `concordat init` made"),
-        },
+        Ok(text) if read_public(&text) => found.ok("identity", "identity.pub is here and identity.key is not"),
+        Ok(_) => found.fail(
+            "identity",
+            format!("{} holds no key", public.display()),
+            "put back the file that `concordat init` made",
+        ),
     }
 }
 
@@ -230,7 +236,11 @@ fn seal(found: &mut Findings, config: &Config, now: Instant) {
     let what = "seal";
     let path = config.keys.seal_cert();
     if let Err(error) = Seal::read(config) {
-        found.fail(what, error.to_string(), "have it issued for keys/seal.csr (`concordat ca issue --seal`), or take it away");
+        found.fail(
+            what,
+            error.to_string(),
+            "have it issued for keys/seal.csr (`concordat ca issue --seal`), or take it away",
+        );
         return;
     }
     let read = fs::read(&path).ok().and_then(|pem| CertificateDer::from_pem_slice(&pem).ok());
@@ -253,14 +263,19 @@ fn authorities(found: &mut Findings, config: &Config, now: Instant) -> Option<Tr
     {
         if let Err(error) = fs::read(path) {
             readable = false;
-            found.fail(what, format!("cannot read {}: {error}", path.display()), format!("name the right file in {key}"));
+            found.fail(
+                what,
+                format!("cannot read {}: {error}", path.display()),
+                format!("name the right file in {key}"),
+            );
         }
     }
     let trust = match TrustStore::open(files) {
         Ok(trust) => trust,
         Err(error) => {
             if readable {
-                let of_lists = matches!(error, TlsError::NoCrl | TlsError::OldCrl(_) | TlsError::Content(_, "revocation list", _));
+                let of_lists =
+                    matches!(error, TlsError::NoCrl | TlsError::OldCrl(_) | TlsError::Content(_, "revocation list", _));
                 let what = if of_lists { "revocation-lists" } else { "authorities" };
                 found.fail(what, error.to_string(), "see peer.ca and peer.crl; `concordat ca crl` makes a new list");
             }
@@ -268,7 +283,8 @@ fn authorities(found: &mut Findings, config: &Config, now: Instant) -> Option<Tr
         }
     };
     found.ok("authorities", format!("{} files in peer.ca", config.peer.ca.len()));
-    let fix = "fetch the authority's next one (`concordat ca crl` makes it) to the file in peer.crl; no restart is needed";
+    let fix =
+        "fetch the authority's next one (`concordat ca crl` makes it) to the file in peer.crl; no restart is needed";
     match trust.next_update() {
         Some(end) if end <= now => found.fail("revocation-lists", format!("void since {end}: nobody is let in"), fix),
         Some(end) if ends_soon(end, now, LIST_WARNING) => {
@@ -306,12 +322,16 @@ fn description(found: &mut Findings, config: &Config, own: Option<&OwnStore>) {
             found.fail(what, format!("{key} is not set, and without it the node does not serve"), fix);
         }
     }
-    for (key, url) in [("policy.url", &config.policy.url), ("approvals.public_meeting_url", &config.approvals.public_meeting_url)] {
+    for (key, url) in
+        [("policy.url", &config.policy.url), ("approvals.public_meeting_url", &config.approvals.public_meeting_url)]
+    {
         if !url.is_empty() && reqwest::Url::parse(url).is_err() {
             found.fail(what, format!("{key} is no URL"), "write it as https://HOST/PATH");
         }
     }
-    let spki = own.map(OwnStore::spki).or_else(|| read_key(&config.keys.tls_key()).ok().map(|key| SigningKey::public(&key).id()));
+    let spki = own
+        .map(OwnStore::spki)
+        .or_else(|| read_key(&config.keys.tls_key()).ok().map(|key| SigningKey::public(&key).id()));
     if found.found.len() == before
         && let Some(spki) = spki
     {
@@ -323,7 +343,9 @@ fn description(found: &mut Findings, config: &Config, own: Option<&OwnStore>) {
                 }
                 let missing = missing_elements(&party);
                 if !missing.is_empty() {
-                    let says = format!("the policy lacks {missing} of Civ. Code 1798.90.51(b)(2), so no agreement can be signed");
+                    let says = format!(
+                        "the policy lacks {missing} of Civ. Code 1798.90.51(b)(2), so no agreement can be signed"
+                    );
                     found.warn(what, says, "fill in [policy.elements]");
                 }
             }

@@ -4,11 +4,11 @@
 //! was rolled back), each look bounded in time, with its fix. Nothing is changed, and no data is asked for.
 //! Out of scope: mending, and recomputing the whole trail (`concordat trail verify`).
 
-mod standing;
 mod files;
 mod partner;
 mod ports;
 mod probe;
+mod standing;
 mod stores;
 
 use std::path::Path;

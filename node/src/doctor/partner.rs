@@ -137,7 +137,8 @@ async fn connect(found: &mut Findings, addresses: &[SocketAddr]) -> Option<TcpSt
             Err(_) => failed.push(format!("{address}: {}", late())),
         }
     }
-    let fix = "the partner looks whether its node serves (`concordat doctor` there), and both whether a firewall is between";
+    let fix =
+        "the partner looks whether its node serves (`concordat doctor` there), and both whether a firewall is between";
     found.fail("tcp", failed.join("; "), fix);
     None
 }
@@ -177,12 +178,17 @@ fn shown_certificate(found: &mut Findings, node: &Node, partner: &Partner, host:
     };
     lifetime(found, &identity, now);
     let names = leaf.map(|leaf| files::names(leaf)).unwrap_or_default();
-    let named = names.iter().any(|name| name.eq_ignore_ascii_case(host.trim_matches(['[', ']'])));
-    if identity.ori == pinned.0 && named {
+    let has_host = names.iter().any(|name| name.eq_ignore_ascii_case(host.trim_matches(['[', ']'])));
+    if identity.ori == pinned.0 && has_host {
         found.ok("names", format!("urn:ori:{}, {}", identity.ori, names.join(", ")));
     } else {
-        let says = format!("it names urn:ori:{} and {}, not {} and {host}", identity.ori, files::list(&names), pinned.0);
-        found.fail("names", says, "the partner has its certificate issued with its own ORI and host; or another node answers at this address");
+        let says =
+            format!("it names urn:ori:{} and {}, not {} and {host}", identity.ori, files::list(&names), pinned.0);
+        found.fail(
+            "names",
+            says,
+            "the partner has its certificate issued with its own ORI and host; or another node answers at this address",
+        );
     }
     if identity.spki == pinned.1 {
         found.ok("pinned-key", "it is the key that its descriptor names");
@@ -192,8 +198,16 @@ fn shown_certificate(found: &mut Findings, node: &Node, partner: &Partner, host:
     }
     match node.trust().vouches(&shown.chain, host, now) {
         Ok(()) => found.ok("chain", "an authority that this node trusts issued it and has not revoked it"),
-        Err(error) if said_already(&error) => found.not_tried(&["chain"], "see what is wrong with the certificate itself"),
-        Err(error) => found.fail("chain", chain_says(&error), "compare peer.ca and peer.crl with the partner's; a revoked certificate has to be issued again"),
+        Err(error) if said_already(&error) => {
+            {
+            found.not_tried(&["chain"], "see what is wrong with the certificate itself");
+        }
+        }
+        Err(error) => found.fail(
+            "chain",
+            chain_says(&error),
+            "compare peer.ca and peer.crl with the partner's; a revoked certificate has to be issued again",
+        ),
     }
     !["certificate", "names", "pinned-key", "chain"].iter().any(|check| found.has_failed(check))
 }
@@ -211,8 +225,6 @@ fn lifetime(found: &mut Findings, identity: &Identity, now: Instant) {
 fn short(spki: &Digest) -> String {
     spki.to_string().chars().take(16).collect::<String>() + "…"
 }
-
-
 
 /// Whether the objection is about what other findings say already.
 fn said_already(error: &rustls::Error) -> bool {
@@ -261,7 +273,10 @@ async fn answers(found: &mut Findings, node: &Node, partner: &Partner) {
                 "it treats this node as a stranger (404)".to_owned(),
                 "the partner enrols this agency's descriptor (`concordat peer export`, `concordat peer add`), or its list revokes this node's certificate",
             ),
-            429 => ("too many requests of this node are in work there (429)".to_owned(), "wait a minute and run this again"),
+            429 => (
+                "too many requests of this node are in work there (429)".to_owned(),
+                "wait a minute and run this again",
+            ),
             status => (format!("status {status}"), "the partner looks into its log"),
         };
         found.fail("answer", says, fix);
@@ -301,8 +316,8 @@ fn clock(found: &mut Findings, at: Option<Instant>, before: Instant, after: Inst
     let side = if skew < 0 { "behind" } else { "ahead of" };
     let fix = "set the wrong one of the two clocks right (`timedatectl`); beyond five minutes questions are refused";
     match skew.abs() {
-        ..=SKEW => found.ok("clock", format!("{seconds} s {side} this node's")),
-        ..=FRESH => found.warn("clock", format!("{seconds} s {side} this node's"), fix),
+        skew if skew <= SKEW => found.ok("clock", format!("{seconds} s {side} this node's")),
+        skew if skew <= FRESH => found.warn("clock", format!("{seconds} s {side} this node's"), fix),
         _ => found.fail("clock", format!("{seconds} s {side} this node's: questions are refused"), fix),
     }
 }
@@ -311,7 +326,11 @@ fn clock(found: &mut Findings, at: Option<Instant>, before: Instant, after: Inst
 fn description(found: &mut Findings, partner: &Partner, described: &Described) {
     let now = described.party.as_ref().and_then(|party| json::parse::<Party>(party.get().as_bytes()).ok());
     let Some(now) = now else {
-        found.warn("description", "it describes itself in a way that this version does not read", "bring the older of the two up to date");
+        found.warn(
+            "description",
+            "it describes itself in a way that this version does not read",
+            "bring the older of the two up to date",
+        );
         return;
     };
     if now == *partner.party() {

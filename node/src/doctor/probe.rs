@@ -4,6 +4,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::SupportedKxGroup;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{DigitallySignedStruct, NamedGroup, ProtocolVersion, SignatureScheme};
 use tokio::net::TcpStream;
@@ -37,7 +38,7 @@ pub(super) async fn handshake(
     let stream = TlsConnector::from(Arc::new(config)).connect(name, tcp).await.map_err(|error| error.to_string())?;
     let (_, session) = stream.get_ref();
     let chain = std::mem::take(&mut *noting.chain.lock().unwrap_or_else(PoisonError::into_inner));
-    let group = session.negotiated_key_exchange_group().map(|group| group.name());
+    let group = session.negotiated_key_exchange_group().map(SupportedKxGroup::name);
     Ok(Shown { chain, version: session.protocol_version(), group })
 }
 

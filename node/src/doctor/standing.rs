@@ -52,7 +52,11 @@ pub(super) async fn look(found: &mut Findings, node: &Node, partner: &Partner) {
         .map(|(_, one)| one)
         .collect();
     if live.is_empty() {
-        found.warn("agreement", "there is none with it", "`concordat agreement draft --template > draft.toml` starts one");
+        found.warn(
+            "agreement",
+            "there is none with it",
+            "`concordat agreement draft --template > draft.toml` starts one",
+        );
         found.not_tried(&["trail-head"], "a trail is shown under an agreement");
         return;
     }
@@ -135,10 +139,21 @@ fn trail(found: &mut Findings, node: &Node, ori: Ori, heads: Vec<Checkpoint>, mo
             found.fail(what, says, fix);
         }
         Ok(Some((known, at))) if head.size == known.size && head.root != known.root => {
-            found.fail(what, format!("{} entries as at {at}, but with other content: it was rewritten", head.size), fix);
+            found.fail(
+                what,
+                format!("{} entries as at {at}, but with other content: it was rewritten", head.size),
+                fix,
+            );
         }
         Ok(Some((known, _))) => {
-            found.ok(what, format!("{} entries, {} more than were seen before, and those kept here are in it", head.size, head.size - known.size));
+            found.ok(
+                what,
+                format!(
+                    "{} entries, {} more than were seen before, and those kept here are in it",
+                    head.size,
+                    head.size - known.size
+                ),
+            );
         }
     }
 }

@@ -23,7 +23,12 @@ const NEXT_TO_NONE: u64 = 64 << 20;
 pub(super) fn look(found: &mut Findings, config: &Config, now: Instant) {
     registry(found, config, now);
     let reads = config.store.reads.to_string();
-    schema(found, "reads", "store.reads", look::schema_of(&reads, &migrations::READS_SQLITE, &migrations::READS_POSTGRES));
+    schema(
+        found,
+        "reads",
+        "store.reads",
+        look::schema_of(&reads, &migrations::READS_SQLITE, &migrations::READS_POSTGRES),
+    );
     room(found, config);
 }
 
@@ -106,8 +111,8 @@ fn room(found: &mut Findings, config: &Config) {
     };
     let says = format!("{} MiB are left for {}", left >> 20, path.display());
     match left {
-        ..NEXT_TO_NONE => found.fail("disk", says, "make room: without it nothing is recorded, so nothing is answered"),
-        ..LITTLE => found.warn("disk", says, "make room before it is used up"),
+        left if left < NEXT_TO_NONE => found.fail("disk", says, "make room: without it nothing is recorded, so nothing is answered"),
+        left if left < LITTLE => found.warn("disk", says, "make room before it is used up"),
         _ => found.ok("disk", says),
     }
 }

@@ -170,11 +170,8 @@ pub fn head(conn: &mut Conn, origin: Ori) -> QueryResult<Option<(Checkpoint, Ins
         .first(conn)
         .optional()?;
     row.map(|(size, root, at)| {
-        let head = Checkpoint {
-            origin: String::new(),
-            size: size.cast_unsigned(),
-            root: digest("partner_head", root)?,
-        };
+        let head =
+            Checkpoint { origin: String::new(), size: size.cast_unsigned(), root: digest("partner_head", root)? };
         Ok((head, Instant::from_micros(at)))
     })
     .transpose()

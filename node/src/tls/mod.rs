@@ -38,7 +38,9 @@ pub enum TlsError {
     #[error("{0} holds no usable {1}: {2}")]
     Content(PathBuf, &'static str, String),
     /// The certificate is of another key.
-    #[error("{0} is not the certificate of the key in {1}: have it issued for that key (`concordat ca issue --csr keys/tls.csr`)")]
+    #[error(
+        "{0} is not the certificate of the key in {1}: have it issued for that key (`concordat ca issue --csr keys/tls.csr`)"
+    )]
     Pair(PathBuf, PathBuf),
     /// There is no CA.
     #[error("no CA is configured: name the file of your federation's CA certificate in peer.ca")]
@@ -140,8 +142,7 @@ impl TrustStore {
     /// # Errors
     /// The reason, as rustls says it.
     pub fn vouches(&self, chain: &[CertificateDer<'_>], host: &str, now: Instant) -> Result<(), rustls::Error> {
-        let (leaf, others) =
-            chain.split_first().ok_or(rustls::Error::General("there is no certificate".to_owned()))?;
+        let (leaf, others) = chain.split_first().ok_or(rustls::Error::General("there is no certificate".to_owned()))?;
         let seconds = u64::try_from(now.micros() / Instant::SECOND).unwrap_or_default();
         let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
         let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();

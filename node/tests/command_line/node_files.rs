@@ -42,7 +42,21 @@ fn a_node_as_it_should_be_has_nothing_that_fails_and_nothing_is_changed() {
     let node = county.node("alder", ALDER);
     let ran = check(&node);
     assert_eq!(ran.code, 0, "{}{}", ran.stdout, ran.stderr);
-    for name in ["configuration", "keys", "certificate", "names", "seal", "authorities", "revocation-lists", "chain", "agency", "folders", "port-peer", "port-console", "port-ops"] {
+    for name in [
+        "configuration",
+        "keys",
+        "certificate",
+        "names",
+        "seal",
+        "authorities",
+        "revocation-lists",
+        "chain",
+        "agency",
+        "folders",
+        "port-peer",
+        "port-console",
+        "port-ops",
+    ] {
         says(&ran, name, "ok", "");
     }
     says(&ran, "identity", "warn", "identity.key");
@@ -60,7 +74,10 @@ fn a_node_as_it_should_be_has_nothing_that_fails_and_nothing_is_changed() {
     says(&doctor, "partners", "warn", "nobody is enrolled");
     // A table for people, with what to do.
     let table = node.run(&["doctor"]).ended(0);
-    assert!(table.contains("identity") && table.contains("kept offline") && table.contains("to be looked after"), "{table}");
+    assert!(
+        table.contains("identity") && table.contains("kept offline") && table.contains("to be looked after"),
+        "{table}"
+    );
 }
 
 #[test]

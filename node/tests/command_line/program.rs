@@ -52,7 +52,8 @@ fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     for variable in ["CONCORDAT_DIR", "CONCORDAT_USER", "CONCORDAT_LOG"] {
         command.env_remove(variable);
     }
-    command.args(arguments).stdin(Stdio::null());
+    // Help is as wide in every terminal in which the tests run.
+    command.env("COLUMNS", "100").args(arguments).stdin(Stdio::null());
     command
 }
 

@@ -158,12 +158,13 @@ fn the_register() {
     travels(&AgCheck { by: why(), sources: vec![why()], at: now(), result: "nothing found".to_owned() });
 }
 
+fn named(message: &impl Message) -> (u16, &[To]) {
+    (message.version(), message.to())
+}
+
 #[test]
 fn whom_a_message_is_for() {
     let question = Question { to: to(), ..question() };
-    fn named(message: &impl Message) -> (u16, &[To]) {
-        (message.version(), message.to())
-    }
     assert_eq!(named(&question), (PROTOCOL, to().as_slice()));
 }
 

@@ -199,9 +199,7 @@ fn shown_certificate(found: &mut Findings, node: &Node, partner: &Partner, host:
     match node.trust().vouches(&shown.chain, host, now) {
         Ok(()) => found.ok("chain", "an authority that this node trusts issued it and has not revoked it"),
         Err(error) if said_already(&error) => {
-            {
             found.not_tried(&["chain"], "see what is wrong with the certificate itself");
-        }
         }
         Err(error) => found.fail(
             "chain",

@@ -55,8 +55,7 @@ fn help(path: &str) -> String {
 #[test]
 fn help_texts_are_those_that_were_read_last() {
     let blessing = std::env::var_os("CONCORDAT_BLESS").is_some_and(|value| value == "1");
-    let expected: BTreeMap<String, String> =
-        commands().keys().map(|path| (file_name(path), help(path))).collect();
+    let expected: BTreeMap<String, String> = commands().keys().map(|path| (file_name(path), help(path))).collect();
     if blessing {
         fs::create_dir_all(folder()).unwrap();
         for (name, text) in &expected {

@@ -143,6 +143,7 @@ fn doctor_tells_this_nodes_ports_from_another_programs() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     node.configure(|config| config.peer.listen = free);
     let serving = node.serve();
+    serving.reload();
     let ran = node.run(&["doctor", "--json"]);
     says(&ran, "port-peer", "ok", "with the certificate that is in keys/tls.pem");
     says(&ran, "port-console", "ok", "this node's console answers");

@@ -199,10 +199,19 @@ pub struct Serving {
 }
 
 impl Serving {
+    fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// Has it look at its files, as a service manager's reload does.
+    pub fn reload(&self) {
+        self.signal("-HUP");
+    }
+
     /// Stops it as a service manager does. Its exit code.
     pub fn stop(mut self) -> Option<i32> {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(kill.success());
+        self.signal("-TERM");
         self.child.wait().unwrap().code()
     }
 }

@@ -112,7 +112,7 @@ fn room(found: &mut Findings, config: &Config) {
     let says = format!("{} MiB are left for {}", left >> 20, path.display());
     match left {
         left if left < NEXT_TO_NONE => {
-            found.fail("disk", says, "make room: without it nothing is recorded, so nothing is answered")
+            found.fail("disk", says, "make room: without it nothing is recorded, so nothing is answered");
         }
         left if left < LITTLE => found.warn("disk", says, "make room before it is used up"),
         _ => found.ok("disk", says),

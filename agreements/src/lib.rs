@@ -13,6 +13,7 @@ pub mod json;
 pub mod message;
 pub mod party;
 pub mod plate;
+pub mod protocol;
 pub mod purpose;
 pub mod rule;
 pub mod screen;

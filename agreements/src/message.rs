@@ -1,6 +1,7 @@
 //! The messages that nodes exchange, each inside an entry of the sender's trail.
 //!
 //! Every message names its protocol version and the agencies and agreements that it is for. Unknown fields are refused.
+//! Which versions there are, and how each is read, is [`crate::protocol`]'s.
 
 use std::fmt;
 
@@ -11,12 +12,13 @@ use crate::agreement::Area;
 use crate::ids::{AgreementId, Digest, Ori, ReadId, RequestId};
 use crate::json;
 use crate::plate::Plate;
+use crate::protocol::Versioned;
 use crate::purpose::{Purpose, Reference};
 use crate::rule::Rule;
 use crate::status::{Event, Status};
 use crate::time::Instant;
 
-/// The protocol version that this code speaks.
+/// The newest protocol version that this code speaks; [`crate::protocol::Spoken::OURS`] has the others.
 pub const PROTOCOL: u16 = 1;
 
 /// Whom a message is for: an agency, under an agreement.
@@ -30,7 +32,7 @@ pub struct To {
 }
 
 /// A message that travels in an entry.
-pub trait Message {
+pub trait Message: Versioned {
     /// The protocol version that it names.
     fn version(&self) -> u16;
     /// Whom it is for.
@@ -39,6 +41,8 @@ pub trait Message {
 
 macro_rules! messages {
     ($($name:ident)*) => {$(
+        impl Versioned for $name {}
+
         impl Message for $name {
             fn version(&self) -> u16 {
                 self.v

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use certs::leaf::Identity;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use serde_json::Value;
@@ -59,6 +60,18 @@ impl Caller {
         };
         let (from, to) = tokio::io::split(bounded(connecting).await?);
         Ok(Line { from, to, host: self.host.clone(), received: Vec::new() })
+    }
+
+    /// Who the other end is, by the certificate that it shows now.
+    pub async fn shown(&self) -> io::Result<Identity> {
+        let name = ServerName::try_from(self.host.clone()).map_err(io::Error::other)?;
+        let connecting = async {
+            let tcp = TcpStream::connect(self.address).await?;
+            TlsConnector::from(Arc::clone(&self.config)).connect(name, tcp).await
+        };
+        let stream = bounded(connecting).await?;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first).ok_or(io::ErrorKind::InvalidData)?;
+        Identity::from_der(leaf).map_err(io::Error::other)
     }
 
     /// One request on a connection of its own.

@@ -111,6 +111,8 @@ pub struct Metrics {
     strangers: Counter,
     decisions: Family<DecisionLabels, Counter>,
     ingested: Family<IngestLabels, Counter>,
+    certificate_end: Gauge<f64, AtomicU64>,
+    list_end: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -128,11 +130,16 @@ impl Metrics {
         registry.register("trail_commits", "Commits that brought entries to the trail", commits.batches.clone());
         let ingested = Family::default();
         registry.register("ingested_lines", "Lines of input, by what became of them", ingested.clone());
+        let certificate_end = Gauge::default();
+        let help = "When this node's own certificate ends";
+        registry.register_with_unit("certificate_end_time", help, Unit::Seconds, certificate_end.clone());
+        let list_end = Gauge::default();
+        let help = "When the first of the authorities' revocation lists ends";
+        registry.register_with_unit("revocation_list_end_time", help, Unit::Seconds, list_end.clone());
         let start = Gauge::<f64, AtomicU64>::default();
-        #[expect(clippy::cast_precision_loss, reason = "whole microseconds are exact until the year 2255")]
-        start.set(started.micros() as f64 / Instant::SECOND as f64);
+        start.set(seconds(started));
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
-        Self { registry, requests, strangers, decisions, ingested }
+        Self { registry, requests, strangers, decisions, ingested, certificate_end, list_end }
     }
 
     /// A request was answered with `status`.
@@ -155,6 +162,12 @@ impl Metrics {
         self.ingested.get_or_create(&IngestLabels { outcome }).inc_by(lines);
     }
 
+    /// This node's own certificate ends at `certificate`, and the first of the revocation lists at `list`.
+    pub fn ends(&self, certificate: Instant, list: Instant) {
+        self.certificate_end.set(seconds(certificate));
+        self.list_end.set(seconds(list));
+    }
+
     /// All of it, as `OpenMetrics` text.
     ///
     /// # Errors
@@ -164,6 +177,12 @@ impl Metrics {
         encode(&mut text, &self.registry)?;
         Ok(text)
     }
+}
+
+fn seconds(at: Instant) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "whole microseconds are exact until the year 2255")]
+    let seconds = at.micros() as f64 / Instant::SECOND as f64;
+    seconds
 }
 
 #[cfg(test)]

@@ -26,14 +26,16 @@ use crate::exchange::dial::Dialer;
 use crate::exchange::lifecycle;
 use crate::exchange::partner::Partners;
 use crate::exchange::standing::{Owner, StandingCache};
+use crate::exchange::versions::Versions;
 use crate::keyfile::{self, KeyFileError};
 use crate::metrics::Metrics;
 use crate::reads::store::{Reader, ReadsDb, StoreError};
-use crate::seal::Seal;
-use crate::tls::{OwnCertificate, TlsError, TrustFiles, TrustStore};
+use crate::seal::{Seal, SealStore};
+use crate::tls::{OwnStore, TlsError, TrustFiles, TrustStore};
 use crate::trail::note::{LogSigner, SignError, Vkey};
 use crate::trail::proof::CheckpointCache;
 use crate::trail::{self, Draft, Facts};
+use crate::upkeep::{self, Upkeep};
 
 pub use crate::desk::Desk;
 
@@ -125,7 +127,7 @@ pub struct Node {
     config: Config,
     owner: Owner,
     party: Party,
-    seal: Seal,
+    seal: SealStore,
     registry: Db,
     reads: Arc<ReadsDb>,
     clock: Arc<dyn Clock>,
@@ -135,10 +137,12 @@ pub struct Node {
     partners_epoch: AtomicI64,
     standings: StandingCache,
     checkpoints: CheckpointCache,
+    versions: Arc<Versions>,
     questions: DefaultKeyedRateLimiter<Ori>,
     requests: DefaultKeyedRateLimiter<Ori>,
     in_flight: Mutex<HashMap<Ori, u32>>,
     refused: RefusedCounts,
+    upkeep: Upkeep,
     metrics: Arc<Metrics>,
 }
 
@@ -167,11 +171,12 @@ impl Node {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(config: Config, clock: Arc<dyn Clock>, on_fatal: OnFatal) -> Result<Arc<Self>, OpenError> {
-        let own = OwnCertificate::read(&config.keys.tls_cert(), &config.keys.tls_key())?;
-        if own.identity().ori != config.agency.ori {
-            return Err(OpenError::OtherAgency(own.identity().ori, config.agency.ori));
+        let own = OwnStore::open(&config.keys.tls_cert(), &config.keys.tls_key())?;
+        let ori = own.current().identity().ori;
+        if ori != config.agency.ori {
+            return Err(OpenError::OtherAgency(ori, config.agency.ori));
         }
-        let party = agency::party(&config, own.identity().spki)?;
+        let party = agency::party(&config, own.spki())?;
         let trust = TrustStore::open(TrustFiles { ca: config.peer.ca.clone(), crl: config.peer.crl.clone() })?;
         let registry = open_registry(&config, Arc::clone(&clock), on_fatal)?;
         let reads = Arc::new(ReadsDb::open(&config.store.reads.to_string())?);
@@ -180,7 +185,7 @@ impl Node {
         let node = Self {
             owner: Owner { ori: config.agency.ori, rules: rules(&config) },
             party,
-            seal: Seal::read(&config)?,
+            seal: SealStore::open(&config)?,
             reads,
             trust,
             dialer,
@@ -188,10 +193,12 @@ impl Node {
             partners_epoch: AtomicI64::new(-1),
             standings: StandingCache::default(),
             checkpoints: CheckpointCache::default(),
+            versions: Arc::default(),
             questions: RateLimiter::keyed(Quota::per_minute(config.rules.rate_per_minute)),
             requests: RateLimiter::keyed(Quota::per_second(config.peer.rate_per_second)),
             in_flight: Mutex::default(),
             refused: RefusedCounts::default(),
+            upkeep: Upkeep::default(),
             metrics: Arc::new(Metrics::new(clock.now(), registry.commits())),
             registry,
             clock,
@@ -227,8 +234,8 @@ impl Node {
 
     /// This agency's seal.
     #[must_use]
-    pub fn seal(&self) -> &Seal {
-        &self.seal
+    pub fn seal(&self) -> Arc<Seal> {
+        self.seal.current()
     }
 
     /// The registry, trail included.
@@ -283,6 +290,30 @@ impl Node {
     #[must_use]
     pub fn checkpoints(&self) -> &CheckpointCache {
         &self.checkpoints
+    }
+
+    /// This agency's seal and the files that it follows.
+    #[must_use]
+    pub fn seals(&self) -> &SealStore {
+        &self.seal
+    }
+
+    /// What the last look at the files found.
+    #[must_use]
+    pub fn upkeep(&self) -> &Upkeep {
+        &self.upkeep
+    }
+
+    /// Which protocol versions partners speak, as far as they said.
+    #[must_use]
+    pub fn versions(&self) -> &Versions {
+        &self.versions
+    }
+
+    /// The same, to be kept.
+    #[must_use]
+    pub fn versions_shared(&self) -> Arc<Versions> {
+        Arc::clone(&self.versions)
     }
 
     /// The metrics.
@@ -380,7 +411,7 @@ impl Node {
             Ok(_) => {}
             Err(error) => reasons.push(format!("the registry cannot be read: {error}")),
         }
-        if let Some(why) = self.trust.objection(self.dialer.own().identity(), now) {
+        if let Some(why) = self.trust.objection(self.dialer.own().current().identity(), now) {
             reasons.push(format!("this node's own certificate: {why}; renew it or its authority's revocation list"));
         }
         reasons
@@ -450,6 +481,7 @@ impl console::StatusSource for Node {
             version: env!("CARGO_PKG_VERSION"),
             at: now,
             ready: if ready.is_empty() { Ok(()) } else { Err(ready) },
+            notices: upkeep::notices(self, now),
             trail: console::TrailStatus { origin: self.config.keys.log_origin.clone(), size },
             partners: self.partners().all().count() as u64,
             agreements: by_status,

@@ -1,7 +1,12 @@
 //! This agency's seal: the key that signs what lives outside the node, and its certificate where an authority issued one.
 
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
 use agreements::ids::{Digest, Ori};
 use agreements::status::Seal as Signature;
+use agreements::time::Instant;
+use arc_swap::ArcSwap;
 use certs::jws::{self, JwsError};
 use certs::key::SigningKey;
 use certs::leaf::Identity;
@@ -43,6 +48,96 @@ impl Seal {
     }
 }
 
+/// The seal, following its files while the node runs: a certificate that was issued or renewed for the same key counts
+/// from the next document on. The last good one stays otherwise; the key itself is pinned in agreements.
+#[derive(Clone)]
+pub struct SealStore(Arc<Inner>);
+
+struct Inner {
+    ori: Ori,
+    key: PathBuf,
+    certificate: PathBuf,
+    current: ArcSwap<Seal>,
+    trouble: Mutex<Option<String>>,
+}
+
+impl SealStore {
+    /// Reads the seal.
+    ///
+    /// # Errors
+    /// See [`Seal::read`].
+    pub fn open(config: &Config) -> Result<Self, OpenError> {
+        Ok(Self(Arc::new(Inner {
+            ori: config.agency.ori,
+            key: config.keys.seal_key(),
+            certificate: config.keys.seal_cert(),
+            current: ArcSwap::from_pointee(Seal::read(config)?),
+            trouble: Mutex::default(),
+        })))
+    }
+
+    /// The seal that signs now.
+    #[must_use]
+    pub fn current(&self) -> Arc<Seal> {
+        self.0.current.load_full()
+    }
+
+    /// Why the files, as they are now, are not taken.
+    #[must_use]
+    pub fn trouble(&self) -> Option<String> {
+        self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Takes the certificate that the file holds now, if it is this seal's and it is valid at `now`. Whether it is
+    /// another than before.
+    ///
+    /// # Errors
+    /// Why not, once for each reason.
+    pub fn refresh(&self, now: Instant) -> Result<bool, String> {
+        let mut trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.read(now) {
+            Ok(new) => {
+                *trouble = None;
+                let changed = new.certificate != self.current().certificate;
+                if changed {
+                    self.0.current.store(Arc::new(new));
+                }
+                Ok(changed)
+            }
+            Err(why) if trouble.as_ref() == Some(&why) => Ok(false),
+            Err(why) => {
+                *trouble = Some(why.clone());
+                Err(why)
+            }
+        }
+    }
+
+    fn read(&self, now: Instant) -> Result<Seal, String> {
+        let held = self.current();
+        let key = read_key(&self.0.key).map_err(|error| error.to_string())?;
+        if key.public() != held.key.public() {
+            return Err("seal.key is another key now, and agreements pin the one in use: put it back".to_owned());
+        }
+        let pem = match std::fs::read(&self.0.certificate) {
+            Ok(pem) => pem,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && held.certificate.is_none() => {
+                return Ok(Seal::clone(&held));
+            }
+            Err(error) => return Err(format!("seal.pem cannot be read: {error}")),
+        };
+        let digest = certificate(&pem, self.0.ori, &key)?;
+        if held.certificate != Some(digest) && !valid_at(&pem, now) {
+            return Err("seal.pem is outside its validity: have it issued again".to_owned());
+        }
+        Ok(Seal { key, certificate: Some(digest) })
+    }
+}
+
+fn valid_at(pem: &[u8], now: Instant) -> bool {
+    let der = CertificateDer::from_pem_slice(pem).ok();
+    der.and_then(|der| Identity::seal_from_der(&der).ok()).is_some_and(|identity| identity.valid_at(now))
+}
+
 fn certificate(pem: &[u8], ori: Ori, key: &SigningKey) -> Result<Digest, String> {
     let der = CertificateDer::from_pem_slice(pem).map_err(|error| error.to_string())?;
     let identity = Identity::seal_from_der(&der).map_err(|error| error.to_string())?;
@@ -58,7 +153,6 @@ fn certificate(pem: &[u8], ori: Ori, key: &SigningKey) -> Result<Digest, String>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use agreements::time::Instant;
     use certs::ca::{Authority, SealRequest};
     use certs::serial::Serial;
 

@@ -1,5 +1,6 @@
 //! A running node: its three doors, what it looks after every second and minute, and its end.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -7,16 +8,18 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::rt;
 use futures_util::future::join_all;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::console::{self, StatusSource};
 use crate::node::Node;
-use crate::{ops, peer};
+use crate::{ops, peer, upkeep};
 
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
 /// How many ticks lie between two aggregate entries about refused requests.
 const REFUSED_EVERY: u32 = 60;
+/// After how many ticks what has to be renewed is said again: a day.
+const NOTICES_EVERY: u32 = 24 * 60 * 60;
 
 /// Why a node does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +43,7 @@ pub struct Running {
     node: Arc<Node>,
     handles: Vec<ServerHandle>,
     stop: watch::Sender<bool>,
+    again: Arc<Notify>,
     tasks: Vec<rt::task::JoinHandle<()>>,
 }
 
@@ -67,7 +71,10 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
             })
         })
         .collect();
-    tasks.push(rt::spawn(look_after(Arc::clone(node), stopped)));
+    // Before the first tick, so that no metric says nought.
+    upkeep::follow(node);
+    let again = Arc::new(Notify::new());
+    tasks.push(rt::spawn(look_after(Arc::clone(node), stopped, Arc::clone(&again))));
     let running = Running {
         peer: first(&peer_at),
         console: first(&console_at),
@@ -75,6 +82,7 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
         node: Arc::clone(node),
         handles,
         stop,
+        again,
         tasks,
     };
     tracing::info!(ori = %node.ori(), peer = %running.peer, console = %running.console, ops = %running.ops, "serving");
@@ -82,6 +90,11 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
 }
 
 impl Running {
+    /// Looks at the files at once, as SIGHUP asks; a running node does so every second anyway.
+    pub fn look_again(&self) {
+        self.again.notify_one();
+    }
+
     /// Stops: no new request is taken, those in work are finished, and what was refused is recorded.
     pub async fn stop(self) {
         self.end(true).await;
@@ -108,22 +121,19 @@ impl Running {
     }
 }
 
-/// Follows what other processes change: revocation lists, enrolments; and writes the aggregate entry.
-async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
+/// Follows what other processes change: certificates, revocation lists, enrolments; and writes the aggregate entry.
+async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>, again: Arc<Notify>) {
+    let mut said = BTreeSet::new();
     let desk = node.desk();
     let mut ticks: u32 = 0;
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
             () = tokio::time::sleep(TICK) => {}
+            () = again.notified() => {}
         }
-        match node.trust().refresh() {
-            Ok(true) => tracing::info!("read the authorities and their revocation lists again"),
-            Ok(false) => {}
-            Err(error) => {
-                tracing::error!(%error, "the changed authorities or revocation lists are not usable; the last good ones still count");
-            }
-        }
+        upkeep::follow(&node);
+        upkeep::say(&upkeep::notices(&node, node.now()), &mut said, ticks.is_multiple_of(NOTICES_EVERY));
         if let Err(error) = desk.registry(|conn| node.refresh_partners(conn)) {
             tracing::error!(%error, "the enrolled partners could not be read again");
         }

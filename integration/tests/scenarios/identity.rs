@@ -72,7 +72,7 @@ async fn mtls_revoked_while_connected_ends_at_the_next_request_of_the_open_conne
         .birch
         .node()
         .trust()
-        .objection(pair.alder.node().dialer().own().identity(), pair.birch.clock_now())
+        .objection(pair.alder.node().dialer().own().current().identity(), pair.birch.clock_now())
         .is_none()
     {
         waited += 1;

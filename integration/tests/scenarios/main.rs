@@ -2,9 +2,12 @@
 
 mod agreements;
 mod audit;
+mod certificates;
+mod doctor;
 mod identity;
 mod input;
 mod queries;
+mod recorded;
 mod replay;
 mod strangers;
 mod sunset;

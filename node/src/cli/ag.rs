@@ -23,7 +23,7 @@ pub enum AgCommand {
     Find(Find),
     /// Enter that an agency's finding no longer stands
     #[command(
-        after_help = "Example:\n  concordat ag clear CA0990100 --citation \"oag.ca.gov, case closed\" --on 2026-12-01 --as alder.agreements"
+        after_help = "Example:\n  concordat ag clear CA0990100 --citation \"oag.ca.gov, case closed\" --on 2026-12-01 \\\n      --as alder.agreements"
     )]
     Clear(Clear),
     /// Record a sweep over the sources, made now; it covers every partner

@@ -4,7 +4,7 @@ mod shown;
 
 use std::fs;
 use std::io::Read as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agreements::ids::{AgreementId, Ori};
 use clap::{Args, Subcommand};
@@ -47,25 +47,27 @@ pub enum AgreementCommand {
     Sign(Sign),
     /// Refuse to sign it, for good
     #[command(
-        after_help = "Example:\n  concordat agreement decline ID --reason \"lookback too long\" --as alder.agreements"
+        after_help = "Example:\n  concordat agreement decline 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"lookback too long\" --as alder.agreements"
     )]
     Decline(Why),
     /// Take the offer or the signature back, for good
     #[command(
-        after_help = "Example:\n  concordat agreement withdraw ID --reason \"wrong dates\" --as alder.agreements"
+        after_help = "Example:\n  concordat agreement withdraw 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"wrong dates\" --as alder.agreements"
     )]
     Withdraw(Why),
     /// Suspend it: nothing flows, either way, until this agency resumes
     #[command(
-        after_help = "Example:\n  concordat agreement suspend ID --reason \"audit under way\" --as alder.custodian"
+        after_help = "Example:\n  concordat agreement suspend 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit under way\" --as alder.custodian"
     )]
     Suspend(Why),
     /// Lift this agency's own suspension
-    #[command(after_help = "Example:\n  concordat agreement resume ID --reason \"audit passed\" --as alder.custodian")]
+    #[command(
+        after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.custodian"
+    )]
     Resume(Why),
     /// End it for good
     #[command(
-        after_help = "Example:\n  concordat agreement terminate ID --reason \"policy changed\" --as alder.custodian"
+        after_help = "Example:\n  concordat agreement terminate 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"policy changed\" --as alder.custodian"
     )]
     Terminate(Why),
     /// Send the partner what it lacks of this agreement, and take what this node lacks
@@ -214,11 +216,24 @@ fn read(path: &PathBuf) -> Result<Vec<u8>, Problem> {
 }
 
 async fn propose(place: &Place, args: Propose, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let node = place.node()?;
     // Editors and redirections put a line's end there; the document's own bytes have none.
     let document = read(&args.file)?.trim_ascii_end().to_vec();
+    is_document(&args.file, &document)?;
+    let node = place.node()?;
     let (id, delivery) = lifecycle::propose(&node, document, &args.person.user).await?;
     delivered(id, delivery, out)
+}
+
+/// A draft is not what is offered, and who gives one is told how to make the document of it.
+fn is_document(path: &Path, bytes: &[u8]) -> Result<(), Problem> {
+    if bytes.first() == Some(&b'{') {
+        return Ok(());
+    }
+    let file = path.display();
+    let is_draft = std::str::from_utf8(bytes).is_ok_and(|text| Draft::parse(text).is_ok());
+    let what = if is_draft { "is a draft, not the document" } else { "is no agreement document" };
+    let next = format!("make the document first: concordat agreement draft {file} --out agreement.json");
+    Err(Problem::usage(format!("{file} {what}"), Some(next)))
 }
 
 #[derive(Serialize)]

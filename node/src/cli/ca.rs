@@ -31,12 +31,12 @@ pub enum CaCommand {
     Init(Init),
     /// Issue a certificate to an agency's node or seal. The names are yours to give: none is taken from a request.
     #[command(
-        after_help = "Examples:\n  concordat ca issue --dir ca --ori CA0190000 --host alpr.alder.example --csr alder.csr --out alder.pem\n  concordat ca issue --dir ca --ori CA0190000 --seal --key-out seal.key --out seal.pem"
+        after_help = "Examples:\n  concordat ca issue --dir ca --ori CA0190000 --host alpr.alder.example \\\n      --csr alder.csr --out alder.pem\n  concordat ca issue --dir ca --ori CA0190000 --seal --key-out seal.key --out seal.pem"
     )]
     Issue(Issue),
     /// Revoke a certificate, for good, and publish a new list at once.
     #[command(
-        after_help = "Example:\n  concordat ca revoke --dir ca 5f0c9a3be1d24478a6c07f1d2b3e4a59 --reason key-compromise\n\nReasons: unspecified, key-compromise, affiliation-changed, superseded, cessation-of-operation, privilege-withdrawn.\nThe new list is crl.pem in the folder: send it to every node."
+        after_help = "Example:\n  concordat ca revoke --dir ca 5f0c9a3be1d24478a6c07f1d2b3e4a59 --reason key-compromise\n\nReasons: unspecified, key-compromise, affiliation-changed, superseded, cessation-of-operation, privilege-withdrawn. The new list is crl.pem in the folder: send it to every node."
     )]
     Revoke(Revoke),
     /// Publish a new revocation list before the last one becomes void.

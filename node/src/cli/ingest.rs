@@ -28,7 +28,7 @@ const REPORT_OF_PIPE: &str = "ingest.rejected";
 /// Arguments of `ingest`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  concordat ingest reads.jsonl --as alder.admin\n  zcat reads.jsonl.gz | concordat ingest - --report rejected.jsonl --as alder.admin\n\nLines of the Rekor layout: alpr_group, alpr_results, heartbeat. A line that is wrong goes to the report with its number\nand the reason; the rest is kept. The same lines again change nothing. Ctrl-C stops after the batch in work."
+    after_help = "Examples:\n  concordat ingest reads.jsonl --as alder.admin\n  zcat reads.jsonl.gz | concordat ingest - --report rejected.jsonl --as alder.admin\n\nLines of the Rekor layout: alpr_group, alpr_results, heartbeat. A line that is wrong goes to the report with its number and the reason; the rest is kept. The same lines again change nothing. Ctrl-C stops after the batch in work."
 )]
 pub struct IngestArgs {
     /// JSON lines; `-` is standard input

@@ -3,7 +3,9 @@
 mod ag;
 mod agreement;
 pub mod ca;
+mod completions;
 mod demo;
+mod doctor;
 mod exit;
 mod explain;
 mod ingest;
@@ -44,9 +46,9 @@ pub use place::As;
 )]
 pub struct Cli {
     /// The node's folder, in which `concordat.toml` is; for `ca`, the authority's folder; for `demo`,
-    /// an empty one to play in
-    #[arg(long, global = true, value_name = "DIR", default_value = ".", env = "CONCORDAT_DIR")]
-    pub dir: PathBuf,
+    /// an empty one to play in [default: this folder]
+    #[arg(long, global = true, value_name = "DIR", env = "CONCORDAT_DIR", hide_env_values = true)]
+    pub dir: Option<PathBuf>,
     /// Print JSON, errors too
     #[arg(long, global = true)]
     pub json: bool,
@@ -62,39 +64,52 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Make a new node: its folder, a commented configuration file, its keys
     Init(InitArgs),
+    /// Say everything that is wrong with the configuration and the files that it names, and the fix of each
+    #[command(
+        name = "check-config",
+        after_help = "Example:\n  concordat --dir alder check-config\n\nLooks at every key of concordat.toml, and at each file, permission, certificate, list, folder and port that it names. Nothing is started or changed.\n\nExit codes: 0 nothing fails (there may be warnings), 2 concordat.toml cannot be used, 3 something else fails."
+    )]
+    CheckConfig,
+    /// Say what is wrong with this node, or on the way to a partner, and what to do about it
+    Doctor(doctor::DoctorArgs),
     /// Run a certificate authority for a group of agencies, in a folder of its own
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat --dir ca ca init --name \"Alder and Birch Counties CA\"")]
     Ca(ca::CaCommand),
     /// Serve: partners at the peer port, this agency's people at the console, metrics for the operator
     #[command(
-        after_help = "Example:\n  concordat --dir alder serve\n\nCtrl-C or SIGTERM: requests in work are finished, then it ends."
+        after_help = "Example:\n  concordat --dir alder serve\n\nCtrl-C or SIGTERM: requests in work are finished, then it ends. A certificate or revocation list that is renewed on disk is used within a second or so; SIGHUP looks at once."
     )]
     Serve,
     /// Enrol partners from their descriptor files
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat peer list")]
     Peer(peer::PeerCommand),
     /// Keep this agency's accounts
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat user list")]
     User(user::UserCommand),
     /// Record completed training
-    #[command(subcommand)]
+    #[command(
+        subcommand,
+        after_help = "Example:\n  concordat training record indigo --on 2026-11-23 --sb34 --sb54 --policy --as avery"
+    )]
     Training(user::TrainingCommand),
     /// Keep the register of the Attorney General's findings
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat ag list")]
     Ag(ag::AgCommand),
     /// Draft, sign, suspend and end agreements
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat agreement draft --template > draft.toml")]
     Agreement(agreement::AgreementCommand),
     /// Take in plate reads: JSON lines from a file or from standard input
     Ingest(ingest::IngestArgs),
     /// Ask partners for their reads of a plate
     Query(Box<query::QueryArgs>),
     /// Search, verify and prove the trail
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat trail verify")]
     Trail(trail::TrailCommand),
     /// See what waits for the custodian
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat request list --as birch.custodian")]
     Request(request::RequestCommand),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::CompletionsArgs),
 }
 
 /// The whole program: reads the command line, runs it, prints what is wrong once, on standard error. `on_fatal` ends the
@@ -107,9 +122,9 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, clock: Arc<dyn Clock>
         Err(error) => return unparsed(&error, arguments.iter().any(|argument| argument == "--json")),
     };
     let json = cli.json;
-    let place = Place { dir: cli.dir, clock, on_fatal };
+    let place = Place { dir: cli.dir.clone().unwrap_or_else(|| ".".into()), clock, on_fatal };
     let mut stdout = io::stdout().lock();
-    let result = run(cli.command, &place, &mut Output::new(form_of_stdout(json), &mut stdout));
+    let result = run(cli.command, cli.dir, &place, &mut Output::new(form_of_stdout(json), &mut stdout));
     match result.and_then(|exit| Ok(stdout.flush().map(|()| exit)?)) {
         Ok(exit) => exit.into(),
         // Whoever read the output has seen enough of it.
@@ -118,10 +133,12 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>, clock: Arc<dyn Clock>
     }
 }
 
-fn run(command: Command, place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
+fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     match command {
-        Command::Demo(args) => block_on(demo::run(place, args, out)),
+        Command::Demo(args) => block_on(demo::run(named, args, out)),
         Command::Init(args) => init::run(&place.dir, args, out),
+        Command::CheckConfig => doctor::check(place, out),
+        Command::Doctor(args) => block_on(doctor::run(place, args, out)),
         Command::Ca(command) => ca::run(&place.dir, command, place.now(), out),
         Command::Serve => block_on(serve::run(place, out)),
         Command::Peer(command) => block_on(peer::run(place, command, out)),
@@ -133,6 +150,7 @@ fn run(command: Command, place: &Place, out: &mut Output<'_>) -> Result<Exit, Pr
         Command::Query(args) => block_on(query::run(place, *args, out)),
         Command::Trail(command) => block_on(trail::run(place, command, out)),
         Command::Request(command) => block_on(request::run(place, command, out)),
+        Command::Completions(args) => completions::run(args, out),
     }
 }
 
@@ -179,7 +197,7 @@ mod tests {
         let line = "concordat init --dir alder --ori CA0010000 --legal-name A --kind city_and_county --county A \
                     --url https://a.example --json";
         let cli = Cli::try_parse_from(line.split_whitespace()).unwrap();
-        assert_eq!((cli.dir, cli.json), (PathBuf::from("alder"), true));
+        assert_eq!((cli.dir, cli.json), (Some(PathBuf::from("alder")), true));
         for (from, to, says) in [
             ("CA0010000", "NV0010000", "not a California agency"),
             ("https://", "http://", "https://HOST"),
@@ -197,8 +215,11 @@ mod tests {
         let line = ["concordat", "--dir", dir.path().to_str().unwrap(), "init", "--ori", "CA0010000"];
         let rest = ["--legal-name", "A", "--kind", "city", "--county", "A", "--url", "https://a.example"];
         let cli = Cli::try_parse_from(line.into_iter().chain(rest)).unwrap();
-        let place =
-            Place { dir: cli.dir, clock: Arc::new(crate::clock::SystemClock), on_fatal: Arc::new(|_| panic!("fatal")) };
+        let place = Place {
+            dir: cli.dir.unwrap(),
+            clock: Arc::new(crate::clock::SystemClock),
+            on_fatal: Arc::new(|_| panic!("fatal")),
+        };
         let problem = place.config().unwrap_err();
         assert_eq!(problem.exit, Exit::Usage);
         assert!(problem.message.contains("concordat init"), "{}", problem.message);

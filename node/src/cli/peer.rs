@@ -28,7 +28,7 @@ pub enum PeerCommand {
     Export(Export),
     /// Enrol a partner: one person imports its file, another has compared the fingerprint by voice
     #[command(
-        after_help = "Example:\n  concordat peer add birch.descriptor.json --as alder.agreements --confirmed-by alder.custodian \\\n      --fingerprint \"5f0c 9a3b e1d2 4478 a6c0 7f1d 2b3e 4a59 5f0c 9a3b e1d2 4478 a6c0 7f1d 2b3e 4a59\""
+        after_help = "Example:\n  concordat peer add birch.descriptor.json --as alder.agreements --confirmed-by alder.custodian \\\n    --fingerprint \"5f0c 9a3b e1d2 4478 a6c0 7f1d 2b3e 4a59 5f0c 9a3b e1d2 4478 a6c0 7f1d 2b3e 4a59\""
     )]
     Add(Add),
     /// Show the enrolled partners
@@ -141,8 +141,10 @@ fn incomplete(config: &Config, error: descriptor::DescriptorError) -> Problem {
 async fn add(place: &Place, args: Add, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let config = place.config()?;
     let db = place.registry_of(&config)?;
-    let file = fs::read(&args.file)
-        .map_err(|error| Problem::failure(format!("cannot read {}: {error}", args.file.display()), None))?;
+    let file = fs::read(&args.file).map_err(|error| {
+        let hint = "name the file that the partner's `concordat peer export --out FILE` wrote".to_owned();
+        Problem::failure(format!("cannot read {}: {error}", args.file.display()), Some(hint))
+    })?;
     let (party, _) = descriptor::read(&file).map_err(people::PeopleError::from)?;
     if party.ori == config.agency.ori {
         return Err(Problem::refused("this is this agency's own descriptor; import the partner's", None));

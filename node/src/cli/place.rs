@@ -17,7 +17,7 @@ use crate::node::{self, Node};
 #[derive(Debug, Args)]
 pub struct As {
     /// The account of the person who acts
-    #[arg(long = "as", value_name = "USER", env = "CONCORDAT_USER")]
+    #[arg(long = "as", value_name = "USER", env = "CONCORDAT_USER", hide_env_values = true)]
     pub user: String,
 }
 

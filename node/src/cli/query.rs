@@ -21,7 +21,7 @@ const WINDOW: i64 = 7 * Instant::DAY;
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("whom").required(true).args(["peers", "all"])))]
 #[command(
-    after_help = "Example:\n  concordat query 7ABC123 --purpose criminal_investigation --ref case:2026-118842 \\\n      --reason \"vehicle fled an armed robbery on Main Street\" --peer CA0990100 --as alder.investigator\n\nPurposes: criminal_investigation, wanted_persons, sanctions_orders, crime_prevention, crime_analysis,\ninvestigatory_leads, lifesaving.\n\nExit codes: 0 somebody answered, 1 nobody may answer and why, 2 usage, 3 nobody could be reached."
+    after_help = "Example:\n  concordat query 7ABC123 --purpose criminal_investigation --ref case:2026-118842 \\\n      --reason \"vehicle fled an armed robbery on Main Street\" --peer CA0990100 \\\n      --as alder.investigator\n\nPurposes: criminal_investigation, wanted_persons, sanctions_orders, crime_prevention, crime_analysis, investigatory_leads, lifesaving.\n\nExit codes: 0 somebody answered, 1 nobody may answer and why, 2 usage, 3 nobody could be reached."
 )]
 pub struct QueryArgs {
     /// The plate

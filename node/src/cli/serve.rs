@@ -22,6 +22,7 @@ pub(super) async fn run(place: &Place, out: &mut Output<'_>) -> Result<Exit, Pro
     let node = place.node_of(place.config_of_service()?)?;
     // Before the doors open, so that no signal finds the default handler, which ends the process at once.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut hangup = signal(SignalKind::hangup())?;
     let running = serve::start(&node)?;
     let serving = Serving { ori: node.ori(), peer: running.peer, console: running.console, ops: running.ops };
     out.one(&serving, |serving| {
@@ -30,9 +31,12 @@ pub(super) async fn run(place: &Place, out: &mut Output<'_>) -> Result<Exit, Pro
             serving.ori, serving.peer, serving.console, serving.ops
         )
     })?;
-    tokio::select! {
-        _ = interrupt.recv() => {}
-        _ = terminate.recv() => {}
+    loop {
+        tokio::select! {
+            _ = interrupt.recv() => break,
+            _ = terminate.recv() => break,
+            _ = hangup.recv() => running.look_again(),
+        }
     }
     running.stop().await;
     Ok(Exit::Done)

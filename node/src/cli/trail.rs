@@ -34,7 +34,7 @@ const MAX_RECEIPTS: i64 = 100_000;
 pub enum TrailCommand {
     /// Find entries, newest first. The search itself is recorded (VIII-03)
     #[command(
-        after_help = "Examples:\n  concordat trail search --plate 7ABC123 --since 2026-11-01 --as alder.auditor\n  concordat trail search --kind query.answered --decision denied --partner CA0990100 --json --as alder.auditor"
+        after_help = "Examples:\n  concordat trail search --plate 7ABC123 --since 2026-11-01 --as alder.auditor\n  concordat trail search --kind query.answered --decision denied --partner CA0990100 \\\n      --json --as alder.auditor"
     )]
     Search(Search),
     /// Recompute the whole trail and compare it with its signed head

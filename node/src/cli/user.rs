@@ -17,7 +17,7 @@ use crate::registry::accounts::{self, Account, Role};
 pub enum UserCommand {
     /// Open an account. The first one is a system administrator's, and opens the others
     #[command(
-        after_help = "Examples:\n  concordat user add avery --name \"Avery Admin\" --affiliation \"Records Unit\" --role system_administrator\n  concordat user add indigo --name \"Indigo Doe\" --affiliation \"Robbery Unit\" --role investigator --as avery\n\nRoles: investigator, analyst, supervisor, agreements_administrator, custodian, auditor, system_administrator."
+        after_help = "Examples:\n  concordat user add avery --name \"Avery Admin\" --affiliation \"Records Unit\" \\\n      --role system_administrator\n  concordat user add indigo --name \"Indigo Doe\" --affiliation \"Robbery Unit\" \\\n      --role investigator --as avery\n\nRoles: investigator, analyst, supervisor, agreements_administrator, custodian, auditor, system_administrator."
     )]
     Add(Add),
     /// Show all accounts
@@ -53,7 +53,7 @@ pub struct Add {
     #[arg(long)]
     role: Role,
     /// The account of the person who opens it; not needed for the first
-    #[arg(long = "as", value_name = "USER", env = "CONCORDAT_USER")]
+    #[arg(long = "as", value_name = "USER", env = "CONCORDAT_USER", hide_env_values = true)]
     user: Option<String>,
 }
 

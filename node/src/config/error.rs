@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::PathBuf;
 
+use super::values::DatabaseSecretError;
+
 /// A configuration file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -13,6 +15,16 @@ pub enum ConfigError {
         path: PathBuf,
         /// Why.
         source: std::io::Error,
+    },
+    /// A value that the file names by an environment variable or a file is not there.
+    #[error("{}: {key}: {source}", path.display())]
+    Secret {
+        /// The file.
+        path: PathBuf,
+        /// The key.
+        key: &'static str,
+        /// Why.
+        source: DatabaseSecretError,
     },
     /// Its text is refused.
     #[error("{}: {problem}", path.display())]
@@ -26,7 +38,7 @@ pub enum ConfigError {
 
 /// What is wrong in the text of a configuration file. Lines count from 1. Values are not repeated, because one of them
 /// may hold a password.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TextError {
     /// Bytes that are no text.
     #[error("line {line} is not UTF-8; save the file as UTF-8")]

@@ -7,6 +7,7 @@ mod agency;
 mod error;
 mod node;
 mod read;
+mod secret;
 mod template;
 mod values;
 
@@ -19,7 +20,10 @@ use serde::{Deserialize, Serialize};
 pub use agency::{Agency, Approvals, Elements, Policy};
 pub use error::{ConfigError, TextError, UnknownKey};
 pub use node::{Console, Ingest, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
-pub use values::{DatabaseUrl, DatabaseUrlError, HttpsUrl, HttpsUrlError, LoopbackAddr, NotLoopback};
+pub use secret::{Secret, SecretError, SecretText};
+pub use values::{
+    DatabaseSecretError, DatabaseUrl, DatabaseUrlError, HttpsUrl, HttpsUrlError, LoopbackAddr, NotLoopback,
+};
 
 /// The name of the file in a node's folder.
 pub const FILE_NAME: &str = "concordat.toml";
@@ -103,6 +107,7 @@ impl Config {
         let mut config = Self::from_bytes(&bytes)
             .map_err(|problem| ConfigError::Text { path: path.to_owned(), problem: Box::new(problem) })?;
         config.resolve(path.parent().unwrap_or(Path::new("")));
+        config.reveal().map_err(|(key, source)| ConfigError::Secret { path: path.to_owned(), key, source })?;
         Ok(config)
     }
 
@@ -133,7 +138,19 @@ impl Config {
         template::render(self)
     }
 
-    fn resolve(&mut self, folder: &Path) {
+    /// Everything that is wrong in a text, and the configuration with what is wrong replaced by the default, for looking
+    /// further; `None` when it is no TOML at all. Paths stay as they are written, secrets where they are.
+    pub(crate) fn survey(text: &str) -> (Option<Self>, Vec<TextError>) {
+        read::survey(text)
+    }
+
+    /// Fetches what the file names by an environment variable or another file. The key of the first that is not there.
+    fn reveal(&mut self) -> Result<(), (&'static str, DatabaseSecretError)> {
+        self.store.registry.reveal().map_err(|error| ("store.registry", error))?;
+        self.store.reads.reveal().map_err(|error| ("store.reads", error))
+    }
+
+    pub(crate) fn resolve(&mut self, folder: &Path) {
         for database in [&mut self.store.registry, &mut self.store.reads] {
             database.resolve(folder);
         }
@@ -157,6 +174,7 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
     use std::path::PathBuf;
 
     use super::*;
@@ -202,6 +220,32 @@ mod tests {
         assert_eq!(loaded.store.images, folder.path().join("images"));
         assert_eq!(loaded.keys.seal_key(), folder.path().join("keys/seal.key"));
         assert_eq!(loaded.peer.ca, [folder.path().join("ca.pem"), PathBuf::from("/etc/ca.pem")]);
+    }
+
+    #[test]
+    fn a_stores_url_may_be_in_another_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let (path, secret) = (folder.path().join(FILE_NAME), folder.path().join("registry.url"));
+        let text = Config::template(alder());
+        let text = text.replacen("registry = \"sqlite:registry.db\"", "registry = { file = \"registry.url\" }", 1);
+        std::fs::write(&path, &text).unwrap();
+        let absent = Config::load(&path).unwrap_err().to_string();
+        assert!(absent.contains("store.registry") && absent.contains("registry.url"), "{absent}");
+        let put = |content: &str| {
+            std::fs::write(&secret, content).unwrap();
+            std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o600)).unwrap();
+        };
+        put("mysql://u:secret@db/x");
+        let wrong = Config::load(&path).unwrap_err().to_string();
+        assert!(wrong.contains("postgres://USER@HOST") && !wrong.contains("secret@"), "{wrong}");
+        put("postgres://u:secret@db/x\n");
+        let config = Config::load(&path).unwrap();
+        assert_eq!(config.store.registry.to_string(), "postgres://u:secret@db/x");
+        assert!(!format!("{config:?}").contains("secret@"));
+        // As it is written, it goes round.
+        let written = Config::parse(&text).unwrap();
+        assert!(written.to_toml().contains("registry = { file = \"registry.url\" }"), "{}", written.to_toml());
+        assert_eq!(Config::parse(&written.to_toml()).unwrap(), written);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, TextError, UnknownKey};
+use super::{Config, Secret, TextError, UnknownKey};
 
 /// Below this, two keys have nothing to do with each other (1 is the same key).
 const NEAR: f64 = 0.7;
@@ -12,9 +12,7 @@ const NEAR: f64 = 0.7;
 pub(super) fn parse(text: &str) -> Result<Config, TextError> {
     let tree = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
     let mut unknown = Vec::new();
-    let mut collect = |path: serde_ignored::Path<'_>| unknown.push(segments(&path));
-    let source = toml::Deserializer::parse(text).map_err(|error| syntax(text, &error))?;
-    let read = Config::deserialize(serde_ignored::Deserializer::new(source, &mut collect));
+    let read = deserialise(text, &tree, &mut |path| unknown.push(path));
     // Before what the parser missed: a section with a typo is the reason why the section is missing.
     if !unknown.is_empty() {
         let known = known_keys();
@@ -22,12 +20,156 @@ pub(super) fn parse(text: &str) -> Result<Config, TextError> {
             unknown.iter().map(|path| describe(text, tree.get_ref(), &known, path)).collect(),
         ));
     }
+    read
+}
+
+/// The keys that exist; what others say is passed over.
+fn parse_known(text: &str) -> Result<Config, TextError> {
+    let tree = DeTable::parse(text).map_err(|error| syntax(text, &error))?;
+    deserialise(text, &tree, &mut drop)
+}
+
+fn deserialise(
+    text: &str,
+    tree: &Spanned<DeTable<'_>>,
+    unknown: &mut dyn FnMut(Vec<String>),
+) -> Result<Config, TextError> {
+    let source = toml::Deserializer::parse(text).map_err(|error| syntax(text, &error))?;
+    let mut collect = |path: serde_ignored::Path<'_>| unknown(segments(&path));
+    let read = Config::deserialize(serde_ignored::Deserializer::new(source, &mut collect));
     read.map_err(|error| {
         let start = error.span().map(|span| span.start);
         let key = start.and_then(|start| key_at(tree.get_ref(), start, ""));
         let line = key.as_ref().and(start).map(|start| line_of(text.as_bytes(), start));
         TextError::Value { key, line, message: error.message().to_owned() }
     })
+}
+
+/// Everything that is wrong in `text`, and the configuration with defaults in the place of what is wrong, for looking
+/// further: nobody likes to be told one fault for each run.
+pub(super) fn survey(text: &str) -> (Option<Config>, Vec<TextError>) {
+    let mut faults: Vec<(TextError, Option<String>)> = Vec::new();
+    let mut mending = Mending { text: text.to_owned(), added: Vec::new() };
+    // Each round mends one fault; a file has fewer keys than this.
+    let mut rounds = 0..500;
+    let config = loop {
+        let problem = match parse_known(&mending.text) {
+            Ok(config) => break Some(config),
+            Err(problem) => problem,
+        };
+        let missing = missing_key(&problem);
+        let said = mending.where_it_was(problem.clone());
+        let mended = mending.mend(&problem, missing.as_deref());
+        faults.push((said, missing));
+        if mended.is_none() || rounds.next().is_none() {
+            break None;
+        }
+    };
+    // Only now, because a value that cannot be ends the reading before the keys behind it.
+    let unknown = match parse(&mending.text) {
+        Err(TextError::Unknown(keys)) => keys,
+        _ => Vec::new(),
+    };
+    // A key or section with a typo is the reason why the right one is missing.
+    let misspelt = |path: &String| unknown.iter().any(|key| key.nearest.as_ref() == Some(path));
+    faults.retain(|(_, missing)| !missing.as_ref().is_some_and(misspelt));
+    let mut problems: Vec<TextError> = faults.into_iter().map(|(problem, _)| problem).collect();
+    if !unknown.is_empty() {
+        problems.push(mending.where_it_was(TextError::Unknown(unknown)));
+    }
+    (config, problems)
+}
+
+/// The full path of the key whose absence is the problem.
+fn missing_key(problem: &TextError) -> Option<String> {
+    let TextError::Value { key, message, .. } = problem else { return None };
+    let own = message.strip_prefix("missing field `")?.split('`').next()?;
+    Some(match key {
+        Some(section) => format!("{section}.{own}"),
+        None => own.to_owned(),
+    })
+}
+
+/// A text in which faults are replaced one after the other.
+struct Mending {
+    text: String,
+    /// Lines that the original has not.
+    added: Vec<usize>,
+}
+
+impl Mending {
+    /// Replaces the fault by the default. `None` where that cannot be done.
+    fn mend(&mut self, problem: &TextError, missing: Option<&str>) -> Option<()> {
+        let TextError::Value { key, .. } = problem else { return None };
+        let path = missing.or(key.as_deref())?;
+        let specimen = toml::Table::try_from(Config::specimen()?).ok()?;
+        let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+        let mut value = specimen.get(first)?;
+        for part in rest.split('.').filter(|part| !part.is_empty()) {
+            value = value.get(part)?;
+        }
+        let tree = DeTable::parse(&self.text).ok()?;
+        let (range, instead) = match (missing, value.as_table()) {
+            // A whole section goes behind the end, where it moves no line.
+            (Some(_), Some(section)) => {
+                (self.text.len()..self.text.len(), format!("\n[{path}]\n{}", toml::to_string(section).ok()?))
+            }
+            (Some(_), None) => {
+                let (section, own) = path.rsplit_once('.')?;
+                let start = key_offset(tree.get_ref(), &section.split('.').map(str::to_owned).collect::<Vec<_>>())?;
+                let header = self.text.get(..start)?.rfind('\n').map_or(0, |at| at + 1);
+                let end = start + self.text.get(start..)?.find('\n')?;
+                if !self.text.get(header..)?.starts_with('[') {
+                    return None;
+                }
+                (end..end, format!("\n{own} = {value}"))
+            }
+            (None, _) => {
+                let range = value_range(tree.get_ref(), path)?;
+                let breaks = self.text.get(range.clone())?.matches('\n').count();
+                (range, format!("{value}{}", "\n".repeat(breaks)))
+            }
+        };
+        if missing.is_some() && value.as_table().is_none() {
+            let line = line_of(self.text.as_bytes(), range.start) + 1;
+            self.added.iter_mut().filter(|added| **added >= line).for_each(|added| *added += 1);
+            self.added.push(line);
+        }
+        let before = self.text.clone();
+        self.text.replace_range(range, &instead);
+        (before != self.text).then_some(())
+    }
+
+    /// The number of a line before lines were added.
+    fn original(&self, line: usize) -> usize {
+        line - self.added.iter().filter(|added| **added < line).count()
+    }
+
+    /// The problem with the line that the original has.
+    fn where_it_was(&self, problem: TextError) -> TextError {
+        match problem {
+            TextError::Value { key, line, message } => {
+                TextError::Value { key, line: line.map(|line| self.original(line)), message }
+            }
+            TextError::Unknown(mut keys) => {
+                for key in &mut keys {
+                    key.line = key.line.map(|line| self.original(line));
+                }
+                TextError::Unknown(keys)
+            }
+            other => other,
+        }
+    }
+}
+
+/// Where the value of the key at `path` is written.
+fn value_range(tree: &DeTable<'_>, path: &str) -> Option<std::ops::Range<usize>> {
+    let (first, rest) = path.split_once('.').unwrap_or((path, ""));
+    let (_, value) = tree.iter().find(|(key, _)| *key.get_ref() == first)?;
+    match value.get_ref() {
+        DeValue::Table(table) if !rest.is_empty() => value_range(table, rest),
+        _ => Some(value.span()),
+    }
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> TextError {
@@ -88,7 +230,9 @@ pub(super) fn known_keys() -> Vec<String> {
     fn walk(table: &toml::Table, prefix: &str, into: &mut Vec<String>) {
         for (key, value) in table {
             let path = format!("{prefix}{key}");
-            if let toml::Value::Table(inner) = value {
+            if let toml::Value::Table(inner) = value
+                && !Secret::is_one(value)
+            {
                 walk(inner, &format!("{path}."), into);
             }
             into.push(path);
@@ -132,6 +276,43 @@ mod tests {
         let text = Config::template(alder());
         assert!(text.contains(from), "{from} is not in the template");
         Config::parse(&text.replacen(from, to, 1)).unwrap_err()
+    }
+
+    #[test]
+    fn a_survey_names_every_fault_with_its_own_line() {
+        let text = Config::template(alder());
+        let (config, none) = survey(&text);
+        assert_eq!((config, none), (Some(Config::new(alder())), Vec::new()));
+        let wrong = text
+            .replacen("ori = \"CA0010000\"", "ori = \"NV0010000\"", 1)
+            .replacen("county = \"Alder\"\n", "\n", 1)
+            .replacen("in_flight = 8", "in_flihgt = 8", 1)
+            .replacen("rate_per_second = 20", "rate_per_second = 0", 1)
+            .replacen("listen = \"127.0.0.1:7481\"", "listen = \"0.0.0.0:7481\"", 1)
+            .replacen("[approvals]", "[aprovals]", 1);
+        let (config, problems) = survey(&wrong);
+        let said: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        let line = |start: &str| 1 + wrong.lines().position(|line| line.starts_with(start)).unwrap();
+        for (at, says) in [
+            (line("ori = "), "not a California agency"),
+            (line("[agency]"), "county"),
+            (line("in_flihgt"), "peer.in_flight"),
+            (line("[aprovals]"), "approvals"),
+            (line("rate_per_second"), "peer.rate_per_second"),
+            (line("listen = \"0.0.0.0:7481\""), "loopback"),
+        ] {
+            let named = said.iter().any(|text| text.contains(says) && text.contains(&format!("(line {at})")));
+            assert!(named, "{says} of line {at} is not in {said:#?}");
+        }
+        assert_eq!(problems.len(), 5, "the two unknown keys are one problem: {said:#?}");
+        let config = config.unwrap();
+        assert_eq!((config.peer.in_flight.get(), config.agency.legal_name.as_str()), (8, "Alder County \"Sheriff\""));
+        // Without a section, and in no TOML at all.
+        let keys = text.find("[keys]").unwrap();
+        let end = keys + text[keys..].find("# ").map_or(0, |_| text[keys..].find("[peer]").unwrap());
+        let (config, problems) = survey(&format!("{}{}", &text[..keys], &text[end..]));
+        assert!(config.is_some() && problems.len() == 1, "{problems:?}");
+        assert!(matches!(survey("[agency\n"), (None, problems) if problems.len() == 1));
     }
 
     fn line_in_template(line: &str) -> usize {

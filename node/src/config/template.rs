@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
-use super::Config;
+use super::{Config, Secret};
 
 /// The width of the file's lines.
 const WIDTH: usize = 100;
 
-const HEADING: &str = "The configuration of this Concordat node. Paths are relative to this file's folder. A key that does not exist is refused, so a typo cannot switch anything off. The node reads this file when it starts.";
+const HEADING: &str = "The configuration of this Concordat node. Paths are relative to this file's folder. A key that does not exist is refused, so a typo cannot switch anything off. The node reads this file when it starts; certificates and revocation lists that are renewed on disk are followed while it runs. `concordat check-config` says all that is wrong.";
 
 /// Every section and key, in the order of the file, with its meaning. A test holds it to [`Config`].
 const MEANINGS: &[(&str, &str)] = &[
@@ -67,7 +67,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("approvals.public_meeting_url", "Where that meeting's record is published."),
     ("approvals.signing_authority", "What empowers the official to sign, such as a resolution's number."),
-    ("store", "Where the data is: `sqlite:FILE` or `postgres://USER@HOST/DATABASE`."),
+    (
+        "store",
+        "Where the data is: `sqlite:FILE` or `postgres://USER@HOST/DATABASE`. A URL with a password is better kept elsewhere: { env = \"NAME\" } names an environment variable that holds it, { file = \"PATH\" } a file that only this node reads.",
+    ),
     ("store.registry", "Agreements, people, and the trail."),
     ("store.reads", "Plate reads, and the index of their images."),
     ("store.images", "The folder of images."),
@@ -123,7 +126,7 @@ pub(super) fn render(config: &Config) -> String {
     let table = toml::Table::try_from(config).unwrap_or_default();
     for (path, meaning) in MEANINGS {
         match find(&table, path) {
-            Some(toml::Value::Table(section)) => {
+            Some(value @ toml::Value::Table(section)) if !Secret::is_one(value) => {
                 let _ = write!(out, "\n{}[{path}]\n", comment(meaning));
                 if *path == "peer.hosts" {
                     for (name, address) in section {

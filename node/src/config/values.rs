@@ -5,7 +5,11 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::secret::{Secret, SecretError};
 
 /// Where a store is. `Debug` does not show it, because a PostgreSQL URL may hold a password.
 #[derive(Clone, PartialEq, Eq)]
@@ -14,6 +18,8 @@ pub enum DatabaseUrl {
     Sqlite(PathBuf),
     /// `postgres://…`: a server, as libpq reads it.
     Postgres(String),
+    /// One of these two, in an environment variable or a file of its own. A configuration that was loaded has none.
+    Elsewhere(Secret),
 }
 
 /// A text that names no store.
@@ -21,11 +27,33 @@ pub enum DatabaseUrl {
 #[error("a store is `sqlite:FILE` or `postgres://USER@HOST/DATABASE`")]
 pub struct DatabaseUrlError;
 
+/// Why a store's URL that is elsewhere is not there. It is not repeated: it may hold a password.
+#[derive(Debug, thiserror::Error)]
+pub enum DatabaseSecretError {
+    /// It cannot be fetched.
+    #[error(transparent)]
+    Secret(#[from] SecretError),
+    /// What is there names no store.
+    #[error("what {0:?} holds: {1}")]
+    Url(Secret, DatabaseUrlError),
+}
+
 impl DatabaseUrl {
     pub(super) fn resolve(&mut self, folder: &Path) {
-        if let Self::Sqlite(path) = self {
-            *path = folder.join(&*path);
+        match self {
+            Self::Sqlite(path) => *path = folder.join(&*path),
+            Self::Elsewhere(secret) => secret.resolve(folder),
+            Self::Postgres(_) => {}
         }
+    }
+
+    /// Fetches a URL that is elsewhere.
+    pub(crate) fn reveal(&mut self) -> Result<(), DatabaseSecretError> {
+        if let Self::Elsewhere(secret) = self {
+            let url = secret.read()?.expose().parse();
+            *self = url.map_err(|error| DatabaseSecretError::Url(secret.clone(), error))?;
+        }
+        Ok(())
     }
 }
 
@@ -49,6 +77,7 @@ impl fmt::Display for DatabaseUrl {
         match self {
             Self::Sqlite(path) => write!(f, "sqlite:{}", path.display()),
             Self::Postgres(url) => f.write_str(url),
+            Self::Elsewhere(_) => f.write_str("(elsewhere)"),
         }
     }
 }
@@ -58,6 +87,7 @@ impl fmt::Debug for DatabaseUrl {
         match self {
             Self::Sqlite(path) => write!(f, "Sqlite({})", path.display()),
             Self::Postgres(_) => f.write_str("Postgres(..)"),
+            Self::Elsewhere(secret) => write!(f, "Elsewhere({secret:?})"),
         }
     }
 }
@@ -162,7 +192,40 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(DatabaseUrl HttpsUrl LoopbackAddr);
+as_text!(HttpsUrl LoopbackAddr);
+
+impl Serialize for DatabaseUrl {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Elsewhere(secret) => secret.serialize(serializer),
+            here => serializer.collect_str(here),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for DatabaseUrl {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(ReadingUrl)
+    }
+}
+
+struct ReadingUrl;
+
+impl<'de> Visitor<'de> for ReadingUrl {
+    type Value = DatabaseUrl;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a store's URL, { env = \"NAME\" } or { file = \"PATH\" }")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, url: &str) -> Result<DatabaseUrl, E> {
+        url.parse().map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<DatabaseUrl, A::Error> {
+        Secret::deserialize(MapAccessDeserializer::new(map)).map(DatabaseUrl::Elsewhere)
+    }
+}
 
 /// A value that is not known yet is written as the empty string, so that its key can stand in the file.
 pub(super) mod blank {

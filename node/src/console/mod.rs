@@ -69,6 +69,7 @@ mod tests {
                 version: "0.1.0",
                 at: "2026-11-23T20:17:00Z".parse().unwrap(),
                 ready: self.0.lock().unwrap().clone(),
+                notices: vec!["a list ends soon".to_owned()],
                 trail: TrailStatus { origin: "alpr.alder.example/CA0010000".to_owned(), size: 41 },
                 partners: 2,
                 agreements: vec![("in force", 1), ("proposed", 3)],
@@ -130,6 +131,7 @@ mod tests {
             "<h1>Alder &#60;County&#62; Sheriff</h1>",
             "<th scope=\"row\">in force</th><td>1</td>",
             "<dd>1234</dd>",
+            "<li>a list ends soon</li>",
             "<dd>none</dd>",
             "<time datetime=\"2026-11-23T20:17:00.000000Z\">",
         ] {

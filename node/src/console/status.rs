@@ -16,6 +16,8 @@ pub struct Status {
     pub at: Instant,
     /// Whether the node exchanges data; if not, every reason, as a sentence that says what to do.
     pub ready: Result<(), Vec<String>>,
+    /// What has to be renewed soon, or was changed on disk and is not used: sentences that say what to do.
+    pub notices: Vec<String>,
     /// The trail.
     pub trail: TrailStatus,
     /// How many partners are enrolled.

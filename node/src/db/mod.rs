@@ -8,6 +8,7 @@ mod conn;
 mod error;
 #[cfg(test)]
 mod fatal_tests;
+pub(crate) mod look;
 mod open;
 mod recorded;
 mod task;

@@ -6,7 +6,7 @@ use agreements::decide::{Decision, Denial, Permit, Usage, decide, sensitive};
 use agreements::entry::Kind;
 use agreements::ids::{Digest, Ori, ReadId};
 use agreements::json;
-use agreements::message::{Answer, Cap, Outcome, PROTOCOL, Question, RuleSaid, To};
+use agreements::message::{Answer, Cap, Outcome, Question, RuleSaid, To};
 use agreements::rule::Rule;
 use agreements::screen;
 use agreements::time::Instant;
@@ -200,7 +200,8 @@ fn saying(asked: &Asked, outcome: &Outcome) -> QueryResult<Said> {
     let question = asked.sworn.message();
     let evidence = asked.sworn.evidence();
     let message = Answer {
-        v: PROTOCOL,
+        // Who asked in this version reads it.
+        v: question.v,
         to: vec![To { ori: evidence.origin, agreement: asked.sworn.agreement() }],
         question: evidence.leaf_hash,
         outcome: outcome.clone(),

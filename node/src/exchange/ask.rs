@@ -16,11 +16,13 @@ use diesel::result::QueryResult;
 use futures_util::future::join_all;
 
 use super::answer::canonical;
+use super::asked_for::asked_for;
 use super::failure::Failure;
 use super::partner::Partner;
 pub use super::report::{Gave, Line, Report};
 use super::standing;
 use super::sworn::{self, Evidence, Sworn};
+use super::versions;
 use super::wire::{self, Bulk, Envelope};
 use crate::db::Tx;
 use crate::node::{Desk, Node, fresh_rid};
@@ -129,8 +131,9 @@ impl Term {
 pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
     let now = node.now();
     let account = person(desk, &ask.username)?;
-    let targets = targets(node, desk, &ask.whom, now)?;
-    let question = question(node, &ask, &account, &targets.partners, now);
+    let mut targets = targets(node, desk, &ask.whom, now)?;
+    let v = agree_on_version(node, &mut targets).await;
+    let question = question(node, &ask, &account, &targets.partners, v, now);
     let mut rules = screen_own(&question, now);
     // One partner's custodian can be asked about a sensitive matter; three hundred are not.
     if targets.partners.len() <= 1 {
@@ -190,12 +193,24 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
     Ok(targets)
 }
 
-fn question(node: &Node, ask: &Ask, account: &Account, targets: &[Target], now: Instant) -> Question {
+/// The protocol version that the question is written in. A partner that does not speak it is not asked.
+async fn agree_on_version(node: &Node, targets: &mut Targets) -> u16 {
+    let partners: Vec<Arc<Partner>> = targets.partners.iter().map(|(partner, _)| Arc::clone(partner)).collect();
+    let choice = versions::agree(node, &partners).await;
+    for (ori, why) in choice.left_out {
+        targets.partners.retain(|(partner, _)| partner.ori() != ori);
+        let name = partners.iter().find(|partner| partner.ori() == ori).map(|one| one.party().legal_name.clone());
+        targets.lines.push(Line { ori, name, gave: Gave::NotAsked { why } });
+    }
+    choice.v
+}
+
+fn question(node: &Node, ask: &Ask, account: &Account, targets: &[Target], v: u16, now: Instant) -> Question {
     let own = || OnBehalfOf { agency: node.ori(), end_user: account.username.clone() };
     // The clock decides whether a training still counts, not the day on which it was recorded.
     let trained_on = account.trained_on.filter(|date| training_ends(*date).is_some_and(|end| now < end));
     Question {
-        v: PROTOCOL,
+        v,
         to: targets.iter().map(|(partner, agreement)| To { ori: partner.ori(), agreement: *agreement }).collect(),
         asker: Asker {
             agency: node.ori(),
@@ -300,7 +315,10 @@ async fn one(node: &Node, asked: &Asked, (partner, agreement): &Target) -> Came 
         Err(error) => (Gave::Unreachable { why: error.to_string() }, None),
         Ok(reply) => match verify(node, asked, partner, *agreement, &reply.body) {
             Ok((gave, evidence)) => (gave, Some(evidence)),
-            Err(why) => (Gave::Invalid { why: format!("status {}: {why}", reply.status) }, None),
+            Err(why) => {
+                node.versions().learn_from_problem(partner.ori(), &reply.body);
+                (Gave::Invalid { why: format!("status {}: {why}", reply.status) }, None)
+            }
         },
     };
     let line = Line { ori: partner.ori(), name: Some(partner.party().legal_name.clone()), gave };
@@ -345,22 +363,6 @@ fn verify(
         Outcome::Withheld { status } => Gave::Withheld { status, receipt },
     };
     Ok((gave, evidence))
-}
-
-/// Whether reads are within what was asked for: of that plate, in that time and area, and no more of them. What was not
-/// asked for must not be had (III-06).
-fn asked_for(question: &Question, reads: &[Read]) -> bool {
-    let within = |area: Area, read: &Read| {
-        read.lat.is_some_and(|lat| (area.south..=area.north).contains(&lat))
-            && read.lon.is_some_and(|lon| (area.west..=area.east).contains(&lon))
-    };
-    reads.len() as u64 <= u64::from(question.max_rows)
-        && reads.iter().all(|read| {
-            Some(read.plate.as_str()) == question.search.text()
-                && (question.from..question.until).contains(&read.seen_at)
-                && question.area.is_none_or(|area| within(area, read))
-                && (question.images || read.image.is_none())
-        })
 }
 
 /// What an unsworn reply says of itself: the detail of its problem document (RFC 9457), if it is one.
@@ -425,77 +427,4 @@ fn keep(tx: &mut Tx<'_>, (rid, leaf_hash): (RequestId, Digest), term: Term, came
 pub(super) fn receipt_of(evidence: Evidence, of: RequestId) -> Receipt {
     let Evidence { origin, leaf, leaf_hash, message, salt, proof, .. } = evidence;
     Receipt { origin, of, leaf_hash, leaf, message, salt, proof }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use agreements::ids::ReadId;
-
-    fn at(minute: i64) -> Instant {
-        "2026-11-23T00:00:00Z".parse::<Instant>().unwrap().plus(minute * Instant::MINUTE)
-    }
-
-    fn question() -> Question {
-        let agency: Ori = "CA0990000".parse().unwrap();
-        Question {
-            v: PROTOCOL,
-            to: Vec::new(),
-            asker: Asker {
-                agency,
-                username: String::new(),
-                name: String::new(),
-                affiliation: String::new(),
-                approved: true,
-                trained_on: None,
-            },
-            on_behalf_of: OnBehalfOf { agency, end_user: String::new() },
-            purpose: Purpose::Lifesaving,
-            reference: None,
-            reason: String::new(),
-            supervisor: None,
-            why_all: None,
-            search: Search::Exact { plate: "7ABC123".parse().unwrap() },
-            from: at(10),
-            until: at(20),
-            area: Some(Area { south: 0, west: 0, north: 10, east: 10 }),
-            max_rows: 1,
-            images: false,
-        }
-    }
-
-    fn read() -> Read {
-        Read {
-            id: ReadId::new(at(0), [1; 10]),
-            plate: "7ABC123".parse().unwrap(),
-            state: None,
-            seen_at: at(10),
-            camera: "1".to_owned(),
-            lat: Some(10),
-            lon: Some(0),
-            confidence: None,
-            direction: None,
-            vehicle: None,
-            image: None,
-        }
-    }
-
-    #[test]
-    fn reads_that_were_not_asked_for_are_none() {
-        assert!(asked_for(&question(), &[]) && asked_for(&question(), &[read()]));
-        let wrong: [fn(&mut Read); 6] = [
-            |read| read.plate = "7ABC124".parse().unwrap(),
-            |read| read.seen_at = at(10).plus(-1),
-            |read| read.seen_at = at(20),
-            |read| read.lat = Some(11),
-            |read| read.lon = None,
-            |read| read.image = Some(Digest([0; 32])),
-        ];
-        for change in wrong {
-            let mut other = read();
-            change(&mut other);
-            assert!(!asked_for(&question(), &[other.clone()]), "{other:?}");
-        }
-        assert!(!asked_for(&question(), &[read(), read()]), "more than asked");
-    }
 }

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::partner::Partner;
 use crate::clock::Clock;
-use crate::tls::{self, OwnCertificate, SeenTrust, TlsError, TrustStore};
+use crate::tls::{self, OwnStore, SeenTrust, TlsError, TrustStore};
 
 /// The longest answer that is read, in bytes: ten thousand reads.
 pub const MAX_REPLY: usize = 16 << 20;
@@ -51,7 +51,7 @@ pub struct Reply {
 
 /// Dials partners.
 pub struct Dialer {
-    own: OwnCertificate,
+    own: OwnStore,
     trust: TrustStore,
     clock: Arc<dyn Clock>,
     hosts: BTreeMap<String, SocketAddr>,
@@ -75,7 +75,7 @@ impl Dialer {
     /// partner and request, connection included.
     #[must_use]
     pub fn new(
-        own: OwnCertificate,
+        own: OwnStore,
         trust: TrustStore,
         clock: Arc<dyn Clock>,
         hosts: BTreeMap<String, SocketAddr>,
@@ -84,9 +84,9 @@ impl Dialer {
         Self { own, trust, clock, hosts, deadline, clients: Mutex::default() }
     }
 
-    /// This node's certificate.
+    /// This node's certificate and key.
     #[must_use]
-    pub fn own(&self) -> &OwnCertificate {
+    pub fn own(&self) -> &OwnStore {
         &self.own
     }
 

@@ -5,6 +5,7 @@
 
 pub mod answer;
 pub mod ask;
+mod asked_for;
 pub mod descriptor;
 pub mod dial;
 pub mod draft;
@@ -14,6 +15,7 @@ pub mod partner;
 pub mod report;
 pub mod standing;
 pub mod sworn;
+pub mod versions;
 pub mod wire;
 
 pub use failure::Failure;

@@ -4,10 +4,10 @@
 
 use agreements::entry::{Kind, Leaf, LeafError};
 use agreements::ids::{AgreementId, Digest, Ori, RequestId, Salt};
-use agreements::json::{self, StrictError};
-use agreements::message::{Message, PROTOCOL};
+use agreements::json::StrictError;
+use agreements::message::Message;
+use agreements::protocol::{self, ReadError, Spoken};
 use agreements::time::Instant;
-use serde::de::DeserializeOwned;
 
 use super::partner::Partner;
 use super::wire::Envelope;
@@ -92,10 +92,15 @@ pub enum SwornError {
     Commitment,
     /// Not strict JSON of the message that belongs here.
     #[error("the message: {0}")]
-    Message(#[from] StrictError),
+    Message(StrictError),
     /// A protocol version that this node does not speak.
-    #[error("the message is of protocol version {0}; this node speaks {PROTOCOL}")]
-    Version(u16),
+    #[error("the message is of protocol version {found}; this node speaks {spoken}")]
+    Version {
+        /// What it says.
+        found: u16,
+        /// What this node speaks.
+        spoken: Spoken,
+    },
     /// For others.
     #[error("the message is not for this agency; send it to those whom it names")]
     NotForUs,
@@ -114,13 +119,30 @@ pub enum SwornError {
     },
 }
 
+impl From<ReadError> for SwornError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Json(error) => Self::Message(error),
+            ReadError::Version { found, spoken } => Self::Version { found, spoken },
+        }
+    }
+}
+
+impl SwornError {
+    /// Whether it is refused for its version, of the message or of the leaf.
+    #[must_use]
+    pub fn is_of_version(&self) -> bool {
+        matches!(self, Self::Version { .. } | Self::Leaf(LeafError::Version(_)))
+    }
+}
+
 /// Checks that `partner` swore what `envelope` says, that it is an entry of kind `expected`, and that it is for `us`.
 /// The order is fixed: proof, kind, commitment, addressee. Whether its id is new is for the commit to see, and whether
 /// the TLS peer is `partner` was seen before the body was read.
 ///
 /// # Errors
 /// See [`SwornError`]. Nothing is kept of what is refused.
-pub fn verify<T: Message + DeserializeOwned>(
+pub fn verify<T: Message>(
     envelope: &Envelope<'_>,
     expected: Kind,
     partner: &Partner,
@@ -137,7 +159,7 @@ pub fn verify<T: Message + DeserializeOwned>(
     if Digest::salted(&envelope.entry.salt, message_bytes) != leaf.message {
         return Err(SwornError::Commitment);
     }
-    let message: T = versioned(message_bytes)?;
+    let message: T = protocol::read(message_bytes)?;
     let mut to_us = message.to().iter().filter(|to| to.ori == us);
     // Two readers could take two agreements from it.
     let agreement = match (to_us.next(), to_us.next()) {
@@ -169,18 +191,4 @@ pub fn fresh<T>(sworn: &Sworn<T>, now: Instant) -> Result<(), SwornError> {
         return Err(SwornError::NotFresh { at, now });
     }
     Ok(())
-}
-
-/// Parses a message after its version, so that a message of another version says so rather than that a field is unknown.
-fn versioned<T: Message + DeserializeOwned>(bytes: &[u8]) -> Result<T, SwornError> {
-    #[derive(serde::Deserialize)]
-    struct Version {
-        v: u16,
-    }
-    json::check(bytes)?;
-    let Version { v } = serde_json::from_slice(bytes).map_err(StrictError::from)?;
-    if v != PROTOCOL {
-        return Err(SwornError::Version(v));
-    }
-    Ok(serde_json::from_slice(bytes).map_err(StrictError::from)?)
 }

@@ -13,9 +13,10 @@ use actix_web::middleware::from_fn;
 use actix_web::web::{self, Data, Path};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
 use agreements::ids::AgreementId;
-use agreements::message::{Outcome, PROTOCOL};
-use serde_json::json;
+use agreements::message::Outcome;
+use agreements::protocol::Spoken;
 
+use crate::exchange::versions::Description;
 use crate::exchange::{answer, lifecycle};
 use crate::metrics::Decided;
 use crate::node::{Desk, Node};
@@ -87,8 +88,10 @@ async fn no_such_method(_: Peer) -> Result<HttpResponse, Problem> {
     Err(Problem::NoSuchMethod)
 }
 
-async fn describe(_: Peer, node: Data<Node>) -> HttpResponse {
-    json_reply(HttpResponse::Ok(), json!({"protocols": [PROTOCOL], "party": node.party()}).to_string())
+async fn describe(_: Peer, node: Data<Node>) -> Result<HttpResponse, Problem> {
+    let description = Description { protocols: Spoken::OURS.versions(), at: node.now(), party: node.party() };
+    let text = serde_json::to_string(&description).map_err(|error| crate::exchange::Failure::Internal(error.into()))?;
+    Ok(json_reply(HttpResponse::Ok(), text))
 }
 
 async fn queries(

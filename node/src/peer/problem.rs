@@ -5,7 +5,7 @@ use std::fmt;
 use actix_web::http::StatusCode;
 use actix_web::http::header::RETRY_AFTER;
 use actix_web::{HttpResponse, ResponseError};
-use agreements::message::PROTOCOL;
+use agreements::protocol::Spoken;
 use agreements::status::Status;
 use serde_json::json;
 
@@ -68,7 +68,7 @@ impl Problem {
                 Failure::Unsworn(SwornError::NotForUs) => {
                     (StatusCode::FORBIDDEN, "not-for-us", "The entry is for others")
                 }
-                Failure::Unsworn(SwornError::Version(_)) => {
+                Failure::Unsworn(error) if error.is_of_version() => {
                     (StatusCode::BAD_REQUEST, "version", "Another protocol version")
                 }
                 Failure::Unsworn(_) => (StatusCode::BAD_REQUEST, "unsworn", "The entry is not proven"),
@@ -126,8 +126,10 @@ impl ResponseError for Problem {
             tracing::error!(problem = slug, detail = %self, "a partner's request came to nothing");
         }
         let mut body = json!({"type": format!("urn:concordat:problem:{slug}"), "title": title, "status": status.as_u16(), "detail": self.detail()});
-        if let (Self::Failure(Failure::Unsworn(SwornError::Version(_))), Some(body)) = (self, body.as_object_mut()) {
-            body.insert("versions".to_owned(), json!([PROTOCOL]));
+        if let (Self::Failure(Failure::Unsworn(error)), Some(body)) = (self, body.as_object_mut())
+            && error.is_of_version()
+        {
+            body.insert("versions".to_owned(), json!(Spoken::OURS.versions()));
         }
         if let (Self::NotBetweenUs, Some(body)) = (self, body.as_object_mut()) {
             body.insert("agreement".to_owned(), json!(Status::NoAgreement {}));

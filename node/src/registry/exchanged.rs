@@ -162,6 +162,21 @@ pub fn see_head(conn: &mut Conn, origin: Ori, head: &Checkpoint, now: Instant) -
     Ok(())
 }
 
+/// A partner's newest head that was seen, and when. Its origin is left blank: the row has the partner's ORI instead.
+pub fn head(conn: &mut Conn, origin: Ori) -> QueryResult<Option<(Checkpoint, Instant)>> {
+    let row: Option<(i64, Vec<u8>, i64)> = partner_head::table
+        .find(origin.as_str())
+        .select((partner_head::size, partner_head::root, partner_head::seen_at))
+        .first(conn)
+        .optional()?;
+    row.map(|(size, root, at)| {
+        let head =
+            Checkpoint { origin: String::new(), size: size.cast_unsigned(), root: digest("partner_head", root)? };
+        Ok((head, Instant::from_micros(at)))
+    })
+    .transpose()
+}
+
 fn digest(table: &str, bytes: Vec<u8>) -> QueryResult<Digest> {
     parsed(table, bytes.try_into().map(Digest).map_err(|_| "a hash of another length"))
 }

@@ -1,5 +1,7 @@
 //! One file per matter; `program` runs the binary and makes nodes.
 
 mod between_nodes;
+mod help;
+mod node_files;
 mod one_node;
 mod program;

@@ -52,7 +52,8 @@ fn command(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     for variable in ["CONCORDAT_DIR", "CONCORDAT_USER", "CONCORDAT_LOG"] {
         command.env_remove(variable);
     }
-    command.args(arguments).stdin(Stdio::null());
+    // Help is as wide in every terminal in which the tests run.
+    command.env("COLUMNS", "100").args(arguments).stdin(Stdio::null());
     command
 }
 
@@ -198,10 +199,19 @@ pub struct Serving {
 }
 
 impl Serving {
+    fn signal(&self, name: &str) {
+        let kill = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
+        assert!(kill.success());
+    }
+
+    /// Has it look at its files, as a service manager's reload does.
+    pub fn reload(&self) {
+        self.signal("-HUP");
+    }
+
     /// Stops it as a service manager does. Its exit code.
     pub fn stop(mut self) -> Option<i32> {
-        let kill = Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap();
-        assert!(kill.success());
+        self.signal("-TERM");
         self.child.wait().unwrap().code()
     }
 }

@@ -10,7 +10,7 @@ use crate::demo::asking::{Asking, REASON, show};
 use crate::demo::page::Page;
 use crate::demo::stage::{Site, Sites, Stage, shared_plate};
 use crate::exchange::ask::{self, Gave, Line};
-use crate::tls::{self, OwnCertificate};
+use crate::tls::{self, OwnStore};
 
 /// What Cedar tries.
 const TRIES: [(Method, &str); 8] = [
@@ -69,7 +69,7 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
 /// A client with `site`'s certificate that speaks to `to` alone.
 fn client(site: &Site, to: &Site) -> anyhow::Result<reqwest::Client> {
     let keys = &site.node.config().keys;
-    let own = OwnCertificate::read(&keys.tls_cert(), &keys.tls_key())?;
+    let own = OwnStore::open(&keys.tls_cert(), &keys.tls_key())?;
     let pinned = (to.ori(), to.node.party().node.tls_spki);
     let config = tls::client(&own, site.node.trust(), Arc::clone(site.node.clock()), pinned)?;
     let mut builder = reqwest::Client::builder().tls_backend_preconfigured(config).no_proxy().http1_only();

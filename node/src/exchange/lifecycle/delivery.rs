@@ -4,6 +4,7 @@ use agreements::entry::Kind;
 use agreements::ids::{AgreementId, RequestId};
 use agreements::json;
 use agreements::message::{Acknowledgement, PROTOCOL};
+use agreements::protocol::{self, Versioned};
 use agreements::status::Status;
 use diesel::result::Error;
 use serde::{Deserialize, Serialize};
@@ -85,7 +86,10 @@ async fn send(
     let bulk = document.as_deref().map_or(Bulk::None, Bulk::Document);
     let text = wire::write(entry, bulk).map_err(|error| error.to_string())?;
     let reply = node.dialer().post(partner, path, text).await.map_err(|error| error.to_string())?;
-    let envelope = Envelope::parse(&reply.body).map_err(|_| problem(&reply.body))?;
+    let envelope = Envelope::parse(&reply.body).map_err(|_| {
+        node.versions().learn_from_problem(partner.ori(), &reply.body);
+        problem(&reply.body)
+    })?;
     let sworn: Sworn<Acknowledgement> =
         sworn::verify(&envelope, Kind::AgreementAcknowledged, partner, node.ori(), node.checkpoints())
             .map_err(|error| error.to_string())?;
@@ -116,10 +120,16 @@ pub struct View {
     pub events: Vec<Box<RawValue>>,
 }
 
-async fn view(node: &Node, partner: &Partner, id: AgreementId) -> Result<Option<View>, String> {
+impl Versioned for View {}
+
+/// What the partner says of an agreement; `None` when it knows of none by that id.
+///
+/// # Errors
+/// It does not answer, or not as it should.
+pub async fn view(node: &Node, partner: &Partner, id: AgreementId) -> Result<Option<View>, String> {
     let reply = node.dialer().get(partner, &format!("agreements/{id}")).await.map_err(|error| error.to_string())?;
     match reply.status {
-        200 => serde_json::from_slice(&reply.body).map(Some).map_err(|error| error.to_string()),
+        200 => protocol::read(&reply.body).map(Some).map_err(|error| error.to_string()),
         403 => Ok(None),
         status => Err(format!("status {status}: {}", problem(&reply.body))),
     }

@@ -2,7 +2,7 @@
 
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest};
-use agreements::message::{Acknowledgement, Offer, PROTOCOL, StreamEvent, To};
+use agreements::message::{Acknowledgement, Offer, StreamEvent, To};
 use diesel::result::{Error, QueryResult};
 
 use super::{acceptable, stream_of};
@@ -39,7 +39,7 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
         return Err(Failure::Unacceptable("the document is another agreement than the offer names".to_owned()));
     }
     let (id, from) = (agreement.id, partner.ori());
-    let (_, evidence) = sworn.into_parts();
+    let (offer, evidence) = sworn.into_parts();
     let job = move |tx: &mut Tx<'_>| {
         if let Some(again) = heard_before(tx, &evidence)? {
             return Ok(again);
@@ -55,7 +55,7 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
             documents::insert(tx.conn(), id, from, &document, None, now)?;
             tx.bump_epoch();
         }
-        acknowledge(tx, id, &evidence, standing::OFFER_RECEIVED)
+        acknowledge(tx, id, offer.v, &evidence, standing::OFFER_RECEIVED)
     };
     acknowledged(node.registry().record(job).await?)
 }
@@ -149,14 +149,15 @@ fn keep_event(tx: &mut Tx<'_>, id: AgreementId, said: &StreamEvent, evidence: &E
     let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();
     documents::append(tx.conn(), id, party, said.n, &Kept { rid, leaf, message, salt, proof: Some(proof) })?;
     tx.bump_epoch();
-    acknowledge(tx, id, evidence, said.event.name())
+    acknowledge(tx, id, said.v, evidence, said.event.name())
 }
 
-fn acknowledge(tx: &mut Tx<'_>, id: AgreementId, evidence: &Evidence, what: &str) -> QueryResult<Heeded> {
+/// Acknowledges in the version `v` in which it was said.
+fn acknowledge(tx: &mut Tx<'_>, id: AgreementId, v: u16, evidence: &Evidence, what: &str) -> QueryResult<Heeded> {
     let now = tx.now();
     let status = standing::status(tx.conn(), id, now)?;
     let to = vec![To { ori: evidence.origin, agreement: id }];
-    let message = Acknowledgement { v: PROTOCOL, to, of: evidence.leaf_hash, status };
+    let message = Acknowledgement { v, to, of: evidence.leaf_hash, status };
     let rid = fresh_rid(now)?;
     let facts = Facts { partner: Some(evidence.origin), decision: Some(what.to_owned()), ..Facts::default() };
     let draft =

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use agreements::agreement::{Agreement, AgreementError};
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori};
-use agreements::message::{Offer, PROTOCOL, StreamEvent, To};
+use agreements::message::{Offer, StreamEvent, To};
 use agreements::status::{Event, Status, Stream, activation_problems};
 use agreements::time::Instant;
 use certs::jws;
@@ -20,6 +20,7 @@ use super::answer::canonical;
 use super::failure::Failure;
 use super::partner::Partner;
 use super::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP, Verified};
+use super::versions::{self, Versions};
 use crate::db::{Conn, Tx};
 use crate::node::{Node, fresh_rid};
 
@@ -111,6 +112,7 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
     let agreement = acceptable(node, &document)?;
     let id = agreement.id;
     let partner = other(node, &agreement)?;
+    let v = versions::agree(node, std::slice::from_ref(&partner)).await.v;
     let by = by.to_owned();
     let to = partner.ori();
     let job = move |tx: &mut Tx<'_>| -> QueryResult<Refusable<()>> {
@@ -121,7 +123,7 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
             return Ok(Err(vec![format!("agreement {id} was offered already; `concordat agreement show {id}`")]));
         }
         let now = tx.now();
-        let message = Offer { v: PROTOCOL, to: vec![To { ori: to, agreement: id }], document: Digest::of(&document) };
+        let message = Offer { v, to: vec![To { ori: to, agreement: id }], document: Digest::of(&document) };
         let draft = draft(Kind::AgreementOffered, now, &message, &By { by: &by }, to, &by, "offered")?;
         documents::insert(tx.conn(), id, to, &document, Some(draft.rid), now)?;
         tx.append(draft)?;
@@ -173,8 +175,8 @@ fn other(node: &Node, agreement: &Agreement) -> Result<Arc<Partner>, ActError> {
 /// # Errors
 /// `by` may not, the agreement's state does not admit it, or signing lacks what it needs.
 pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str) -> Result<Delivery, ActError> {
-    let (us, seal, by) = (node.ori(), node.seal().clone(), by.to_owned());
-    let job = move |tx: &mut Tx<'_>| apply(tx, us, id, &act, &by, &seal);
+    let (actor, by) = (Actor { us: node.ori(), seal: node.seal(), versions: node.versions_shared() }, by.to_owned());
+    let job = move |tx: &mut Tx<'_>| apply(tx, &actor, id, &act, &by);
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     match recorded.into_inner() {
         Ok(()) => Ok(deliver(node, id).await),
@@ -184,7 +186,17 @@ pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str) -> Result<Del
 
 type Refusable<T> = Result<T, Vec<String>>;
 
-fn apply(tx: &mut Tx<'_>, us: Ori, id: AgreementId, act: &Act, by: &str, seal: &Seal) -> QueryResult<Refusable<()>> {
+/// Who acts: this agency with its seal, and what it knows of partners' versions. Nobody is asked for theirs first: a
+/// suspension waits for no partner.
+struct Actor {
+    us: Ori,
+    seal: Arc<Seal>,
+    versions: Arc<Versions>,
+}
+
+fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -> QueryResult<Refusable<()>> {
+    let Actor { us, seal, versions } = actor;
+    let us = *us;
     let now = tx.now();
     if let Err(why) = accounts::operator(tx.conn(), by, act.needs())? {
         return Ok(Err(vec![why]));
@@ -213,7 +225,8 @@ fn apply(tx: &mut Tx<'_>, us: Ori, id: AgreementId, act: &Act, by: &str, seal: &
     let n = stream.next_number();
     let name = event.name();
     let document = Digest::of(&found.document);
-    let message = StreamEvent { v: PROTOCOL, to: vec![To { ori: partner, agreement: id }], document, n, event };
+    let v = versions.choose(&[partner]).v;
+    let message = StreamEvent { v, to: vec![To { ori: partner, agreement: id }], document, n, event };
     let entry = draft(Kind::AgreementEvent, now, &message, &By { by }, partner, by, name)?;
     let rid = entry.rid;
     tx.append(entry)?;

@@ -1,6 +1,8 @@
 //! Mutual TLS of the peer port, both ways: TLS 1.3 only, no resumption, revocation checked at the handshake and again for
 //! every request.
 
+mod own;
+
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -14,12 +16,14 @@ use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, PrivateKeyDer, ServerName, UnixTime};
+use rustls::pki_types::{CertificateDer, CertificateRevocationListDer, ServerName, UnixTime};
 use rustls::server::WebPkiClientVerifier;
 use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
 use rustls::{ClientConfig, DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme};
 
 use crate::clock::{Clock, TlsTime};
+
+pub use own::{OwnCertificate, OwnStore};
 
 /// Why certificates or keys cannot be used. Each names the file.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +37,11 @@ pub enum TlsError {
     /// A file holds no such thing.
     #[error("{0} holds no usable {1}: {2}")]
     Content(PathBuf, &'static str, String),
+    /// The certificate is of another key.
+    #[error(
+        "{0} is not the certificate of the key in {1}: have it issued for that key (`concordat ca issue --csr keys/tls.csr`)"
+    )]
+    Pair(PathBuf, PathBuf),
     /// There is no CA.
     #[error("no CA is configured: name the file of your federation's CA certificate in peer.ca")]
     NoCa,
@@ -127,6 +136,33 @@ impl TrustStore {
             Revocation::NoList => Some("there is no revocation list of its authority"),
         }
     }
+
+    /// When the first of the revocation lists becomes void.
+    #[must_use]
+    pub fn next_update(&self) -> Option<Instant> {
+        self.current.load().revoked.next_update()
+    }
+
+    /// What verifies servers now.
+    pub(crate) fn servers(&self) -> Arc<WebPkiServerVerifier> {
+        Arc::clone(&self.current.load().servers)
+    }
+
+    /// Why a partner would not accept this chain (leaf first) at `now` from the node at `host`, in both directions: its
+    /// names, its validity, its authority, and whether it was revoked.
+    ///
+    /// # Errors
+    /// The reason, as rustls says it.
+    pub fn vouches(&self, chain: &[CertificateDer<'_>], host: &str, now: Instant) -> Result<(), rustls::Error> {
+        let (leaf, others) = chain.split_first().ok_or(rustls::Error::General("there is no certificate".to_owned()))?;
+        let seconds = u64::try_from(now.micros() / Instant::SECOND).unwrap_or_default();
+        let now = UnixTime::since_unix_epoch(std::time::Duration::from_secs(seconds));
+        let host = host.trim_start_matches('[').trim_end_matches(']').to_owned();
+        let name = ServerName::try_from(host).map_err(|error| rustls::Error::General(error.to_string()))?;
+        let trust = self.current.load();
+        trust.servers.verify_server_cert(leaf, others, &name, &[], now)?;
+        trust.clients.verify_client_cert(leaf, others, now).map(drop)
+    }
 }
 
 /// What was trusted at a moment.
@@ -198,46 +234,15 @@ fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::aws_lc_rs::default_provider())
 }
 
-/// This node's certificate chain and key.
-#[derive(Debug)]
-pub struct OwnCertificate {
-    chain: Vec<CertificateDer<'static>>,
-    key: PrivateKeyDer<'static>,
-    identity: Identity,
-}
-
-impl OwnCertificate {
-    /// Reads `certificate` (PEM, leaf first) and `key` (PEM, readable by its owner alone).
-    ///
-    /// # Errors
-    /// A file is missing or other than that, or the leaf names no ORI.
-    pub fn read(certificate: &Path, key: &Path) -> Result<Self, TlsError> {
-        let chain = certificates(certificate, &read(certificate)?)?;
-        let secret = crate::keyfile::read_secret(key)?;
-        let bad = |what, error: String| TlsError::Content(key.to_owned(), what, error);
-        let parsed = PrivateKeyDer::from_pem_slice(&secret).map_err(|error| bad("private key", error.to_string()))?;
-        let leaf = chain.first().ok_or_else(|| bad("certificate", "it has none".to_owned()))?;
-        let identity = Identity::from_der(leaf)
-            .map_err(|error| TlsError::Content(certificate.to_owned(), "node certificate", error.to_string()))?;
-        Ok(Self { chain, key: parsed, identity })
-    }
-
-    /// What the leaf says.
-    #[must_use]
-    pub fn identity(&self) -> &Identity {
-        &self.identity
-    }
-}
-
-/// The server's side of the peer port.
+/// The server's side of the peer port. Each handshake shows the certificate that is the current one then.
 ///
 /// # Errors
-/// The key does not belong to the certificate.
-pub fn server(own: &OwnCertificate, trust: &TrustStore, clock: Arc<dyn Clock>) -> Result<ServerConfig, TlsError> {
+/// rustls refuses the settings.
+pub fn server(own: &OwnStore, trust: &TrustStore, clock: Arc<dyn Clock>) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_details(provider(), Arc::new(TlsTime(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(Clients(trust.clone())))
-        .with_single_cert(own.chain.clone(), own.key.clone_key())?;
+        .with_cert_resolver(Arc::new(own.clone()));
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)
@@ -246,18 +251,27 @@ pub fn server(own: &OwnCertificate, trust: &TrustStore, clock: Arc<dyn Clock>) -
 /// The client's side, towards one partner: its chain, its name, its ORI and its pinned key.
 ///
 /// # Errors
-/// The key does not belong to the certificate.
+/// rustls refuses the settings.
 pub fn client(
-    own: &OwnCertificate,
+    own: &OwnStore,
     trust: &TrustStore,
     clock: Arc<dyn Clock>,
     pinned: (Ori, Digest),
 ) -> Result<ClientConfig, TlsError> {
+    client_with(own, clock, Arc::new(Pinned { trust: trust.clone(), pinned }))
+}
+
+/// The client's side with this verifier of servers.
+pub(crate) fn client_with(
+    own: &OwnStore,
+    clock: Arc<dyn Clock>,
+    verifier: Arc<dyn ServerCertVerifier>,
+) -> Result<ClientConfig, TlsError> {
     let mut config = ClientConfig::builder_with_details(provider(), Arc::new(TlsTime(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
-        .with_custom_certificate_verifier(Arc::new(Pinned { trust: trust.clone(), pinned }))
-        .with_client_auth_cert(own.chain.clone(), own.key.clone_key())?;
+        .with_custom_certificate_verifier(verifier)
+        .with_client_cert_resolver(Arc::new(own.clone()));
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
 }

@@ -7,6 +7,7 @@ mod agency;
 mod error;
 mod node;
 mod read;
+mod secret;
 mod template;
 mod values;
 
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use agency::{Agency, Approvals, Elements, Policy};
 pub use error::{ConfigError, TextError, UnknownKey};
 pub use node::{Console, Ingest, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
+pub use secret::{Secret, SecretError, SecretText};
 pub use values::{DatabaseUrl, DatabaseUrlError, HttpsUrl, HttpsUrlError, LoopbackAddr, NotLoopback};
 
 /// The name of the file in a node's folder.

@@ -4,7 +4,7 @@ use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::{Config, TextError, UnknownKey};
+use super::{Config, Secret, TextError, UnknownKey};
 
 /// Below this, two keys have nothing to do with each other (1 is the same key).
 const NEAR: f64 = 0.7;
@@ -88,7 +88,9 @@ pub(super) fn known_keys() -> Vec<String> {
     fn walk(table: &toml::Table, prefix: &str, into: &mut Vec<String>) {
         for (key, value) in table {
             let path = format!("{prefix}{key}");
-            if let toml::Value::Table(inner) = value {
+            if let toml::Value::Table(inner) = value
+                && !Secret::is_one(value)
+            {
                 walk(inner, &format!("{path}."), into);
             }
             into.push(path);

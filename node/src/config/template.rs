@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::Config;
+use super::{Config, Secret};
 
 /// The width of the file's lines.
 const WIDTH: usize = 100;
@@ -123,7 +123,7 @@ pub(super) fn render(config: &Config) -> String {
     let table = toml::Table::try_from(config).unwrap_or_default();
     for (path, meaning) in MEANINGS {
         match find(&table, path) {
-            Some(toml::Value::Table(section)) => {
+            Some(value @ toml::Value::Table(section)) if !Secret::is_one(value) => {
                 let _ = write!(out, "\n{}[{path}]\n", comment(meaning));
                 if *path == "peer.hosts" {
                     for (name, address) in section {

@@ -23,6 +23,7 @@ use concordat::demo::generator;
 use concordat::exchange::ask::{self, Ask, AskError, Gave, Report, Whom};
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::{descriptor, standing};
+use concordat::jobs::Ringer;
 use concordat::node::{Node, OpenError, read_key};
 use concordat::reads::images::Images;
 use concordat::reads::ingest::{Options, ingest};
@@ -68,7 +69,7 @@ impl Doors {
         let node = Arc::clone(node);
         let thread = std::thread::spawn(move || {
             System::new().block_on(async move {
-                let running = serve::start(&node).unwrap();
+                let running = serve::start(&node, Ringer::Nobody).unwrap();
                 drop(node);
                 up.send((running.peer, running.console)).unwrap();
                 // An error means that the test is gone: a reason to stop as good as any.

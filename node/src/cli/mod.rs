@@ -8,7 +8,9 @@ mod exit;
 mod explain;
 mod ingest;
 mod init;
+mod jobs;
 mod local;
+mod mail;
 mod output;
 mod peer;
 mod place;
@@ -95,6 +97,12 @@ pub enum Command {
     /// See what waits for the custodian
     #[command(subcommand)]
     Request(request::RequestCommand),
+    /// See and run what the node does by itself: reminders, warnings, mail
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// See the outbox, try a mail again, test the mail server
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
 }
 
 /// The whole program: reads the command line, runs it, prints what is wrong once, on standard error. `on_fatal` ends the
@@ -133,6 +141,8 @@ fn run(command: Command, place: &Place, out: &mut Output<'_>) -> Result<Exit, Pr
         Command::Query(args) => block_on(query::run(place, *args, out)),
         Command::Trail(command) => block_on(trail::run(place, command, out)),
         Command::Request(command) => block_on(request::run(place, command, out)),
+        Command::Jobs(command) => block_on(jobs::run(place, command, out)),
+        Command::Mail(command) => block_on(mail::run(place, command, out)),
     }
 }
 

@@ -22,12 +22,18 @@ pub(super) fn parse(text: &str) -> Result<Config, TextError> {
             unknown.iter().map(|path| describe(text, tree.get_ref(), &known, path)).collect(),
         ));
     }
-    read.map_err(|error| {
+    let config = read.map_err(|error| {
         let start = error.span().map(|span| span.start);
         let key = start.and_then(|start| key_at(tree.get_ref(), start, ""));
         let line = key.as_ref().and(start).map(|start| line_of(text.as_bytes(), start));
         TextError::Value { key, line, message: error.message().to_owned() }
-    })
+    })?;
+    if let Some((key, message)) = config.mail.problem() {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let line = key_offset(tree.get_ref(), &path).map(|offset| line_of(text.as_bytes(), offset));
+        return Err(TextError::Value { key: Some(key.to_owned()), line, message: message.to_owned() });
+    }
+    Ok(config)
 }
 
 fn syntax(text: &str, error: &toml::de::Error) -> TextError {

@@ -4,6 +4,8 @@ mod agreements;
 mod audit;
 mod identity;
 mod input;
+mod jobs;
+mod mail;
 mod queries;
 mod replay;
 mod strangers;

@@ -6,8 +6,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::Notify;
 use tokio_cron_scheduler::{Job, JobScheduler, JobSchedulerError};
 
-use super::schedule::Schedule;
-
 /// A bell. It says nothing about what is due: whoever hears it looks at the node's clock.
 #[derive(Debug, Default)]
 pub struct Bell {
@@ -43,14 +41,36 @@ pub enum Ringer {
     Nobody,
 }
 
-/// A scheduler that rings at every slot of `schedules` until it is shut down.
-pub(super) async fn cron(bell: &Arc<Bell>, schedules: &[Schedule]) -> Result<JobScheduler, JobSchedulerError> {
+/// A scheduler that rings at all times that `crons` name (UTC, seconds first) until it is shut down.
+pub(super) async fn cron(bell: &Arc<Bell>, crons: &BTreeSet<String>) -> Result<JobScheduler, JobSchedulerError> {
     let scheduler = JobScheduler::new().await?;
-    let crons: BTreeSet<String> = schedules.iter().map(ToString::to_string).collect();
     for cron in crons {
         let bell = Arc::clone(bell);
         scheduler.add(Job::new(cron, move |_, _| bell.ring())?).await?;
     }
     scheduler.start().await?;
     Ok(scheduler)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_scheduler_rings_again_and_again_until_it_is_shut_down() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let bell = Arc::<Bell>::default();
+            let every_second = BTreeSet::from(["* * * * * *".to_owned()]);
+            let mut scheduler = cron(&bell, &every_second).await.unwrap();
+            for _ in 0..2 {
+                let rung = tokio::time::timeout(Duration::from_secs(10), bell.rung()).await;
+                assert_eq!(rung.unwrap(), BTreeSet::new());
+            }
+            scheduler.shutdown().await.unwrap();
+            while tokio::time::timeout(Duration::from_secs(3), bell.rung()).await.is_ok() {}
+        });
+    }
 }

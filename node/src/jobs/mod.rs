@@ -80,10 +80,10 @@ pub fn driver(node: &Arc<Node>) -> Driver {
 
 /// Runs a node's jobs until it is told to stop.
 pub async fn serve(node: Arc<Node>, ringer: Ringer, stop: watch::Receiver<Stop>) {
-    let schedules: Vec<Schedule> = TABLE.iter().map(|job| job.schedule).collect();
+    let crons = TABLE.iter().map(|job| job.schedule.to_string()).collect();
     let mut scheduler = None;
     if ringer == Ringer::Cron {
-        match bell::cron(node.bell(), &schedules).await {
+        match bell::cron(node.bell(), &crons).await {
             Ok(started) => scheduler = Some(started),
             Err(error) => tracing::error!(%error, "the scheduler did not start; jobs are looked at every five minutes"),
         }

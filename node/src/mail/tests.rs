@@ -35,7 +35,7 @@ fn a_letter_is_the_same_bytes_each_time_and_no_name_adds_a_header() {
     assert!(text.contains("Message-ID: <019ab3c4-7d1e-7f00-8000-2b5c9e6a1f43@alder.example>\r\n"), "{text}");
     assert!(text.contains("Date: Mon, 23 Nov 2026 20:17:00 +0000\r\n"), "{text}");
     assert!(text.contains("Auto-Submitted: auto-generated\r\n"), "{text}");
-    assert!(!text.contains("\nBcc:") && !text.contains("somebody@else.example\r\n"), "{text}");
+    assert!(!text.lines().any(|line| line.starts_with("Bcc")), "{text}");
     assert_eq!(one.envelope().to().len(), 1);
 }
 

@@ -37,6 +37,8 @@ pub enum Fault {
     EndInText,
     /// The text is taken, and the connection ends before the reply.
     EndBeforeReply,
+    /// The text is taken, and the reply comes when [`Sink::replies`] is called.
+    LateReply,
 }
 
 /// A mail that the server took.
@@ -57,6 +59,7 @@ struct Shared {
     taken: Mutex<Vec<Taken>>,
     faults: Mutex<VecDeque<Fault>>,
     connections: Mutex<usize>,
+    replies: AtomicBool,
     stop: AtomicBool,
 }
 
@@ -96,6 +99,11 @@ impl Sink {
 
     pub fn taken(&self) -> Vec<Taken> {
         self.shared.taken.lock().unwrap().clone()
+    }
+
+    /// Lets a late reply go.
+    pub fn replies(&self) {
+        self.shared.replies.store(true, Ordering::SeqCst);
     }
 
     pub fn connections(&self) -> usize {
@@ -157,6 +165,9 @@ fn converse(stream: TcpStream, fault: Option<Fault>, shared: &Shared) -> std::io
                         if fault == Some(Fault::EndBeforeReply) {
                             return Ok(());
                         }
+                        while fault == Some(Fault::LateReply) && !shared.replies.load(Ordering::SeqCst) {
+                            std::thread::sleep(Duration::from_millis(2));
+                        }
                         say("250 taken")?;
                     }
                 }
@@ -187,10 +198,11 @@ fn text(lines: &mut BufReader<TcpStream>) -> std::io::Result<String> {
 
 /// Reads what it takes with Python's own mail library, and says it, a line of JSON each.
 const SCRIPT: &str = r#"
-import asyncio, email, email.policy, json, ssl, sys
+import asyncio, email, email.policy, json, logging, ssl, sys
 from aiosmtpd.smtp import SMTP, AuthResult, LoginPassword
 
 certificate, key, user, password = sys.argv[1:5]
+logging.disable(logging.CRITICAL)
 
 class Handler:
     async def handle_DATA(self, server, session, envelope):
@@ -244,7 +256,9 @@ impl Aiosmtpd {
         let has_it = Command::new(&python).args(["-c", "import aiosmtpd"]).output().is_ok_and(|o| o.status.success());
         if !has_it {
             assert_ne!(std::env::var("CONCORDAT_CI").as_deref(), Ok("1"), "{python} cannot import aiosmtpd; {HOW}");
-            let said = format!("\n*** SKIPPED: no mail server of another implementation: {python} cannot import aiosmtpd; {HOW} ***\n");
+            let said = format!(
+                "\n*** SKIPPED: no mail server of another implementation: {python} cannot import aiosmtpd; {HOW} ***\n"
+            );
             // Not by a macro: the test runner would keep what those print to itself.
             std::io::stderr().write_all(said.as_bytes()).unwrap();
             return None;

@@ -101,10 +101,10 @@ async fn a_run_of_a_process_that_died_is_run_again_when_its_lease_is_over() {
     alder.rings().await;
     let runs = alder.runs("prune").split_off(1);
     let came_of = |run: &Run| (run.slot, run.attempt, run.outcome);
-    assert_eq!(runs.iter().map(came_of).collect::<Vec<_>>(), [
-        (slot, 1, Some(Outcome::Abandoned)),
-        (slot, 2, Some(Outcome::Done)),
-    ]);
+    assert_eq!(
+        runs.iter().map(came_of).collect::<Vec<_>>(),
+        [(slot, 1, Some(Outcome::Abandoned)), (slot, 2, Some(Outcome::Done)),]
+    );
 }
 
 #[actix_web::test]

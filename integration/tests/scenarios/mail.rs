@@ -19,7 +19,7 @@ use integration::federation::address;
 use integration::mail::{Aiosmtpd, Fault, Sink};
 use integration::node::CASE;
 use integration::pair::{agreement_id, days_from_start};
-use integration::{Federation, Pair, TestNode, Terms};
+use integration::{Federation, Pair, Terms, TestNode};
 
 const PEOPLE: [&str; 3] = ["one@alder.example", "two@alder.example", "custodian@alder.example"];
 
@@ -112,15 +112,9 @@ async fn whatever_a_mail_server_does_short_of_silence_each_mail_is_taken_once() 
     let alder = alder(&federation, server).await;
     alder.works_it_off().await;
     let sink = Sink::open(server);
-    for fault in [
-        Fault::Busy,
-        Fault::SilentEnd,
-        Fault::Sender,
-        Fault::Recipient,
-        Fault::EndBeforeData,
-        Fault::Data,
-        Fault::Text,
-    ] {
+    for fault in
+        [Fault::Busy, Fault::SilentEnd, Fault::Sender, Fault::Recipient, Fault::EndBeforeData, Fault::Data, Fault::Text]
+    {
         let before = sink.taken().len();
         let id = queues(&alder, &format!("{fault:?}")).await;
         sink.will(&[fault]);
@@ -240,6 +234,33 @@ async fn a_mail_whose_sender_died_is_sent_by_the_next_one() {
     }
 }
 
+/// The same in a real node that is cut off between the text and the reply, and what is written before.
+#[actix_web::test]
+async fn a_node_that_stops_while_a_mail_is_handed_over_knows_afterwards_that_it_may_have_been_taken() {
+    let federation = Federation::found();
+    let server = address();
+    let mut alder = alder(&federation, server).await;
+    alder.works_it_off().await;
+    let sink = Sink::open(server);
+    sink.will(&[Fault::LateReply]);
+    let id = queues(&alder, "cut off").await;
+    alder.node().bell().ring_for(concordat::jobs::MAIL);
+    while sink.taken().is_empty() {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    assert_eq!(state(&alder, &id), State::HandedOver, "written before the text");
+    alder.restart();
+    sink.replies();
+    alder.rings().await;
+    assert_eq!((state(&alder, &id), sink.taken().len()), (State::HandedOver, 1), "another process may be at it");
+    alder.clock.forward(mail::CLAIM);
+    alder.works_it_off().await;
+    let mail = outbox::find(&mut alder.conn(), &id).unwrap().unwrap();
+    assert_eq!((mail.state, mail.doubtful), (State::Sent, 1));
+    let taken = sink.taken();
+    assert_eq!((taken.len(), taken[0].text == taken[1].text), (2, true), "the same mail again");
+}
+
 #[actix_web::test]
 async fn reminders_come_once_each_over_restarts_until_a_successor_is_signed() {
     let mut pair = Pair::in_force().await;
@@ -345,7 +366,9 @@ async fn a_mail_server_of_another_implementation_reads_ours_over_starttls_with_a
         }
     };
     let id = queues(&alder, "Two agreements need renewal \u{2013} na\u{ef}ve").await;
-    for (change, says) in [(starttls("password", false, folder), "ertificate"), (starttls("wrong", true, folder), "535")] {
+    for (change, says) in
+        [(starttls("password", false, folder), "ertificate"), (starttls("wrong", true, folder), "535")]
+    {
         alder.restart_with(change);
         alder.clock.forward(3 * Instant::HOUR);
         alder.works_it_off().await;
@@ -367,7 +390,7 @@ async fn a_mail_server_of_another_implementation_reads_ours_over_starttls_with_a
     assert_eq!(headers["Message-ID"], format!("<{id}@alder.example>"));
     assert_eq!(headers["Auto-Submitted"], "auto-generated");
     assert_eq!(headers["From"], "Concordat <alpr@alder.example>");
-    assert_eq!(taken["body"], "Two agreements need renewal \u{2013} na\u{ef}ve.\n");
+    assert_eq!(taken["body"], "Two agreements need renewal \u{2013} na\u{ef}ve.\r\n");
     assert_eq!(taken["defects"], serde_json::json!([]));
 }
 

@@ -125,8 +125,9 @@ async fn test(place: &Place, address: &MailAddress, out: &mut Output<'_>) -> Res
         Attempt::NotSent { why, .. } => {
             Err(Problem::failure(format!("not sent: {why}"), Some("check [mail] in concordat.toml".to_owned())))
         }
-        Attempt::Unknown { why } => {
-            Err(Problem::failure(format!("perhaps sent: {why}"), Some("look into the inbox, then try again".to_owned())))
-        }
+        Attempt::Unknown { why } => Err(Problem::failure(
+            format!("perhaps sent: {why}"),
+            Some("look into the inbox, then try again".to_owned()),
+        )),
     }
 }

@@ -201,7 +201,9 @@ mod tests {
     #[test]
     fn an_address_is_one_and_nothing_else() {
         assert_eq!("a.b@x.example".parse::<MailAddress>().unwrap().to_string(), "a.b@x.example");
-        for bad in ["", "a", "a@", "A <a@x.example>", "a@x.example, b@x.example", "a@x.example\r\nBcc: b@x", "é@x.example"] {
+        for bad in
+            ["", "a", "a@", "A <a@x.example>", "a@x.example, b@x.example", "a@x.example\r\nBcc: b@x", "é@x.example"]
+        {
             assert_eq!(bad.parse::<MailAddress>(), Err(MailAddressError), "{bad}");
         }
     }

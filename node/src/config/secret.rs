@@ -169,7 +169,12 @@ mod tests {
             assert!(Secret::is_one(&value), "{value}");
             assert_eq!(format!("password = {value}"), text);
         }
-        for text in ["password = \"hunter2\"", "password = { evn = \"A\" }", "password = 12345", "password = { env = \"A\", file = \"b\" }"] {
+        for text in [
+            "password = \"hunter2\"",
+            "password = { evn = \"A\" }",
+            "password = 12345",
+            "password = { env = \"A\", file = \"b\" }",
+        ] {
             let error = toml::from_str::<Section>(text).unwrap_err();
             assert!(!error.message().contains("hunter2") && !error.message().contains("12345"), "{error}");
         }

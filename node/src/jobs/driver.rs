@@ -101,6 +101,9 @@ pub enum Stop {
     AtOnce,
 }
 
+/// What is to be claimed: a slot, and which attempt of it; the next one where none is named.
+type Slots = Vec<(Instant, Option<i64>)>;
+
 /// Runs jobs.
 pub struct Driver<C = Node> {
     db: Db,
@@ -130,11 +133,11 @@ impl<C: 'static> Driver<C> {
     pub async fn ring(&self, wanted: &BTreeSet<&'static str>) -> Result<Vec<Report>, JobError> {
         let now = self.db.clock().now();
         let mut conn = self.db.reader()?;
-        let mut due: Vec<(Job<C>, Vec<(Instant, Option<i64>)>)> = Vec::new();
+        let mut due: Vec<(Job<C>, Slots)> = Vec::new();
         for job in &self.jobs {
             let newest = job_runs::newest(&mut conn, job.name, now, 1)?;
             let slots = job.schedule.due(job.catch_up, newest.first(), now);
-            let mut slots: Vec<_> = slots.into_iter().map(|(slot, attempt)| (slot, Some(attempt))).collect();
+            let mut slots: Slots = slots.into_iter().map(|(slot, attempt)| (slot, Some(attempt))).collect();
             if slots.is_empty() && wanted.contains(job.name) {
                 slots.push((now, None));
             }
@@ -146,7 +149,7 @@ impl<C: 'static> Driver<C> {
     }
 
     /// The slots of one job, one after the other.
-    async fn run_slots(&self, job: Job<C>, slots: Vec<(Instant, Option<i64>)>) -> Vec<Report> {
+    async fn run_slots(&self, job: Job<C>, slots: Slots) -> Vec<Report> {
         let mut reports = Vec::new();
         for (slot, attempt) in slots {
             match self.claim(job, slot, attempt).await {
@@ -170,15 +173,13 @@ impl<C: 'static> Driver<C> {
     /// It runs already, or the ledger failed.
     pub async fn run_now(&self, job: &Job<C>) -> Result<Report, NotRun> {
         let now = self.db.clock().now();
-        match self.claim(*job, now, None).await? {
-            Some(claim) => Ok(self.run(*job, claim).await),
-            None => {
-                let newest = job_runs::newest(&mut self.db.reader().map_err(JobError::from)?, job.name, now, 1);
-                match newest.map_err(JobError::from)?.into_iter().find(|run| run.lives(now)) {
-                    Some(run) => Err(NotRun::Running { job: job.name, run: Box::new(run) }),
-                    None => Err(NotRun::Overtaken(job.name)),
-                }
-            }
+        if let Some(claim) = self.claim(*job, now, None).await? {
+            return Ok(self.run(*job, claim).await);
+        }
+        let newest = job_runs::newest(&mut self.db.reader().map_err(JobError::from)?, job.name, now, 1);
+        match newest.map_err(JobError::from)?.into_iter().find(|run| run.lives(now)) {
+            Some(run) => Err(NotRun::Running { job: job.name, run: Box::new(run) }),
+            None => Err(NotRun::Overtaken(job.name)),
         }
     }
 
@@ -191,7 +192,7 @@ impl<C: 'static> Driver<C> {
         };
         let (outcome, applied, said) = match &result {
             Ok(ran) if ran.later.is_empty() => (Outcome::Done, ran.applied, None),
-            Ok(ran) => (Outcome::Done, ran.applied, Some(format!("left for later: {}", ran.later.join("; ")))),
+            Ok(ran) => (Outcome::Done, ran.applied, Some(left(&ran.later))),
             Err(error) => (Outcome::Failed, 0, Some(error.to_string())),
         };
         match &result {
@@ -270,6 +271,14 @@ impl<C: 'static> Driver<C> {
             tracing::warn!(%error, "jobs in work are not marked as abandoned; they are when their leases end");
         }
     }
+}
+
+/// What was left for later: the first few, for a line of the ledger.
+fn left(later: &[String]) -> String {
+    let first: Vec<&str> = later.iter().take(3).map(String::as_str).collect();
+    let more = later.len() - first.len();
+    let more = if more == 0 { String::new() } else { format!("; and {more} more") };
+    format!("left for later: {}{more}", first.join("; "))
 }
 
 /// What a panic said.

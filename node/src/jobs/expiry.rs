@@ -183,7 +183,13 @@ mod tests {
     }
 
     fn lives(days: i64) -> Ending {
-        ending("The thing", "thing", (start(), start().plus(days * Instant::DAY)), "nothing works", "mend it".to_owned())
+        ending(
+            "The thing",
+            "thing",
+            (start(), start().plus(days * Instant::DAY)),
+            "nothing works",
+            "mend it".to_owned(),
+        )
     }
 
     /// The thresholds that are said over a whole life and a week after it, with the days left.

@@ -1,6 +1,8 @@
 //! Reminders of agreements that end: one digest a week from 90 days before sunset, each by itself in the last 7 days
 //! (V-27: there is no grace period).
 
+use std::fmt::Write as _;
+
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::status::Status;
 use agreements::time::Instant;
@@ -42,10 +44,16 @@ impl Source for Reminders {
         let all = node.desk().registry(|conn| lifecycle::list(conn, now))?;
         // A successor counts from the moment at which both signed it, whatever keeps it from being in force today.
         let signed = |status: &Status| {
-            !matches!(status, Status::NoAgreement {} | Status::Unsigned { .. } | Status::Ended { .. } | Status::Sunset { .. })
+            !matches!(
+                status,
+                Status::NoAgreement {} | Status::Unsigned { .. } | Status::Ended { .. } | Status::Sunset { .. }
+            )
         };
-        let renewed: Vec<Digest> =
-            all.iter().filter(|(_, status)| signed(status)).filter_map(|(found, _)| found.agreement.supersedes).collect();
+        let renewed: Vec<Digest> = all
+            .iter()
+            .filter(|(_, status)| signed(status))
+            .filter_map(|(found, _)| found.agreement.supersedes)
+            .collect();
         let standing = |(found, status): &(crate::exchange::standing::Verified, Status)| {
             let other = found.agreement.other(node.ori())?;
             Some(Standing {
@@ -114,7 +122,9 @@ fn digest(today: Date, ending: &[(i64, &Standing)]) -> Option<Due> {
     let week = today.iso_week_date();
     let mut body = format!("Agreements that end within {DIGEST_FROM} days and are not renewed.\n{WALL}\n");
     for (days, Standing { id, partner, sunset_on, status, .. }) in ending {
-        body += &format!(
+        // Writing to a text does not fail.
+        let _ = write!(
+            body,
             "\n{sunset_on}  {partner}, {}\n            {status}\n            concordat agreement show {id}\n",
             in_days(*days)
         );
@@ -176,11 +186,14 @@ mod tests {
         assert_eq!(by_day[0], ("2027-04-01".to_owned(), "renewals:2027-W13".to_owned()));
         assert_eq!(by_day[1], ("2027-04-05".to_owned(), "renewals:2027-W14".to_owned()));
         assert_eq!(by_day[12], ("2027-06-21".to_owned(), "renewals:2027-W25".to_owned()));
-        assert_eq!(by_day[13..], [
-            ("2027-06-23".to_owned(), format!("renewal:{id}:7")),
-            ("2027-06-27".to_owned(), format!("renewal:{id}:3")),
-            ("2027-06-29".to_owned(), format!("renewal:{id}:1")),
-        ]);
+        assert_eq!(
+            by_day[13..],
+            [
+                ("2027-06-23".to_owned(), format!("renewal:{id}:7")),
+                ("2027-06-27".to_owned(), format!("renewal:{id}:3")),
+                ("2027-06-29".to_owned(), format!("renewal:{id}:1")),
+            ]
+        );
     }
 
     #[test]
@@ -210,10 +223,10 @@ mod tests {
             standing(5, "2027-06-24", false),
         ];
         let due = Reminders::due(&all, noon("2027-06-23"));
-        assert_eq!(due.iter().map(|due| due.notice.dedup.as_str()).collect::<Vec<_>>(), [
-            format!("renewal:{}:1", all[4].id).as_str(),
-            "renewals:2027-W25"
-        ]);
+        assert_eq!(
+            due.iter().map(|due| due.notice.dedup.as_str()).collect::<Vec<_>>(),
+            [format!("renewal:{}:1", all[4].id).as_str(), "renewals:2027-W25"]
+        );
         let body = &due[1].notice.body;
         assert!(body.find("Partner 3").unwrap() < body.find("Partner 2").unwrap(), "{body}");
         for absent in ["Partner 1", "Partner 4", "Partner 5"] {

@@ -55,7 +55,8 @@ impl Letter {
             .date(at)
             .raw_header(HeaderValue::new(automatic, "auto-generated".to_owned()))
             .header(ContentType::TEXT_PLAIN)
-            .body(self.body.clone())?)
+            // The end of the text brings its own line break.
+            .body(self.body.trim_end().to_owned())?)
     }
 }
 

@@ -187,7 +187,7 @@ impl Mailer {
                 if let Err(why) = hand_over().await {
                     return not_sent(why, Fault::Mail);
                 }
-                match self.into_folder(&message).await {
+                match self.file(&message).await {
                     Ok(()) => Attempt::Sent,
                     Err(error) => not_sent(format!("{}: {error}", self.config.folder.display()), Fault::Server),
                 }
@@ -203,7 +203,7 @@ impl Mailer {
         }
     }
 
-    async fn into_folder(&self, message: &lettre::Message) -> Result<(), file::Error> {
+    async fn file(&self, message: &lettre::Message) -> Result<(), file::Error> {
         // An error shows when the file is written.
         drop(std::fs::create_dir_all(&self.config.folder));
         AsyncFileTransport::<Tokio1Executor>::new(&self.config.folder).send(message.clone()).await.map(drop)
@@ -234,16 +234,13 @@ impl Standing {
     #[must_use]
     pub fn says(&self) -> String {
         let Self { on, waiting, unknown, given_up } = self;
-        let mut said = match (on, waiting + unknown) {
+        let said = match (on, waiting + unknown) {
             (true, 0) => "on, and nothing waits".to_owned(),
             (true, count) => format!("on; {count} not sent yet"),
             (false, 0) => "off; set mail.backend to send reminders".to_owned(),
             (false, count) => format!("off, and {count} waiting; set mail.backend to send them"),
         };
-        if *given_up > 0 {
-            said += &format!("; {given_up} given up, `concordat mail list` shows why");
-        }
-        said
+        if *given_up == 0 { said } else { format!("{said}; {given_up} given up, `concordat mail list` shows why") }
     }
 }
 
@@ -272,7 +269,6 @@ impl From<&Queued> for Letter {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -5,9 +5,7 @@ use std::time::Duration;
 use lettre::Message;
 use lettre::transport::smtp::Error;
 use lettre::transport::smtp::authentication::{Credentials, DEFAULT_MECHANISMS};
-use lettre::transport::smtp::client::{
-    AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters, TlsVersion,
-};
+use lettre::transport::smtp::client::{AsyncSmtpConnection, Certificate, CertificateStore, TlsParameters, TlsVersion};
 use lettre::transport::smtp::commands::{Data, Mail as MailFrom, Rcpt};
 use lettre::transport::smtp::extension::ClientId;
 
@@ -59,14 +57,12 @@ pub(super) async fn send(
             Attempt::Sent
         }
         // A reply that says no is as certain as one that says yes.
-        Ok(Err(error)) if error.is_permanent() => {
-            Attempt::NotSent { why: said(&error), fault: Fault::Forever }
-        }
+        Ok(Err(error)) if error.is_permanent() => Attempt::NotSent { why: said(&error), fault: Fault::Forever },
         Ok(Err(error)) if error.is_transient() => Attempt::NotSent { why: said(&error), fault: Fault::Mail },
         Ok(Err(error)) => Attempt::Unknown { why: format!("handed over, but no reply came: {}", said(&error)) },
-        Err(_) => Attempt::Unknown {
-            why: format!("handed over, but no reply came within {} s", HANDING_OVER.as_secs()),
-        },
+        Err(_) => {
+            Attempt::Unknown { why: format!("handed over, but no reply came within {} s", HANDING_OVER.as_secs()) }
+        }
     }
 }
 

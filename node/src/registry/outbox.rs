@@ -30,8 +30,7 @@ pub enum State {
 }
 
 impl State {
-    const ALL: [Self; 6] =
-        [Self::Waiting, Self::Claimed, Self::HandedOver, Self::Unknown, Self::Sent, Self::GivenUp];
+    const ALL: [Self; 6] = [Self::Waiting, Self::Claimed, Self::HandedOver, Self::Unknown, Self::Sent, Self::GivenUp];
 
     /// The written name, such as `given_up`.
     #[must_use]
@@ -64,7 +63,7 @@ impl FromStr for State {
 /// A mail to be queued.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct New {
-    /// UUIDv7.
+    /// A UUID, version 7.
     pub id: String,
     /// What is said to whom: it is said once.
     pub dedup: String,
@@ -81,7 +80,7 @@ pub struct New {
 /// A queued mail.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Queued {
-    /// UUIDv7; the Message-ID is made of it.
+    /// A UUID, version 7; the Message-ID is made of it.
     pub id: String,
     /// What is said to whom.
     pub dedup: String,
@@ -138,7 +137,7 @@ fn queued_of(row: Row) -> QueryResult<Queued> {
     })
 }
 
-const COLUMNS: (
+type Columns = (
     (outbox::id, outbox::dedup, outbox::recipient, outbox::subject, outbox::body, outbox::created_at),
     (
         outbox::state,
@@ -150,7 +149,9 @@ const COLUMNS: (
         outbox::last_error,
         outbox::claim_until,
     ),
-) = (
+);
+
+const COLUMNS: Columns = (
     (outbox::id, outbox::dedup, outbox::recipient, outbox::subject, outbox::body, outbox::created_at),
     (
         outbox::state,
@@ -279,8 +280,7 @@ pub fn end(conn: &mut Conn, id: &str, holder: &str, ending: &Ending, now: Instan
             diesel::update(ours).set((sent, nobody, outbox::last_error.eq(None::<String>))).execute(conn)?
         }
         Ending::Again { why, next_attempt } => {
-            let again =
-                (outbox::state.eq(State::Waiting.as_str()), outbox::next_attempt.eq(next_attempt.micros()));
+            let again = (outbox::state.eq(State::Waiting.as_str()), outbox::next_attempt.eq(next_attempt.micros()));
             diesel::update(ours).set((again, nobody, outbox::last_error.eq(why))).execute(conn)?
         }
         Ending::Unknown { why, next_attempt } => {

@@ -114,7 +114,10 @@ fn what_was_missed_is_made_up_for_by_one_run_at_start() {
         trail.clock.set(trail.clock.now().plus(10 * Instant::DAY));
         let restarted = driver(&trail, &world);
         let reports = ring(&restarted).await;
-        assert_eq!(reports.iter().map(|report| report.slot).collect::<Vec<_>>(), [EVERY_FIVE.latest(trail.clock.now())]);
+        assert_eq!(
+            reports.iter().map(|report| report.slot).collect::<Vec<_>>(),
+            [EVERY_FIVE.latest(trail.clock.now())]
+        );
         assert!(ring(&restarted).await.is_empty());
         assert_eq!(world.begun(), 2);
     });

@@ -144,7 +144,7 @@ fn converse(stream: TcpStream, fault: Option<Fault>, shared: &Shared) -> std::io
             "RCPT" if fault == Some(Fault::Recipient) => say("450 the mailbox is busy")?,
             "RCPT" if fault == Some(Fault::NoSuchRecipient) => say("550 nobody of that name")?,
             "RCPT" => {
-                recipient = command.split(['<', '>']).nth(1).unwrap_or_default().to_owned();
+                command.split(['<', '>']).nth(1).unwrap_or_default().clone_into(&mut recipient);
                 say("250 yes")?;
                 if fault == Some(Fault::EndBeforeData) {
                     return Ok(());

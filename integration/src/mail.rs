@@ -113,6 +113,7 @@ impl Sink {
 
 impl Drop for Sink {
     fn drop(&mut self) {
+        self.replies();
         self.shared.stop.store(true, Ordering::SeqCst);
         if let Some(thread) = self.thread.take() {
             assert!(thread.join().is_ok() || std::thread::panicking(), "the mail server ended in a panic");

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod federation;
 pub mod forge;
 pub mod logs;
+pub mod mail;
 pub mod node;
 pub mod pair;
 pub mod pki;

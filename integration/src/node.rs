@@ -1,5 +1,6 @@
 //! A node that runs: doors on loopback, stores in a folder, people, a clock that the test moves.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
@@ -23,10 +24,13 @@ use concordat::demo::generator;
 use concordat::exchange::ask::{self, Ask, AskError, Gave, Report, Whom};
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::{descriptor, standing};
+use concordat::jobs::{self, Report as JobReport, Ringer};
 use concordat::node::{Node, OpenError, read_key};
 use concordat::reads::images::Images;
 use concordat::reads::ingest::{Options, ingest};
 use concordat::registry::exchanged::{self, Receipt};
+use concordat::registry::job_runs::{self, Run};
+use concordat::registry::outbox::{self, Queued, State};
 use concordat::trail::search::{Filter, Row};
 use concordat::trail::{head, search, verify};
 use concordat::{people, serve};
@@ -68,7 +72,7 @@ impl Doors {
         let node = Arc::clone(node);
         let thread = std::thread::spawn(move || {
             System::new().block_on(async move {
-                let running = serve::start(&node).unwrap();
+                let running = serve::start(&node, Ringer::Nobody).unwrap();
                 drop(node);
                 up.send((running.peer, running.console)).unwrap();
                 // An error means that the test is gone: a reason to stop as good as any.
@@ -283,6 +287,47 @@ impl TestNode {
     /// Posts a text to another node's queries.
     pub async fn posts_query(&self, other: &Self, text: &str) -> Reply {
         self.calls(other).post("/peer/v1/queries", text).await
+    }
+
+    /// Somebody rings: what is due by this node's clock is run, here.
+    pub async fn rings(&self) -> Vec<JobReport> {
+        jobs::driver(self.node()).ring(&BTreeSet::new()).await.unwrap()
+    }
+
+    /// Rings until nothing is in work and no mail is due: what the bell does over some minutes.
+    pub async fn works_it_off(&self) {
+        for _ in 0..500 {
+            self.rings().await;
+            let wanted = BTreeSet::from([jobs::MAIL]);
+            jobs::driver(self.node()).ring(&wanted).await.unwrap();
+            let due = outbox::due(&mut self.conn(), self.clock.now(), 1).unwrap();
+            let busy = self.mails().iter().any(|mail| matches!(mail.state, State::Claimed | State::HandedOver));
+            let off = !self.node().mailer().is_on();
+            if !busy && (off || due.is_empty()) && self.runs_in_work() == 0 {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the jobs of {} do not come to an end: {:?}", self.fiction.word, self.mails());
+    }
+
+    fn runs_in_work(&self) -> usize {
+        jobs::TABLE.iter().filter(|job| self.runs(job.name).iter().any(|run| run.finished_at.is_none())).count()
+    }
+
+    /// The runs of a job, oldest first.
+    pub fn runs(&self, job: &str) -> Vec<Run> {
+        let far = self.clock.now().plus(1000 * Instant::DAY);
+        let mut runs = job_runs::newest(&mut self.conn(), job, far, 10_000).unwrap();
+        runs.reverse();
+        runs
+    }
+
+    /// The outbox, oldest first.
+    pub fn mails(&self) -> Vec<Queued> {
+        let mut mails = outbox::newest(&mut self.conn(), 10_000).unwrap();
+        mails.reverse();
+        mails
     }
 
     pub fn clock_now(&self) -> Instant {

@@ -1,6 +1,6 @@
 //! A Concordat node: one agency's reads, agreements and trail, and its exchange with partners.
 //!
-//! Doors (`peer`, `console`, `ops`, `cli`) call services (`exchange`), which alone open transactions over the stores
+//! Doors (`peer`, `console`, `ops`, `cli`) and `jobs` call services (`exchange`, `mail`), which alone open transactions over the stores
 //! (`registry`, `reads`, `trail`).
 
 pub mod agency;
@@ -16,9 +16,11 @@ pub mod desk;
 pub mod doctor;
 pub mod exchange;
 pub mod intake;
+pub mod jobs;
 pub mod keyfile;
 pub mod keys;
 pub mod logs;
+pub mod mail;
 pub mod metrics;
 pub mod node;
 pub mod ops;

@@ -27,7 +27,9 @@ use crate::exchange::lifecycle;
 use crate::exchange::partner::Partners;
 use crate::exchange::standing::{Owner, StandingCache};
 use crate::exchange::versions::Versions;
+use crate::jobs::Bell;
 use crate::keyfile::{self, KeyFileError};
+use crate::mail::{self, Mailer};
 use crate::metrics::Metrics;
 use crate::reads::store::{Reader, ReadsDb, StoreError};
 use crate::seal::{Seal, SealStore};
@@ -144,6 +146,8 @@ pub struct Node {
     refused: RefusedCounts,
     upkeep: Upkeep,
     metrics: Arc<Metrics>,
+    mailer: Mailer,
+    bell: Arc<Bell>,
 }
 
 /// What was refused without an entry of its own since the last aggregate entry.
@@ -200,6 +204,8 @@ impl Node {
             refused: RefusedCounts::default(),
             upkeep: Upkeep::default(),
             metrics: Arc::new(Metrics::new(clock.now(), registry.commits())),
+            mailer: Mailer::new(config.mail.clone(), config.peer.url.host().to_owned()),
+            bell: Arc::default(),
             registry,
             clock,
             config,
@@ -320,6 +326,18 @@ impl Node {
     #[must_use]
     pub fn metrics(&self) -> &Arc<Metrics> {
         &self.metrics
+    }
+
+    /// Sends mail.
+    #[must_use]
+    pub fn mailer(&self) -> &Mailer {
+        &self.mailer
+    }
+
+    /// The bell of this node's jobs.
+    #[must_use]
+    pub fn bell(&self) -> &Arc<Bell> {
+        &self.bell
     }
 
     /// Connections for one thread.
@@ -486,6 +504,7 @@ impl console::StatusSource for Node {
             partners: self.partners().all().count() as u64,
             agreements: by_status,
             reads: console::ReadsStatus { count, newest },
+            mail: desk.registry(|conn| mail::standing(conn, self.mailer.is_on())).unwrap_or_default(),
         }
     }
 }

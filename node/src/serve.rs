@@ -1,4 +1,4 @@
-//! A running node: its three doors, what it looks after every second and minute, and its end.
+//! A running node: its three doors, its jobs, what it looks after every second and minute, and its end.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 
 use crate::console::{self, StatusSource};
+use crate::jobs::{self, Ringer, Stop};
 use crate::node::Node;
 use crate::{ops, peer, upkeep};
 
@@ -42,16 +43,16 @@ pub struct Running {
     pub ops: SocketAddr,
     node: Arc<Node>,
     handles: Vec<ServerHandle>,
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     again: Arc<Notify>,
     tasks: Vec<rt::task::JoinHandle<()>>,
 }
 
-/// Opens the three doors. Must be called inside an actix runtime.
+/// Opens the three doors and begins with the jobs, which `ringer` wakes. Must be called inside an actix runtime.
 ///
 /// # Errors
 /// See [`ServeError`]. No door stays open then.
-pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
+pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     let (peer, peer_at) = peer::bind(node)?;
     let source: Arc<dyn StatusSource> = Arc::clone(node) as _;
     let console = console::bind(node.config().console.listen, source, Arc::clone(node.metrics()));
@@ -59,7 +60,7 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
     let ops = ops::bind(node.config().ops.listen, Arc::clone(node.metrics()));
     let (ops, ops_at) = ops.map_err(|error| ServeError::Other("ops", error))?;
     let first = |addresses: &[SocketAddr]| addresses.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
-    let (stop, stopped) = watch::channel(false);
+    let (stop, stopped) = watch::channel(Stop::Not);
     let handles = vec![peer.handle(), console.handle(), ops.handle()];
     let mut tasks: Vec<_> = [("peer", peer), ("console", console), ("ops", ops)]
         .into_iter()
@@ -71,6 +72,7 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
             })
         })
         .collect();
+    tasks.push(rt::spawn(jobs::serve(Arc::clone(node), ringer, stopped.clone())));
     // Before the first tick, so that no metric says nought.
     upkeep::follow(node);
     let again = Arc::new(Notify::new());
@@ -95,7 +97,8 @@ impl Running {
         self.again.notify_one();
     }
 
-    /// Stops: no new request is taken, those in work are finished, and what was refused is recorded.
+    /// Stops: no new request is taken, those in work are finished, jobs in work get ten seconds, and what was refused is
+    /// recorded.
     pub async fn stop(self) {
         self.end(true).await;
     }
@@ -106,7 +109,7 @@ impl Running {
     }
 
     async fn end(self, finishing: bool) {
-        self.stop.send_replace(true);
+        self.stop.send_replace(if finishing { Stop::Gently } else { Stop::AtOnce });
         // All doors at once: one that waits for its last request does not keep the others open.
         join_all(self.handles.iter().map(|handle| handle.stop(finishing))).await;
         for task in self.tasks {
@@ -122,7 +125,7 @@ impl Running {
 }
 
 /// Follows what other processes change: certificates, revocation lists, enrolments; and writes the aggregate entry.
-async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>, again: Arc<Notify>) {
+async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<Stop>, again: Arc<Notify>) {
     let mut said = BTreeSet::new();
     let desk = node.desk();
     let mut ticks: u32 = 0;

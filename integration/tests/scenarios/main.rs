@@ -6,6 +6,8 @@ mod certificates;
 mod doctor;
 mod identity;
 mod input;
+mod jobs;
+mod mail;
 mod queries;
 mod recorded;
 mod replay;

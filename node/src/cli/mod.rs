@@ -10,7 +10,9 @@ mod exit;
 mod explain;
 mod ingest;
 mod init;
+mod jobs;
 mod local;
+mod mail;
 mod output;
 mod peer;
 mod place;
@@ -110,6 +112,12 @@ pub enum Command {
     Request(request::RequestCommand),
     /// Print what a shell needs to complete this command line
     Completions(completions::CompletionsArgs),
+    /// See and run what the node does by itself: reminders, warnings, mail
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// See the outbox, try a mail again, test the mail server
+    #[command(subcommand)]
+    Mail(mail::MailCommand),
 }
 
 /// The whole program: reads the command line, runs it, prints what is wrong once, on standard error. `on_fatal` ends the
@@ -151,6 +159,8 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Trail(command) => block_on(trail::run(place, command, out)),
         Command::Request(command) => block_on(request::run(place, command, out)),
         Command::Completions(args) => completions::run(args, out),
+        Command::Jobs(command) => block_on(jobs::run(place, command, out)),
+        Command::Mail(command) => block_on(mail::run(place, command, out)),
     }
 }
 

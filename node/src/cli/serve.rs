@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::exit::Exit;
 use super::place::Place;
 use super::{Output, Problem};
+use crate::jobs::Ringer;
 use crate::serve;
 
 #[derive(Serialize)]
@@ -23,7 +24,7 @@ pub(super) async fn run(place: &Place, out: &mut Output<'_>) -> Result<Exit, Pro
     // Before the doors open, so that no signal finds the default handler, which ends the process at once.
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
-    let running = serve::start(&node)?;
+    let running = serve::start(&node, Ringer::Cron)?;
     let serving = Serving { ori: node.ori(), peer: running.peer, console: running.console, ops: running.ops };
     out.one(&serving, |serving| {
         format!(

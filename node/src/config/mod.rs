@@ -5,6 +5,7 @@
 
 mod agency;
 mod error;
+mod mail;
 mod node;
 mod read;
 mod secret;
@@ -19,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agency::{Agency, Approvals, Elements, Policy};
 pub use error::{ConfigError, TextError, UnknownKey};
+pub use mail::{Mail, MailAddress, MailAddressError, MailBackend, MailTls};
 pub use node::{Console, Ingest, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
 pub use secret::{Secret, SecretError, SecretText};
 pub use values::{
@@ -61,6 +63,9 @@ pub struct Config {
     /// The owner's own limits on partners' queries.
     #[serde(default)]
     pub rules: Rules,
+    /// Mail.
+    #[serde(default)]
+    pub mail: Mail,
 }
 
 /// What only the agency can say: everything else in a [`Config`] has a default.
@@ -95,6 +100,7 @@ impl Config {
             log: Log::default(),
             ingest: Ingest::default(),
             rules: Rules::default(),
+            mail: Mail::default(),
         }
     }
 
@@ -158,6 +164,7 @@ impl Config {
         for path in [&mut self.store.images, &mut self.keys.folder].into_iter().chain(files) {
             *path = folder.join(&*path);
         }
+        self.mail.resolve(folder);
     }
 
     /// A value in which every key is present: what the keys of a file are compared with.
@@ -203,6 +210,8 @@ mod tests {
         config.store.reads = "postgres://node:secret@db/reads".parse().unwrap();
         config.peer.ca = vec!["ca.pem".into(), "/etc/other ca.pem".into()];
         config.peer.hosts.insert("birch.example".to_owned(), "127.0.0.1:9".parse().unwrap());
+        config.mail.administrators = vec!["a@x.example".parse().unwrap(), "b@x.example".parse().unwrap()];
+        config.mail.password = Secret::File("keys/smtp password".into());
         config.rules.sensitive = agreements::decide::Sensitive::Deny;
         assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
         assert!(!format!("{config:?}").contains("secret"), "Debug shows a database's password");

@@ -37,12 +37,18 @@ fn deserialise(
     let source = toml::Deserializer::parse(text).map_err(|error| syntax(text, &error))?;
     let mut collect = |path: serde_ignored::Path<'_>| unknown(segments(&path));
     let read = Config::deserialize(serde_ignored::Deserializer::new(source, &mut collect));
-    read.map_err(|error| {
+    let config = read.map_err(|error| {
         let start = error.span().map(|span| span.start);
         let key = start.and_then(|start| key_at(tree.get_ref(), start, ""));
         let line = key.as_ref().and(start).map(|start| line_of(text.as_bytes(), start));
         TextError::Value { key, line, message: error.message().to_owned() }
-    })
+    })?;
+    if let Some((key, message)) = config.mail.problem() {
+        let path: Vec<String> = key.split('.').map(str::to_owned).collect();
+        let line = key_offset(tree.get_ref(), &path).map(|offset| line_of(text.as_bytes(), offset));
+        return Err(TextError::Value { key: Some(key.to_owned()), line, message: message.to_owned() });
+    }
+    Ok(config)
 }
 
 /// Everything that is wrong in `text`, and the configuration with defaults in the place of what is wrong, for looking

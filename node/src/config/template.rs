@@ -118,6 +118,28 @@ const MEANINGS: &[(&str, &str)] = &[
         "rules.sensitive",
         "What happens to a query with a sensitive term (immigration enforcement, reproductive or gender-affirming care, protest or religion): refer (it waits for the custodian) or deny.",
     ),
+    (
+        "mail",
+        "Mail: reminders of renewals, warnings of what expires. It names no plate, no person and no case. Without it, reminders wait in the outbox and are seen with `concordat mail list` alone.",
+    ),
+    (
+        "mail.backend",
+        "off, smtp (over a mail server), file (one .eml file each in mail.folder) or memory (for demonstrations). Try it with `concordat mail test ADDRESS`.",
+    ),
+    ("mail.host", "The mail server: a name, or an address."),
+    ("mail.port", "Its port: 587 for starttls, 465 for tls."),
+    ("mail.tls", "starttls, tls, or none; none only to a server on loopback."),
+    ("mail.ca", "PEM files of CAs that the mail server's certificate may come from, besides the system's."),
+    ("mail.username", "The account on the mail server; blank if it wants none."),
+    (
+        "mail.password",
+        "Where its password is: { env = \"NAME\" } or { file = \"PATH\" }; the file must be readable by its owner alone. Never the password itself.",
+    ),
+    ("mail.from", "The sender's address, such as alpr@agency.example."),
+    ("mail.folder", "The folder of the backend file."),
+    ("mail.administrators", "Addresses that get what agreements administrators must know: renewals, checks."),
+    ("mail.custodians", "Addresses that get what the custodian must know: renewals, checks."),
+    ("mail.operators", "Addresses that get what system administrators must know: certificates, revocation lists."),
 ];
 
 pub(super) fn render(config: &Config) -> String {

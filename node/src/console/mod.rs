@@ -74,6 +74,7 @@ mod tests {
                 partners: 2,
                 agreements: vec![("in force", 1), ("proposed", 3)],
                 reads: ReadsStatus { count: 1234, newest: None },
+                mail: crate::mail::Standing::default(),
             }
         }
     }

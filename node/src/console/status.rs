@@ -26,6 +26,8 @@ pub struct Status {
     pub agreements: Vec<(&'static str, u64)>,
     /// The reads.
     pub reads: ReadsStatus,
+    /// How it stands with mail.
+    pub mail: crate::mail::Standing,
 }
 
 /// The trail as the console shows it.

@@ -17,6 +17,7 @@ use super::generator;
 use crate::clock::Clock;
 use crate::config::{Config, DatabaseUrl, FILE_NAME};
 use crate::db::{Conn, OnFatal};
+use crate::jobs::Ringer;
 use crate::node::Node;
 use crate::registry::accounts::{self, Action};
 use crate::serve::{self, Running};
@@ -90,7 +91,7 @@ impl Site {
 
     /// Opens the node's doors.
     pub(super) fn serve(&mut self) -> anyhow::Result<()> {
-        self.running = Some(serve::start(&self.node).with_context(|| self.fiction.legal_name)?);
+        self.running = Some(serve::start(&self.node, Ringer::Nobody).with_context(|| self.fiction.legal_name)?);
         Ok(())
     }
 

@@ -1,5 +1,7 @@
 //! Agreement documents and both parties' event streams.
 
+use std::collections::BTreeSet;
+
 use agreements::agreement::Agreement;
 use agreements::ids::{AgreementId, Ori, RequestId, Salt};
 use agreements::message::StreamEvent;
@@ -7,7 +9,7 @@ use agreements::time::Instant;
 use diesel::prelude::*;
 
 use super::parsed;
-use super::schema::{agreement, stream_event};
+use super::schema::{agreement, receipt, stream_event};
 use crate::db::Conn;
 
 /// An event as it was sworn: everything that proves it.
@@ -102,6 +104,25 @@ pub fn events(conn: &mut Conn, partner: Ori, party: Ori) -> QueryResult<i64> {
         .filter(stream_event::party.eq(party.as_str()))
         .count()
         .get_result(conn)
+}
+
+/// The agreements in which `us` offered or said something that the partner has not acknowledged, oldest first.
+pub fn unacknowledged(conn: &mut Conn, us: Ori) -> QueryResult<Vec<AgreementId>> {
+    let events: Vec<String> = stream_event::table
+        .left_join(receipt::table.on(receipt::of.eq(stream_event::rid)))
+        .filter(stream_event::party.eq(us.as_str()))
+        .filter(receipt::of.is_null())
+        .select(stream_event::agreement)
+        .distinct()
+        .load(conn)?;
+    let offers: Vec<String> = agreement::table
+        .left_join(receipt::table.on(receipt::of.nullable().eq(agreement::offer)))
+        .filter(agreement::offer.is_not_null())
+        .filter(receipt::of.is_null())
+        .select(agreement::id)
+        .load(conn)?;
+    let all: BTreeSet<String> = events.into_iter().chain(offers).collect();
+    all.into_iter().map(|id| parsed("agreement", id.parse())).collect()
 }
 
 /// Appends event `n` to a party's stream. A number that is taken is an error.

@@ -9,6 +9,8 @@ pub mod ag;
 pub mod agencies;
 pub mod agreements;
 pub mod exchanged;
+pub mod job_runs;
+pub mod outbox;
 mod schema;
 
 use diesel::result::{Error, QueryResult};

@@ -35,7 +35,7 @@ diesel::table! {
 }
 
 diesel::joinable!(stream_event -> agreement (agreement));
-diesel::allow_tables_to_appear_in_same_query!(agreement, stream_event);
+diesel::allow_tables_to_appear_in_same_query!(agreement, stream_event, receipt);
 
 diesel::table! {
     finding (n) {
@@ -103,5 +103,40 @@ diesel::table! {
         size -> BigInt,
         root -> Binary,
         seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    job_run (job, slot, attempt) {
+        job -> Text,
+        slot -> BigInt,
+        attempt -> BigInt,
+        started_at -> BigInt,
+        finished_at -> Nullable<BigInt>,
+        outcome -> Nullable<Text>,
+        error -> Nullable<Text>,
+        applied -> BigInt,
+        holder -> Text,
+        lease_until -> BigInt,
+    }
+}
+
+diesel::table! {
+    outbox (id) {
+        id -> Text,
+        dedup -> Text,
+        recipient -> Text,
+        subject -> Text,
+        body -> Text,
+        created_at -> BigInt,
+        state -> Text,
+        attempts -> BigInt,
+        doubtful -> BigInt,
+        next_attempt -> BigInt,
+        give_up_at -> BigInt,
+        sent_at -> Nullable<BigInt>,
+        last_error -> Nullable<Text>,
+        claimed_by -> Nullable<Text>,
+        claim_until -> Nullable<BigInt>,
     }
 }

@@ -3,5 +3,6 @@
 mod between_nodes;
 mod help;
 mod node_files;
+mod by_itself;
 mod one_node;
 mod program;

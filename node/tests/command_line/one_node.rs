@@ -241,6 +241,11 @@ fn every_command_shows_an_example() {
         "trail proof",
         "trail receipts",
         "request list",
+        "jobs list",
+        "jobs run",
+        "mail list",
+        "mail retry",
+        "mail test",
     ] {
         let help = concordat(command.split(' ').chain(["--help"])).ended(0);
         let example = help.split_once("Example").map(|(_, example)| example).unwrap_or_default();

@@ -55,19 +55,26 @@ async fn send_missing(node: &Node, id: AgreementId) -> Result<Option<Status>, St
     let partner = other(node, &found.agreement).map_err(|error| error.to_string())?;
     let mut there = None;
     let known = view(node, &partner, id).await?;
-    let mut next = known.as_ref().map_or(1, |view| view.received.saturating_add(1));
-    if known.is_none() {
-        let offer = desk.registry(|conn| documents::offer(conn, id)).map_err(failed)?;
-        let offer =
-            offer.ok_or("the partner offered this agreement and does not know it now: it has to offer it again")?;
-        there = Some(send(node, &partner, "agreements", offer, Some(&found.document)).await?);
-        next = 1;
+    let received = known.as_ref().map_or(0, |view| usize::try_from(view.received).unwrap_or(usize::MAX));
+    let acknowledged = |rid| desk.registry(|conn| Ok(!exchanged::receipts(conn, Some(rid), 1)?.is_empty()));
+    let offer = desk.registry(|conn| documents::offer(conn, id)).map_err(failed)?;
+    match (known, offer) {
+        (None, None) => {
+            return Err("the partner offered this agreement and does not know it now: it has to offer it again".into());
+        }
+        // What the partner has, but whose acknowledgement was lost, is sent again for that: it gives the same one.
+        (known, Some(offer)) if known.is_none() || !acknowledged(offer).map_err(failed)? => {
+            there = Some(send(node, &partner, "agreements", offer, Some(&found.document)).await?);
+        }
+        _ => {}
     }
     let rids: Vec<RequestId> = desk
         .registry(|conn| Ok(documents::stream(conn, id, node.ori())?.into_iter().map(|kept| kept.rid).collect()))
         .map_err(failed)?;
-    for rid in rids.into_iter().skip(usize::try_from(next.saturating_sub(1)).unwrap_or(usize::MAX)) {
-        there = Some(send(node, &partner, &format!("agreements/{id}/events"), rid, None).await?);
+    for (n, rid) in rids.into_iter().enumerate() {
+        if n >= received || !acknowledged(rid).map_err(failed)? {
+            there = Some(send(node, &partner, &format!("agreements/{id}/events"), rid, None).await?);
+        }
     }
     Ok(there)
 }

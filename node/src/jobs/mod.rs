@@ -1,0 +1,114 @@
+//! What the node does by itself: a closed table of jobs, each with its schedule, run by a single-flight driver.
+//!
+//! In scope: when a job is due, that it runs once, and each job's plan, its steps and the check afterwards. Out of scope:
+//! what must not wait for a schedule. Revocation lists and enrolments are followed each second, and refused requests are
+//! counted in this process's memory, by [`crate::serve`]. Nothing here makes an agreement end: that is computed.
+//!
+//! To add a job: implement `Work` for it and give it a line in [`TABLE`].
+
+mod bell;
+mod delivery;
+mod driver;
+mod expiry;
+mod notices;
+mod post;
+mod prune;
+mod reminders;
+mod schedule;
+mod work;
+
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::node::Node;
+
+pub use bell::{Bell, Ringer};
+pub use driver::{Driver, Job, NotRun, Report, Running, Stop};
+pub use expiry::Unreadable;
+pub use prune::KEEP;
+pub use schedule::Schedule;
+pub use work::{JobError, Ran};
+
+/// The name of the job that delivers mail, for whoever queued some.
+pub const MAIL: &str = "mail";
+
+/// Every job.
+pub const TABLE: &[Job] = &[
+    Job {
+        name: MAIL,
+        schedule: Schedule::EveryMinutes(1),
+        catch_up: 1,
+        about: "send the mails of the outbox",
+        run: |node| Box::pin(async move { work::run(post::Post::default(), &node).await }),
+    },
+    Job {
+        name: "deliveries",
+        schedule: Schedule::EveryMinutes(5),
+        catch_up: 1,
+        about: "send partners what they have not acknowledged of agreements",
+        run: |node| Box::pin(async move { work::run(delivery::Deliveries, &node).await }),
+    },
+    Job {
+        name: "reminders",
+        schedule: Schedule::Daily { hour: 15, minute: 0 },
+        catch_up: 1,
+        about: "remind of agreements that end and are not renewed",
+        run: |node| Box::pin(async move { work::run(notices::Notices(reminders::Reminders), &node).await }),
+    },
+    Job {
+        name: "expiry",
+        schedule: Schedule::Daily { hour: 15, minute: 5 },
+        catch_up: 1,
+        about: "warn of certificates, revocation lists and checks that end",
+        run: |node| Box::pin(async move { work::run(notices::Notices(expiry::Expiry), &node).await }),
+    },
+    Job {
+        name: "prune",
+        schedule: Schedule::Daily { hour: 10, minute: 30 },
+        catch_up: 1,
+        about: "delete the oldest runs from the ledger of jobs",
+        run: |node| Box::pin(async move { work::run(prune::Prune, &node).await }),
+    },
+];
+
+/// A driver of all jobs of a node.
+#[must_use]
+pub fn driver(node: &Arc<Node>) -> Driver {
+    Driver::new(node.registry().clone(), Arc::clone(node), TABLE.to_vec())
+}
+
+/// Runs a node's jobs until it is told to stop.
+pub async fn serve(node: Arc<Node>, ringer: Ringer, stop: watch::Receiver<Stop>) {
+    let crons = TABLE.iter().map(|job| job.schedule.to_string()).collect();
+    let mut scheduler = None;
+    if ringer == Ringer::Cron {
+        match bell::cron(node.bell(), &crons).await {
+            Ok(started) => scheduler = Some(started),
+            Err(error) => tracing::error!(%error, "the scheduler did not start; jobs are looked at every five minutes"),
+        }
+    }
+    let bell = Arc::clone(node.bell());
+    driver(&node).serve(&bell, stop).await;
+    if let Some(mut scheduler) = scheduler
+        && let Err(error) = scheduler.shutdown().await
+    {
+        tracing::warn!(%error, "the scheduler did not stop");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_has_each_name_once_and_every_schedule_is_one_for_the_scheduler() {
+        let names: std::collections::BTreeSet<&str> = TABLE.iter().map(|job| job.name).collect();
+        assert_eq!(names.len(), TABLE.len());
+        for job in TABLE {
+            let made = tokio_cron_scheduler::Job::new(job.schedule.to_string(), |_, _| {});
+            assert!(made.is_ok(), "{}: {}", job.name, job.schedule);
+            assert!(job.catch_up > 0 && !job.about.is_empty(), "{}", job.name);
+        }
+    }
+}

@@ -1,0 +1,238 @@
+//! Reminders of agreements that end: one digest a week from 90 days before sunset, each by itself in the last 7 days
+//! (V-27: there is no grace period).
+
+use std::fmt::Write as _;
+
+use agreements::ids::{AgreementId, Digest, Ori};
+use agreements::status::Status;
+use agreements::time::Instant;
+use jiff::civil::Date;
+
+use super::notices::{Due, Source};
+use super::work::JobError;
+use crate::exchange::lifecycle;
+use crate::mail::{Audience, Notice};
+use crate::node::Node;
+
+/// From how many days before sunset an agreement is in the weekly digest.
+const DIGEST_FROM: i64 = 90;
+/// At how many days before sunset an agreement gets a mail of its own.
+const SINGLY: [i64; 3] = [7, 3, 1];
+
+/// An agreement that both signed and nobody ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    id: AgreementId,
+    /// The partner's name and ORI.
+    partner: String,
+    sunset_on: Date,
+    /// Where it stands, in words.
+    status: String,
+    /// Whether one that renews it is signed by both.
+    renewed: bool,
+}
+
+/// The source of these reminders.
+pub(super) struct Reminders;
+
+impl Source for Reminders {
+    type World = Vec<Standing>;
+    const PREFIX: &'static str = "renewal";
+
+    fn look(&self, node: &Node) -> Result<Vec<Standing>, JobError> {
+        let now = node.now();
+        let all = node.desk().registry(|conn| lifecycle::list(conn, now))?;
+        // A successor counts from the moment at which both signed it, whatever keeps it from being in force today.
+        let signed = |status: &Status| {
+            !matches!(
+                status,
+                Status::NoAgreement {} | Status::Unsigned { .. } | Status::Ended { .. } | Status::Sunset { .. }
+            )
+        };
+        let renewed: Vec<Digest> = all
+            .iter()
+            .filter(|(_, status)| signed(status))
+            .filter_map(|(found, _)| found.agreement.supersedes)
+            .collect();
+        let standing = |(found, status): &(crate::exchange::standing::Verified, Status)| {
+            let other = found.agreement.other(node.ori())?;
+            Some(Standing {
+                id: found.agreement.id,
+                partner: named(&other.legal_name, other.ori),
+                sunset_on: found.agreement.sunset_on,
+                status: status.says(),
+                renewed: renewed.contains(&Digest::of(&found.document)),
+            })
+        };
+        Ok(all.iter().filter(|(_, status)| signed(status)).filter_map(standing).collect())
+    }
+
+    fn due(agreements: &Vec<Standing>, now: Instant) -> Vec<Due> {
+        let Some(today) = now.date() else { return Vec::new() };
+        let days = |standing: &Standing| today.duration_until(standing.sunset_on).as_hours() / 24;
+        let mut ending: Vec<(i64, &Standing)> =
+            agreements.iter().filter(|standing| !standing.renewed).map(|standing| (days(standing), standing)).collect();
+        ending.retain(|(days, _)| (1..=DIGEST_FROM).contains(days));
+        ending.sort_by_key(|(days, standing)| (*days, standing.id));
+        let singly = ending.iter().filter_map(|(days, standing)| single(*days, standing));
+        let digested: Vec<_> = ending.iter().copied().filter(|(days, _)| *days > SINGLY[0]).collect();
+        singly.chain(digest(today, &digested)).collect()
+    }
+}
+
+fn named(name: &str, ori: Ori) -> String {
+    format!("{name} ({ori})")
+}
+
+fn in_days(days: i64) -> String {
+    if days == 1 { "tomorrow".to_owned() } else { format!("in {days} days") }
+}
+
+/// What to do, for one agreement.
+fn next_commands(id: AgreementId) -> String {
+    format!(
+        "To see it:    concordat agreement show {id}\n\
+         To renew it:  concordat agreement draft --template > renewal.toml\n"
+    )
+}
+
+const WALL: &str = "From 00:00 (Los Angeles) at the start of that day nothing flows under it, in either direction, and \
+                    there is no grace period. A renewal is a new agreement that both agencies sign.";
+
+fn single(days: i64, standing: &Standing) -> Option<Due> {
+    let threshold = SINGLY.into_iter().rev().find(|threshold| days <= *threshold)?;
+    let Standing { id, partner, sunset_on, status, .. } = standing;
+    let when = in_days(days);
+    let notice = Notice {
+        dedup: format!("renewal:{id}:{threshold}"),
+        audience: Audience::Agreements,
+        subject: format!("The agreement with {partner} ends {when}, on {sunset_on}"),
+        body: format!(
+            "The agreement with {partner} ends {when}, on {sunset_on}.\n{WALL}\n\nToday: {status}\n\n{}",
+            next_commands(*id)
+        ),
+    };
+    Some(Due { notice, reason: format!("agreement {id} ends {when} and is not renewed") })
+}
+
+fn digest(today: Date, ending: &[(i64, &Standing)]) -> Option<Due> {
+    if ending.is_empty() {
+        return None;
+    }
+    let week = today.iso_week_date();
+    let mut body = format!("Agreements that end within {DIGEST_FROM} days and are not renewed.\n{WALL}\n");
+    for (days, Standing { id, partner, sunset_on, status, .. }) in ending {
+        // Writing to a text does not fail.
+        let _ = write!(
+            body,
+            "\n{sunset_on}  {partner}, {}\n            {status}\n            concordat agreement show {id}\n",
+            in_days(*days)
+        );
+    }
+    body += "\nTo renew one: concordat agreement draft --template > renewal.toml\n";
+    let count = ending.len();
+    let agreements = if count == 1 { "1 agreement ends".to_owned() } else { format!("{count} agreements end") };
+    let notice = Notice {
+        dedup: format!("renewals:{}-W{:02}", week.year(), week.week()),
+        audience: Audience::Agreements,
+        subject: format!("{agreements} within {DIGEST_FROM} days and need renewal"),
+        body,
+    };
+    Some(Due { notice, reason: format!("{agreements} within {DIGEST_FROM} days, not renewed") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn standing(n: u8, sunset_on: &str, renewed: bool) -> Standing {
+        Standing {
+            id: AgreementId::from_slice(&[n; 16]).unwrap_or_else(|_| {
+                let mut bytes = [n; 16];
+                (bytes[6], bytes[8]) = (0x70, 0x80);
+                AgreementId::from_slice(&bytes).unwrap()
+            }),
+            partner: format!("Partner {n}"),
+            sunset_on: sunset_on.parse().unwrap(),
+            status: "in force".to_owned(),
+            renewed,
+        }
+    }
+
+    /// Noon in Los Angeles on this day.
+    fn noon(date: &str) -> Instant {
+        Instant::start_of(date.parse().unwrap()).unwrap().plus(12 * Instant::HOUR)
+    }
+
+    fn keys(agreements: &Vec<Standing>, now: Instant) -> Vec<String> {
+        Reminders::due(agreements, now).into_iter().map(|due| due.notice.dedup).collect()
+    }
+
+    #[test]
+    fn a_year_of_days_gives_one_digest_a_week_and_three_mails_and_nothing_else() {
+        let one = vec![standing(1, "2027-06-30", false)];
+        let (mut said, mut by_day) = (std::collections::BTreeSet::new(), Vec::new());
+        let mut day: Date = "2026-12-01".parse().unwrap();
+        while day < "2027-08-01".parse().unwrap() {
+            for key in keys(&one, noon(&day.to_string())) {
+                if said.insert(key.clone()) {
+                    by_day.push((day.to_string(), key));
+                }
+            }
+            day = day.tomorrow().unwrap();
+        }
+        let id = one[0].id;
+        // 90 days before is 2027-04-01, a Thursday; the last day of the digest is 8 days before, 2027-06-22.
+        assert_eq!(by_day[0], ("2027-04-01".to_owned(), "renewals:2027-W13".to_owned()));
+        assert_eq!(by_day[1], ("2027-04-05".to_owned(), "renewals:2027-W14".to_owned()));
+        assert_eq!(by_day[12], ("2027-06-21".to_owned(), "renewals:2027-W25".to_owned()));
+        assert_eq!(
+            by_day[13..],
+            [
+                ("2027-06-23".to_owned(), format!("renewal:{id}:7")),
+                ("2027-06-27".to_owned(), format!("renewal:{id}:3")),
+                ("2027-06-29".to_owned(), format!("renewal:{id}:1")),
+            ]
+        );
+    }
+
+    #[test]
+    fn days_are_those_of_los_angeles_and_missed_ones_are_made_up_for_once() {
+        let one = vec![standing(1, "2027-06-30", false)];
+        let id = one[0].id;
+        let sunset = Instant::start_of("2027-06-30".parse().unwrap()).unwrap();
+        assert_eq!(keys(&one, sunset.plus(-1)), [format!("renewal:{id}:1")]);
+        assert!(keys(&one, sunset).is_empty());
+        let week_before = Instant::start_of("2027-06-23".parse().unwrap()).unwrap();
+        assert_eq!(keys(&one, week_before), [format!("renewal:{id}:7")]);
+        assert_eq!(keys(&one, week_before.plus(-1)), ["renewals:2027-W25"]);
+        // A node that was down for days says what holds today, not what it missed.
+        let due = Reminders::due(&one, noon("2027-06-25"));
+        assert_eq!(due[0].notice.dedup, format!("renewal:{id}:7"));
+        assert!(due[0].notice.subject.contains("in 5 days, on 2027-06-30"), "{}", due[0].notice.subject);
+        assert!(due[0].notice.body.contains(&format!("concordat agreement show {id}")));
+    }
+
+    #[test]
+    fn what_is_renewed_is_left_out_and_the_digest_has_the_rest_soonest_first() {
+        let all = vec![
+            standing(1, "2027-06-30", true),
+            standing(2, "2027-07-20", false),
+            standing(3, "2027-07-10", false),
+            standing(4, "2027-12-31", false),
+            standing(5, "2027-06-24", false),
+        ];
+        let due = Reminders::due(&all, noon("2027-06-23"));
+        assert_eq!(
+            due.iter().map(|due| due.notice.dedup.as_str()).collect::<Vec<_>>(),
+            [format!("renewal:{}:1", all[4].id).as_str(), "renewals:2027-W25"]
+        );
+        let body = &due[1].notice.body;
+        assert!(body.find("Partner 3").unwrap() < body.find("Partner 2").unwrap(), "{body}");
+        for absent in ["Partner 1", "Partner 4", "Partner 5"] {
+            assert!(!body.contains(absent), "{body}");
+        }
+        assert!(due[1].notice.subject.starts_with("2 agreements end"));
+        assert!(keys(&vec![standing(1, "2027-06-25", true)], noon("2027-06-24")).is_empty());
+    }
+}

@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::db::Commits;
+use crate::tampering::Table;
 
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -99,6 +100,11 @@ struct DecisionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabels {
+    table: Table,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct IngestLabels {
     outcome: Ingested,
 }
@@ -111,6 +117,7 @@ pub struct Metrics {
     strangers: Counter,
     decisions: Family<DecisionLabels, Counter>,
     ingested: Family<IngestLabels, Counter>,
+    changed: Family<TableLabels, Gauge>,
 }
 
 impl Metrics {
@@ -128,11 +135,19 @@ impl Metrics {
         registry.register("trail_commits", "Commits that brought entries to the trail", commits.batches.clone());
         let ingested = Family::default();
         registry.register("ingested_lines", "Lines of input, by what became of them", ingested.clone());
+        let changed = Family::default();
+        let help = "What is not as the trail recorded it, by table: anything but 0 is an alarm";
+        registry.register("changed_rows", help, changed.clone());
         let start = Gauge::<f64, AtomicU64>::default();
         #[expect(clippy::cast_precision_loss, reason = "whole microseconds are exact until the year 2255")]
         start.set(started.micros() as f64 / Instant::SECOND as f64);
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
-        Self { registry, requests, strangers, decisions, ingested }
+        Self { registry, requests, strangers, decisions, ingested, changed }
+    }
+
+    /// So many things in `table` are not as the trail recorded them.
+    pub fn changed_rows(&self, table: Table, count: usize) {
+        self.changed.get_or_create(&TableLabels { table }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A request was answered with `status`.
@@ -190,6 +205,9 @@ mod tests {
         for outcome in [Ingested::Stored, Ingested::Duplicate, Ingested::Rejected] {
             metrics.ingested(outcome, 2);
         }
+        for table in Table::ALL {
+            metrics.changed_rows(table, 1);
+        }
         let text = metrics.text().unwrap();
         let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for labels in text.lines().filter_map(|line| Some(line.split_once('{')?.1.split_once('}')?.0)) {
@@ -197,7 +215,7 @@ mod tests {
                 seen.entry(name).or_default().insert(value.trim_matches('"'));
             }
         }
-        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["decision", "door", "outcome", "reply", "rule"]);
+        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["decision", "door", "outcome", "reply", "rule", "table"]);
         assert_eq!(seen["reply"].len(), 7);
         assert_eq!(seen["outcome"].len(), 3);
         for (name, values) in &seen {

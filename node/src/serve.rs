@@ -11,12 +11,15 @@ use tokio::sync::watch;
 
 use crate::console::{self, StatusSource};
 use crate::node::Node;
-use crate::{ops, peer};
+use crate::{ops, peer, tampering};
 
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
 /// How many ticks lie between two aggregate entries about refused requests.
 const REFUSED_EVERY: u32 = 60;
+
+/// How many ticks lie between two comparisons of the registry's rows with the trail.
+const COMPARED_EVERY: u32 = 60;
 
 /// Why a node does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -128,6 +131,9 @@ async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
             tracing::error!(%error, "the enrolled partners could not be read again");
         }
         ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(COMPARED_EVERY) {
+            tampering::look(Arc::clone(&node)).await;
+        }
         if ticks.is_multiple_of(REFUSED_EVERY)
             && let Err(error) = node.record_refused().await
         {

@@ -8,8 +8,10 @@ mod conn;
 mod error;
 #[cfg(test)]
 mod fatal_tests;
-mod open;
+pub(crate) mod open;
 mod recorded;
+pub(crate) mod schema;
+pub(crate) mod server;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -29,7 +31,8 @@ use tokio::sync::oneshot;
 pub use conn::Conn;
 pub use error::{DbError, RecordError, StoreError};
 pub use recorded::{Entry, Recorded, Slot};
-pub(crate) use transaction::snapshot;
+pub use server::{ServerError, Unsafe};
+pub(crate) use transaction::{snapshot, steady};
 pub use tx::Tx;
 
 use crate::clock::Clock;

@@ -10,7 +10,7 @@ use agreements::message::{Answer, Asker, OnBehalfOf, Outcome, PROTOCOL, Question
 use agreements::plate::Plate;
 use agreements::purpose::{Purpose, Reference};
 use agreements::rule::Rule;
-use agreements::status::Status;
+use agreements::status::{Register, Status};
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 use futures_util::future::join_all;
@@ -116,7 +116,7 @@ struct Targets {
 /// What single partners did is in the report.
 pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
     let now = node.now();
-    let account = person(desk, &ask.username)?;
+    let account = person(node, desk, &ask.username)?;
     let targets = targets(node, desk, &ask.whom, now)?;
     let question = question(node, &ask, &account, &targets.partners, now);
     let mut rules = screen_own(&question, now);
@@ -141,14 +141,15 @@ pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError>
 }
 
 /// The account, if it may query (II-01, II-03, VII-11 to VII-15).
-fn person(desk: &Desk, username: &str) -> Result<Account, AskError> {
-    desk.registry(|conn| accounts::operator(conn, username, Action::Query))?.map_err(AskError::Person)
+fn person(node: &Node, desk: &Desk, username: &str) -> Result<Account, AskError> {
+    desk.registry(|conn| accounts::operator_of(conn, node.rosters(), username, Action::Query))?.map_err(AskError::Person)
 }
 
 /// Whom the question goes to, and a line for each that it does not go to.
 fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Targets, AskError> {
     // The epoch is read first: what is read after it can only be newer, and then the commit sees that it moved.
     let epoch = desk.registry(trail::head::epoch)?;
+    let register = desk.registry(ag::register)?;
     let partners = node.partners();
     let mut oris: Vec<Ori> = match whom {
         Whom::These(oris) => oris.clone(),
@@ -163,7 +164,7 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
             targets.lines.push(Line { ori, name: None, gave: Gave::NotAsked { why } });
             continue;
         };
-        match desk.registry(|conn| under(conn, node.ori(), ori, now))? {
+        match desk.registry(|conn| under(conn, &register, node.ori(), ori, now))? {
             Ok((agreement, until)) => {
                 targets.partners.push((Arc::clone(partner), agreement));
                 targets.until = targets.until.min(until);
@@ -178,12 +179,17 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
 }
 
 /// The agreement in force under which `us` may query `owner`, and until when; or why there is none.
-fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
-    let register = ag::register(conn)?;
+fn under(
+    conn: &mut Conn,
+    register: &Register,
+    us: Ori,
+    owner: Ori,
+    now: Instant,
+) -> QueryResult<Result<(AgreementId, Instant), String>> {
     let mut why = "no agreement with it; draft one with `concordat agreement draft`".to_owned();
     for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
         let Some(found) = standing::verified(conn, id)? else { continue };
-        match Status::at(&found.agreement, &found.streams, &register, now) {
+        match Status::at(&found.agreement, &found.streams, register, now) {
             Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
                 return Ok(Ok((id, until)));
             }

@@ -9,6 +9,7 @@ pub mod ag;
 pub mod agencies;
 pub mod agreements;
 pub mod exchanged;
+pub mod roster;
 mod schema;
 
 use diesel::result::{Error, QueryResult};

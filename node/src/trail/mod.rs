@@ -13,6 +13,7 @@ pub mod search;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tiles;
+pub(crate) mod told;
 pub mod verify;
 
 pub use append::{Draft, Facts};

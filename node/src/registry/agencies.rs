@@ -36,7 +36,7 @@ pub fn all(conn: &mut Conn) -> QueryResult<Vec<Enrolled>> {
         .load(conn)?;
     rows.into_iter()
         .map(|(party, at, enrolled_by, confirmed_by)| {
-            let party = parsed("agency", agreements::json::parse(&party))?;
+            let party = parsed("agency", json::parse(&party))?;
             Ok(Enrolled { party, enrolled_at: Instant::from_micros(at), enrolled_by, confirmed_by })
         })
         .collect()
@@ -92,7 +92,7 @@ pub(crate) fn objections(conn: &mut Conn) -> QueryResult<Vec<String>> {
 /// One partner.
 pub fn find(conn: &mut Conn, ori: Ori) -> QueryResult<Option<Party>> {
     let row: Option<Vec<u8>> = agency::table.find(ori.as_str()).select(agency::party).first(conn).optional()?;
-    row.map(|party| parsed("agency", agreements::json::parse(&party))).transpose()
+    row.map(|party| parsed("agency", json::parse(&party))).transpose()
 }
 
 /// Enrols a partner that is not enrolled yet.

@@ -8,4 +8,5 @@ mod queries;
 mod replay;
 mod strangers;
 mod sunset;
+mod tampering;
 mod trail;

@@ -34,6 +34,7 @@ use crate::tampering::{self, Changed, Table};
 use crate::tls::{OwnCertificate, TlsError, TrustFiles, TrustStore};
 use crate::trail::note::{LogSigner, SignError, Vkey};
 use crate::trail::proof::CheckpointCache;
+use crate::trail::scrub::Scrub;
 use crate::trail::{self, Draft, Facts};
 
 pub use crate::desk::Desk;
@@ -147,6 +148,7 @@ pub struct Node {
     overview: Overview,
     rosters: Rosters,
     changed: ArcSwap<Vec<Changed>>,
+    scrub: Scrub,
 }
 
 /// What was refused without an entry of its own since the last aggregate entry.
@@ -202,12 +204,13 @@ impl Node {
             overview: Overview::new(Desk::new(registry.clone(), Arc::clone(&reads))),
             rosters: Rosters::default(),
             changed: ArcSwap::default(),
+            scrub: Scrub::default(),
             reads,
             registry,
             clock,
             config,
         };
-        node.compare_rows()?;
+        node.compare_rows(false)?;
         node.refresh_partners(&mut node.registry.reader()?)?;
         Ok(Arc::new(node))
     }
@@ -395,14 +398,19 @@ impl Node {
         self.changed.load_full()
     }
 
-    /// Compares the registry's rows with the trail. What is found is an alarm; when it is not what was found before,
+    /// Compares the registry's rows with the trail; with `scrub`, the next part of the trail with its own columns as well.
+    /// What is found is an alarm; when it is not what was found before,
     /// everything is read and verified again before it counts. Blocks; a running node does it every minute.
     ///
     /// # Errors
     /// The registry cannot be read; what was found before stays.
-    pub fn compare_rows(&self) -> Result<(), Failure> {
+    pub fn compare_rows(&self, scrub: bool) -> Result<(), Failure> {
         let now = self.now();
-        let found = tampering::compare(&mut self.registry.reader()?, self.owner.ori, now)?;
+        let mut conn = self.registry.reader()?;
+        let mut found = tampering::compare(&mut conn, self.owner.ori, now)?;
+        if scrub {
+            found.extend(tampering::of_leaves(&mut conn, &self.scrub)?);
+        }
         for table in Table::ALL {
             self.metrics.changed_rows(table, found.iter().filter(|changed| changed.table == table).count());
         }

@@ -59,7 +59,8 @@ async fn held<T>(db: &Db, then: impl Future<Output = T>) -> T {
         tokio::time::sleep(Duration::from_millis(50)).await;
         drop(release);
     };
-    let (done, held, ()) = tokio::join!(then, holding, letting_go);
+    // Polled in this order: the writer is held before anything else is in its queue.
+    let (held, done, ()) = tokio::join!(holding, then, letting_go);
     held.unwrap();
     done
 }

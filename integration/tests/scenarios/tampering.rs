@@ -199,6 +199,22 @@ async fn s09_an_account_that_is_edited_added_or_reopened_by_hand_may_do_nothing(
 }
 
 #[actix_web::test]
+async fn s09_an_entry_hidden_by_its_column_is_alarmed() {
+    let pair = Pair::in_force().await;
+    people::close_account(pair.alder.node().registry(), "alder.supervisor", "alder.admin").await.unwrap();
+    let last = pair.alder.trail_size() - 1;
+    let store = pair.alder.registry_store();
+    store.run(&format!(
+        "UPDATE leaf SET kind = 'trail.searched' WHERE idx = {last}; UPDATE account SET disabled_at = NULL"
+    ));
+    pair.alder.looks().await;
+    alarms(&pair.alder, &[Table::Leaf], "hidden").await;
+    store.run(&format!("UPDATE leaf SET kind = 'user.changed' WHERE idx = {last}"));
+    pair.alder.looks().await;
+    alarms(&pair.alder, &[Table::Account], "found").await;
+}
+
+#[actix_web::test]
 async fn s09_who_empties_the_table_of_accounts_does_not_open_the_first_one() {
     let pair = Pair::in_force().await;
     pair.alder.registry_store().run("DELETE FROM account");

@@ -9,6 +9,7 @@ pub mod note;
 pub mod proof;
 mod rebuild;
 pub(crate) mod schema;
+pub(crate) mod scrub;
 pub mod search;
 #[cfg(test)]
 pub(crate) mod testing;

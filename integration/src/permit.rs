@@ -66,10 +66,7 @@ pub fn party(ori: &str) -> Party {
         },
         approvals: Approvals {
             counsel: "County Counsel".to_owned(),
-            public_meeting: PublicMeeting {
-                date: days_from_start(-60),
-                url: format!("https://{word}.test/meeting"),
-            },
+            public_meeting: PublicMeeting { date: days_from_start(-60), url: format!("https://{word}.test/meeting") },
             signing_authority: "Resolution 1".to_owned(),
         },
         determination: None,

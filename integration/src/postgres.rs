@@ -61,8 +61,7 @@ impl ThrowawayCluster {
         if let Some((user, group)) = owner {
             chown(&folder, Some(user), Some(group)).unwrap();
         }
-        let this =
-            Self { folder, programs, owner, keeper: Mutex::default(), databases: AtomicU32::default() };
+        let this = Self { folder, programs, owner, keeper: Mutex::default(), databases: AtomicU32::default() };
         this.initialise();
         this.go(settings);
         Some(this)

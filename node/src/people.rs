@@ -319,8 +319,13 @@ pub async fn enrol(
             Enrolled { party, enrolled_at: tx.now(), enrolled_by: by.clone(), confirmed_by: confirmed_by.clone() };
         agencies::insert(tx.conn(), &enrolled, &file)?;
         tx.bump_epoch();
-        let message =
-            PeerEnrolled { confirmed_by: confirmed_by.clone(), descriptor: Digest::of(&file), fingerprint: found, ori, v: 1 };
+        let message = PeerEnrolled {
+            confirmed_by: confirmed_by.clone(),
+            descriptor: Digest::of(&file),
+            fingerprint: found,
+            ori,
+            v: 1,
+        };
         record(tx, Kind::PeerEnrolled, &message, &by, Facts { partner: Some(ori), ..Facts::default() })?;
         Ok(Ok(ori))
     };

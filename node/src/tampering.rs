@@ -44,8 +44,7 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 6] =
-        [Self::Agency, Self::Agreement, Self::Register, Self::Account, Self::DayUse, Self::Leaf];
+    pub const ALL: [Self; 6] = [Self::Agency, Self::Agreement, Self::Register, Self::Account, Self::DayUse, Self::Leaf];
 
     /// What follows from rows that are not as they were recorded.
     fn consequence(self) -> &'static str {

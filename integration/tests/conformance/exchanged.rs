@@ -162,7 +162,9 @@ fn a_receipt_is_kept_once_and_given_in_order(backend: Backend) {
     };
     // The later one first, two of one instant, one again with something else in it.
     let again = Receipt { proof: "another".to_owned(), ..receipt(3, of) };
-    for (kept, at) in [(receipt(1, of), 5), (receipt(3, of), 0), (receipt(2, of), 0), (again, 9), (receipt(9, rid()), 1)] {
+    for (kept, at) in
+        [(receipt(1, of), 5), (receipt(3, of), 0), (receipt(2, of), 0), (again, 9), (receipt(9, rid()), 1)]
+    {
         let at: Instant = now.plus(at);
         write(&db, move |conn| exchanged::keep(conn, &kept, at)).unwrap();
     }
@@ -181,7 +183,8 @@ fn only_a_larger_head_of_a_partner_is_remembered(backend: Backend) {
     let (registry, db) = enrolled(backend);
     let now = registry.clock.now();
     for size in [5, 9, 7, 9] {
-        let head = Checkpoint { origin: "birch.test/trail".to_owned(), size, root: Digest([u8::try_from(size).unwrap(); 32]) };
+        let head =
+            Checkpoint { origin: "birch.test/trail".to_owned(), size, root: Digest([u8::try_from(size).unwrap(); 32]) };
         write(&db, move |conn| exchanged::see_head(conn, ori(), &head, now)).unwrap();
     }
     let kept = registry.database.cells("SELECT CAST(size AS TEXT) AS cell FROM partner_head");

@@ -98,8 +98,7 @@ fn an_ingest_goes_on_after_the_server_was_restarted() {
         }
     };
     let (mut bytes, go_on) = (source.as_bytes(), AtomicBool::new(false));
-    let summary =
-        block_on(ingest(&mut bytes, &db, &images, &options, &clock, &mut progress, &go_on)).unwrap();
+    let summary = block_on(ingest(&mut bytes, &db, &images, &options, &clock, &mut progress, &go_on)).unwrap();
     assert_eq!((restarts, summary.kept, summary.rejected), (1, 40, 0));
     let mut reader = db.reader().unwrap();
     assert_eq!(reader.count().unwrap(), 40);

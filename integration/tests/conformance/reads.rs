@@ -115,9 +115,9 @@ fn newest_first_then_by_the_bytes_of_the_uuid_and_capped(backend: Backend) {
     assert_eq!(station.take(&(source + &seen(-4) + &seen(-6))).kept, 9);
     let all = station.search(&Sought::default());
     assert_eq!(ms(&all.rows), [-4, -5, -5, -5, -5, -5, -5, -5, -6]);
-    let kept = station.database.cells(
-        "SELECT uuid AS cell FROM read WHERE uuid NOT LIKE 'agent%' ORDER BY seen_at DESC, uuid DESC",
-    );
+    let kept = station
+        .database
+        .cells("SELECT uuid AS cell FROM read WHERE uuid NOT LIKE 'agent%' ORDER BY seen_at DESC, uuid DESC");
     let mut sorted: Vec<Option<String>> = uuids.iter().map(|uuid| Some((*uuid).to_owned())).collect();
     sorted.sort();
     sorted.reverse();
@@ -240,7 +240,9 @@ fn months_have_no_seam(backend: Backend) {
     assert_eq!(again.search(&seam).rows.len(), 2);
     assert_eq!(again.reader().oldest().unwrap(), Some(at("2000-01-01T00:00:00Z")));
     if backend == Backend::Postgres {
-        let partitions = again.database.cells("SELECT inhrelid::regclass::text AS cell FROM pg_inherits WHERE inhparent = 'read'::regclass ORDER BY 1");
+        let partitions = again.database.cells(
+            "SELECT inhrelid::regclass::text AS cell FROM pg_inherits WHERE inhparent = 'read'::regclass ORDER BY 1",
+        );
         let named = ["2000_01", "2025_12", "2026_01", "2026_10", "2026_11", "2026_12", "2027_01"];
         assert_eq!(partitions, named.map(|month| Some(format!("read_{month}"))));
         let misplaced = "SELECT tableoid::regclass::text AS cell FROM read \

@@ -37,7 +37,10 @@ fn a_server_that_can_lose_commits_is_refused_with_what_to_change() {
     for (setting, says) in [("fsync=off", "fsync = on"), ("full_page_writes=off", "full_page_writes = on")] {
         server.restart(&[setting]);
         for refused in refusals(&url) {
-            assert!(refused.contains(setting) && refused.contains(says) && refused.contains("postgresql.conf"), "{refused}");
+            assert!(
+                refused.contains(setting) && refused.contains(says) && refused.contains("postgresql.conf"),
+                "{refused}"
+            );
         }
     }
     server.restart(&[]);

@@ -25,7 +25,9 @@ pub enum ServerError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unsafe {
     /// `fsync`.
-    #[error("runs with fsync=off: a power cut loses what was committed. Set fsync = on in postgresql.conf and reload it")]
+    #[error(
+        "runs with fsync=off: a power cut loses what was committed. Set fsync = on in postgresql.conf and reload it"
+    )]
     Fsync,
     /// `full_page_writes`.
     #[error(
@@ -115,8 +117,12 @@ fn parts(url: &str) -> Option<(Option<&str>, String)> {
     let (authority, name) = plain.split_once('/').unwrap_or((plain, ""));
     let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
     let (user, password) = user.split_once(':').map_or((user, None), |(user, password)| (user, Some(password)));
-    let simple = |text: &str, also: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || "%._-".contains(c) || also.contains(c));
-    let plain = simple(user, "") && simple(host, ":,[]") && simple(name, "") && !query.contains("password");
+    let simple = |text: &str, also: &str| {
+        text.chars().all(|c| c.is_ascii_alphanumeric() || "%._-".contains(c) || also.contains(c))
+    };
+    let port = |port: &str| port.ends_with(']') || port.bytes().all(|b| b.is_ascii_digit());
+    let ports = host.split(',').all(|host| host.rsplit_once(':').is_none_or(|(_, after)| port(after)));
+    let plain = simple(user, "") && simple(host, ":,[]") && ports && simple(name, "") && !query.contains("password");
     let at = if user.is_empty() { "" } else { "@" };
     plain.then(|| (password, format!("the database postgres://{user}{at}{host}/{name}")))
 }
@@ -140,11 +146,20 @@ fn decoded(text: &str) -> String {
     let mut bytes = Vec::new();
     let mut rest = text.as_bytes();
     while let [first, tail @ ..] = rest {
-        let escaped = tail.get(..2).and_then(|two| std::str::from_utf8(two).ok()).and_then(|two| u8::from_str_radix(two, 16).ok());
-        (rest, _) = match (*first, escaped) {
-            (b'%', Some(byte)) => (tail.get(2..).unwrap_or_default(), bytes.push(byte)),
-            (byte, _) => (tail, bytes.push(byte)),
-        };
+        let escaped = tail
+            .get(..2)
+            .and_then(|two| std::str::from_utf8(two).ok())
+            .and_then(|two| u8::from_str_radix(two, 16).ok());
+        match escaped {
+            Some(byte) if *first == b'%' => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(*first);
+                rest = tail;
+            }
+        }
     }
     String::from_utf8_lossy(&bytes).into_owned()
 }

@@ -46,10 +46,7 @@ pub(super) fn depth(conn: &mut Conn) -> Option<u32> {
 }
 
 /// Like [`snapshot`], or as the transaction sees it that is open already.
-pub(crate) fn steady<T, E: From<Error>>(
-    conn: &mut Conn,
-    read: impl FnOnce(&mut Conn) -> Result<T, E>,
-) -> Result<T, E> {
+pub(crate) fn steady<T, E: From<Error>>(conn: &mut Conn, read: impl FnOnce(&mut Conn) -> Result<T, E>) -> Result<T, E> {
     if depth(conn) == Some(0) { snapshot(conn, read) } else { read(conn) }
 }
 

@@ -142,7 +142,8 @@ pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError>
 
 /// The account, if it may query (II-01, II-03, VII-11 to VII-15).
 fn person(node: &Node, desk: &Desk, username: &str) -> Result<Account, AskError> {
-    desk.registry(|conn| accounts::operator_of(conn, node.rosters(), username, Action::Query))?.map_err(AskError::Person)
+    desk.registry(|conn| accounts::operator_of(conn, node.rosters(), username, Action::Query))?
+        .map_err(AskError::Person)
 }
 
 /// Whom the question goes to, and a line for each that it does not go to.

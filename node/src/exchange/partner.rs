@@ -104,7 +104,10 @@ impl Partners {
             Ok::<_, diesel::result::Error>((files, recorded))
         })?;
         let recorded = recorded.unwrap_or_else(|what| {
-            tracing::error!(what, "ALARM: every partner is left out: the trail's entries about them were changed by other hands");
+            tracing::error!(
+                what,
+                "ALARM: every partner is left out: the trail's entries about them were changed by other hands"
+            );
             BTreeSet::new()
         });
         for (ori, file) in files {

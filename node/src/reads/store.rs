@@ -39,7 +39,9 @@ pub enum StoreError {
     #[error("the read store is not durable: {0}")]
     NotDurable(&'static str),
     /// The registry is in this database.
-    #[error("the read store's database holds the registry; give the reads one of their own under [store] in concordat.toml")]
+    #[error(
+        "the read store's database holds the registry; give the reads one of their own under [store] in concordat.toml"
+    )]
     Shared,
     /// A statement failed.
     #[error("the read store: {0}")]

@@ -187,7 +187,9 @@ pub fn operator_of(
     })?;
     let sworn = roster.as_ref().map(|roster| roster.get(username));
     let account = match (row, sworn) {
-        (Some(None), Ok(None)) => return Ok(Err(format!("there is no account {username}; `concordat user add` opens one"))),
+        (Some(None), Ok(None)) => {
+            return Ok(Err(format!("there is no account {username}; `concordat user add` opens one")));
+        }
         (Some(Some(row)), Ok(Some(sworn))) if row == *sworn => row,
         (_, sworn) => {
             let why = sworn.err().map_or("its row is not what the trail recorded", String::as_str);

@@ -28,7 +28,10 @@ pub fn checks(conn: &mut Conn) -> QueryResult<Vec<AgCheck>> {
 /// checked: nothing is in force until the rows are what they were.
 pub fn register(conn: &mut Conn) -> QueryResult<Register> {
     Ok(sworn(conn, Which::Last)?.unwrap_or_else(|what| {
-        tracing::error!(what, "ALARM: the register of findings was changed by other hands; no agency counts as checked");
+        tracing::error!(
+            what,
+            "ALARM: the register of findings was changed by other hands; no agency counts as checked"
+        );
         Register::new(&[], None)
     }))
 }

@@ -80,7 +80,8 @@ pub(crate) fn uses(conn: &mut Conn, day: Date) -> QueryResult<BTreeMap<String, i
 pub(crate) fn set_uses(conn: &mut Conn, day: Date, uses: &BTreeMap<String, i64>) -> QueryResult<()> {
     diesel::delete(day_use::table.filter(day_use::day.eq(day.to_string()))).execute(conn)?;
     for (agreement, questions) in uses {
-        let row = (day_use::agreement.eq(agreement), day_use::day.eq(day.to_string()), day_use::questions.eq(questions));
+        let row =
+            (day_use::agreement.eq(agreement), day_use::day.eq(day.to_string()), day_use::questions.eq(questions));
         diesel::insert_into(day_use::table).values(row).execute(conn)?;
     }
     Ok(())

@@ -1,5 +1,6 @@
 //! Databases of either kind for a test, and changing them behind everybody's back.
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use concordat::db::Conn;
@@ -76,19 +77,15 @@ struct Cell {
 impl Store {
     /// A connection that may do everything, without the product's settings.
     pub fn conn(&self) -> Conn {
-        match self.url.strip_prefix("sqlite:") {
-            Some(path) => {
-                let mut conn = SqliteConnection::establish(path).unwrap();
-                conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF;").unwrap();
-                Conn::Sqlite(conn)
-            }
-            None => {
-                let mut conn = PgConnection::establish(&self.url).unwrap();
-                // As who edits by hand would turn the checks off.
-                conn.batch_execute("SET session_replication_role = replica").unwrap();
-                Conn::Pg(conn)
-            }
+        if let Some(path) = self.url.strip_prefix("sqlite:") {
+            let mut conn = SqliteConnection::establish(path).unwrap();
+            conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = OFF;").unwrap();
+            return Conn::Sqlite(conn);
         }
+        let mut conn = PgConnection::establish(&self.url).unwrap();
+        // As who edits by hand would turn the checks off.
+        conn.batch_execute("SET session_replication_role = replica").unwrap();
+        Conn::Pg(conn)
     }
 
     /// Runs statements by hand.
@@ -113,7 +110,10 @@ impl Store {
 
     /// Bytes as SQL writes them here.
     pub fn bytes(&self, bytes: &[u8]) -> String {
-        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        let mut hex = String::new();
+        for byte in bytes {
+            write!(hex, "{byte:02x}").unwrap();
+        }
         if self.is_postgres() { format!("'\\x{hex}'::bytea") } else { format!("x'{hex}'") }
     }
 

@@ -1,5 +1,7 @@
 //! Rows that decisions stand on, edited by hand in the database: noticed, refused, alarmed.
 
+use agreements::entry::Leaf;
+use agreements::ids::{Digest, Salt};
 use agreements::rule::Rule;
 use agreements::status::{Finding, FindingKind, Status};
 use concordat::demo::agency::CEDAR;
@@ -153,6 +155,40 @@ async fn s09_a_check_that_is_edited_added_or_taken_away_by_hand_is_no_check() {
         store.run("DELETE FROM ag_check; INSERT INTO ag_check SELECT * FROM kept; DROP TABLE kept");
         pair.birch.looks().await;
         assert_eq!(answered(&pair).await, Ok(1), "as it was: {what}");
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+#[actix_web::test]
+async fn s09_a_finding_cleared_in_its_row_its_entry_and_its_leaf_is_not_in_the_tree() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    pair.birch.finds(named(&pair)).await;
+    let store = pair.birch.registry_store();
+    let last = pair.birch.trail_size() - 1;
+    let of = |what: &str| unhex(&store.cell(&format!("SELECT hex({what}) AS cell FROM detail WHERE idx = {last}")));
+    let message = String::from_utf8(of("message")).unwrap().replace("named_in_suit", "cleared").into_bytes();
+    let salt = Salt(of("message_salt").try_into().unwrap());
+    let body = unhex(&store.cell(&format!("SELECT hex(body) AS cell FROM leaf WHERE idx = {last}")));
+    let forged = Leaf { message: Digest::salted(&salt, &message), ..Leaf::from_bytes(&body).unwrap() }.to_bytes();
+    store.run(&format!(
+        "UPDATE finding SET body = {0}; UPDATE detail SET message = {0} WHERE idx = {last}; \
+         UPDATE leaf SET body = {1}, hash = {2} WHERE idx = {last}",
+        store.bytes(&message),
+        store.bytes(&forged),
+        store.bytes(&Leaf::hash_of(&forged).0),
+    ));
+    for restarted in [false, true] {
+        if restarted {
+            pair.birch.restart();
+        }
+        pair.birch.looks().await;
+        assert_eq!(answered(&pair).await, Err(Some(Status::AgCheckStale { checked_at: None })));
+        alarms(&pair.birch, &[Table::Register], "forged").await;
     }
 }
 

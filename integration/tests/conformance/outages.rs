@@ -18,6 +18,11 @@ use integration::pair::{self, Terms};
 use integration::postgres::ThrowawayCluster;
 use integration::registry::{TestRegistry, append, block_on, draft};
 
+const PLATE: &str = "7OUT402";
+
+/// Ends the connection that says it.
+const DIE: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
+
 #[test]
 fn the_writer_goes_on_after_the_server_was_restarted_and_loses_nothing_that_it_told() {
     let Some(server) = ThrowawayCluster::start(&[]) else { return };
@@ -49,7 +54,6 @@ fn a_line_that_breaks_in_a_job_fails_its_batch_alone_and_one_that_breaks_at_comm
     let url = server.database();
     let registry = TestRegistry::on(Backend::Sqlite);
     let db = registry.try_open_at(&url).unwrap();
-    const DIE: &str = "SELECT pg_terminate_backend(pg_backend_pid())";
     block_on(async {
         append(&db, 1).await.unwrap();
         let cut = db.record(|tx| {
@@ -107,7 +111,6 @@ fn an_ingest_goes_on_after_the_server_was_restarted() {
 
 #[actix_web::test]
 async fn a_node_answers_after_its_server_was_restarted_with_no_restart_of_its_own() {
-    const PLATE: &str = "7OUT402";
     let Some(server) = ThrowawayCluster::start(&[]) else { return };
     let federation = Federation::found();
     let alder = TestNode::found(&federation, ALDER).await;

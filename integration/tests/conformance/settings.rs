@@ -8,6 +8,9 @@ use integration::database::Backend;
 use integration::postgres::{self, ThrowawayCluster};
 use integration::registry::{TestRegistry, append, block_on};
 
+const SYNCHRONOUS: &str = "SELECT current_setting('synchronous_commit') AS setting";
+const ISOLATION: &str = "SELECT current_setting('transaction_isolation') AS setting";
+
 /// Why neither store opens at `url`.
 fn refusals(url: &str) -> [String; 2] {
     let registry = TestRegistry::on(Backend::Sqlite);
@@ -68,8 +71,6 @@ fn a_session_does_not_depend_on_the_servers_defaults() {
     let Some(server) = ThrowawayCluster::start(&[]) else { return };
     let [url, reads] = [server.database(), server.database()];
     server.restart(&defaults);
-    const SYNCHRONOUS: &str = "SELECT current_setting('synchronous_commit') AS setting";
-    const ISOLATION: &str = "SELECT current_setting('transaction_isolation') AS setting";
     let registry = TestRegistry::on(Backend::Sqlite);
     assert_eq!(of_writer(&registry, &url, SYNCHRONOUS), "on");
     assert_eq!(of_writer(&registry, &url, ISOLATION), "read committed");

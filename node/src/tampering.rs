@@ -88,13 +88,21 @@ pub(crate) fn compare(conn: &mut Conn, us: Ori, now: Instant) -> QueryResult<Vec
     steady(conn, |conn| {
         let mut changed = Vec::new();
         let mut add = |table, what: Vec<String>| changed.extend(what.into_iter().map(|what| Changed { table, what }));
-        add(Table::Agency, agencies::objections(conn)?);
-        add(Table::Agreement, of_agreements(conn, us)?);
+        add(Table::Agency, told(agencies::objections(conn))?);
+        add(Table::Agreement, told(of_agreements(conn, us))?);
         add(Table::Register, ag::sworn(conn, Which::All)?.err().into_iter().collect());
         add(Table::Account, roster::objections(conn)?);
-        add(Table::DayUse, of_use(conn, now)?);
+        add(Table::DayUse, told(of_use(conn, now))?);
         Ok::<_, Error>(changed)
     })
+}
+
+/// A row that does not even parse is an objection like any other.
+fn told(objections: QueryResult<Vec<String>>) -> QueryResult<Vec<String>> {
+    match objections {
+        Err(Error::DeserializationError(error)) => Ok(vec![error.to_string()]),
+        objections => objections,
+    }
 }
 
 /// Leaves whose columns say something else than they do, among the next of the trail.

@@ -85,6 +85,29 @@ async fn s09_a_row_of_the_agreements_table_edited_by_hand_is_noticed_refused_and
     assert_eq!(answered(&pair).await, Ok(1), "as it was");
 }
 
+#[actix_web::test]
+async fn s09_a_key_that_is_none_is_an_alarm_and_no_read_leaves() {
+    let pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    let store = pair.birch.registry_store();
+    for (table, key, about) in [("agreement", "id", Table::Agreement), ("agency", "ori", Table::Agency)] {
+        assert_eq!(answered(&pair).await, Ok(1), "before: {table}");
+        store.run(&format!("CREATE TABLE kept AS SELECT * FROM {table}; UPDATE {table} SET {key} = 'x'"));
+        pair.birch.looks().await;
+        let tables: Vec<Table> = pair.birch.node().changed().iter().map(|changed| changed.table).collect();
+        assert!(tables.contains(&about), "{table}: {tables:?}");
+        if about == Table::Agreement {
+            let text = pair.question_text(PLATE).await;
+            let reply = pair.alder.posts_query(&pair.birch, &text).await;
+            assert!(reply.status != 200 && !reply.text().contains(PLATE), "{}", reply.text());
+        }
+        store.run(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept; DROP TABLE kept"));
+        pair.birch.looks().await;
+        assert_eq!(*pair.birch.node().changed(), [], "{table}");
+    }
+    assert_eq!(answered(&pair).await, Ok(1));
+}
+
 fn named(pair: &Pair) -> Finding {
     Finding {
         ori: pair.alder.ori(),

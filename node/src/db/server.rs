@@ -100,13 +100,17 @@ fn connect(url: &str) -> Result<PgConnection, ServerError> {
         .map_err(|error| ServerError::Unreachable(spoken(url), reason(url, &error.to_string())))
 }
 
-/// The address with a limit on how long a silent host is waited for, where it names none: libpq would wait for ever.
+/// The address with limits on how long a silent host is waited for, where it names none: libpq would wait for ever to
+/// connect, and a quarter of an hour for an answer.
 fn bounded(url: &str) -> String {
-    if url.contains("connect_timeout=") {
-        return url.to_owned();
+    let mut bounded = url.to_owned();
+    for (name, limit) in [("connect_timeout", "10"), ("tcp_user_timeout", "30000")] {
+        if !url.contains(&format!("{name}=")) {
+            let joint = if bounded.contains('?') { '&' } else { '?' };
+            bounded = format!("{bounded}{joint}{name}={limit}");
+        }
     }
-    let joint = if url.contains('?') { '&' } else { '?' };
-    format!("{url}{joint}connect_timeout=10")
+    bounded
 }
 
 /// The parts of an address in its plain form, `postgres://[USER[:PASSWORD]@]HOST[/NAME][?…]`; `None` for any other, of
@@ -209,8 +213,12 @@ mod tests {
 
     #[test]
     fn a_silent_host_is_not_waited_for_without_end() {
-        assert_eq!(bounded("postgres://h/d"), "postgres://h/d?connect_timeout=10");
-        assert_eq!(bounded("postgres://h/d?sslmode=require"), "postgres://h/d?sslmode=require&connect_timeout=10");
-        assert_eq!(bounded("postgres://h/d?connect_timeout=3"), "postgres://h/d?connect_timeout=3");
+        for (url, expected) in [
+            ("postgres://h/d", "postgres://h/d?connect_timeout=10&tcp_user_timeout=30000"),
+            ("postgres://h/d?a=b", "postgres://h/d?a=b&connect_timeout=10&tcp_user_timeout=30000"),
+            ("postgres://h/d?connect_timeout=3", "postgres://h/d?connect_timeout=3&tcp_user_timeout=30000"),
+        ] {
+            assert_eq!(bounded(url), expected);
+        }
     }
 }

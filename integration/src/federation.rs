@@ -9,6 +9,7 @@ use agreements::time::Instant;
 use concordat::demo::agency::{ALDER, BIRCH, CEDAR, Fiction};
 use tempfile::TempDir;
 
+use crate::database::Backend;
 use crate::pki::TestPki;
 
 /// When every scenario begins.
@@ -20,16 +21,23 @@ pub fn start() -> Instant {
 pub struct Federation {
     folder: TempDir,
     pub pki: TestPki,
+    /// Where its nodes keep their stores.
+    pub backend: Backend,
     hosts: BTreeMap<String, SocketAddr>,
 }
 
 impl Federation {
     pub fn found() -> Self {
+        Self::found_on(Backend::Sqlite)
+    }
+
+    /// With every node's stores on one kind of database.
+    pub fn found_on(backend: Backend) -> Self {
         crate::logs::captured();
         let folder = tempfile::tempdir().unwrap();
         let pki = TestPki::create(&folder.path().join("ca"));
         let hosts = [ALDER, BIRCH, CEDAR].into_iter().map(|fiction| (fiction.host(), address())).collect();
-        Self { folder, pki, hosts }
+        Self { folder, pki, backend, hosts }
     }
 
     pub fn folder(&self) -> &Path {

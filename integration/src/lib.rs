@@ -1,21 +1,26 @@
 //! What scenarios are told with: authorities and odd certificates, nodes that run, pairs under agreement, raw callers,
 //! trails that swear whatever a test wants, and doors that tamper.
 //!
-//! Everything is real (TLS, SQLite, the product's own services) but the clock. Each wait for the network is bounded.
+//! Everything is real (TLS, SQLite, PostgreSQL, the product's own services) but the clock. Each wait for the network is bounded.
 
 pub mod clock;
+pub mod database;
 pub mod federation;
 pub mod forge;
 pub mod logs;
 pub mod mail;
 pub mod node;
 pub mod pair;
+pub mod permit;
 pub mod pki;
+pub mod postgres;
 pub mod proxy;
+pub mod registry;
 pub mod tamper;
 pub mod wire;
 
 pub use clock::TestClock;
+pub use database::Backend;
 pub use federation::Federation;
 pub use node::TestNode;
 pub use pair::{Pair, Terms};

@@ -33,11 +33,12 @@ use concordat::registry::job_runs::{self, Run};
 use concordat::registry::outbox::{self, Queued, State};
 use concordat::trail::search::{Filter, Row};
 use concordat::trail::{head, search, verify};
-use concordat::{people, serve};
+use concordat::{people, serve, tampering};
 use serde_json::Value;
 use tokio::sync::oneshot;
 
 use crate::clock::TestClock;
+use crate::database::{Backend, Store};
 use crate::federation::{Federation, start};
 use crate::wire::{Caller, Reply};
 
@@ -92,9 +93,23 @@ impl Doors {
 }
 
 impl TestNode {
-    /// Founds an agency with people, all trained, and opens its doors.
+    /// Founds an agency with people, all trained, and opens its doors. Its stores are where the federation says.
     pub async fn found(federation: &Federation, fiction: Fiction) -> Self {
-        let (config, clock) = Self::config(federation, &fiction);
+        let stores = match federation.backend {
+            Backend::Sqlite => None,
+            Backend::Postgres => Some([Backend::Postgres.database(), Backend::Postgres.database()]),
+        };
+        let stores = stores.map(|stores| stores.map(|database| database.url.clone()));
+        Self::found_with(federation, fiction, stores).await
+    }
+
+    /// The same with the addresses of its registry and its reads; `None` for files in its folder.
+    pub async fn found_with(federation: &Federation, fiction: Fiction, stores: Option<[String; 2]>) -> Self {
+        let (mut config, clock) = Self::config(federation, &fiction);
+        if let Some([registry, reads]) = stores {
+            config.store.registry = registry.parse().unwrap();
+            config.store.reads = reads.parse().unwrap();
+        }
         let mut this = Self { fiction, clock, fatal: Arc::default(), config, node: None, doors: None };
         this.open().unwrap();
         let today = start().date().unwrap();
@@ -173,6 +188,21 @@ impl TestNode {
         self.doors.as_ref().expect("the node runs").console
     }
 
+    /// The registry, for whoever edits it by hand.
+    pub fn registry_store(&self) -> Store {
+        Store { url: self.config.store.registry.to_string() }
+    }
+
+    /// The reads.
+    pub fn reads_store(&self) -> Store {
+        Store { url: self.config.store.reads.to_string() }
+    }
+
+    /// A minute goes by: the node compares its rows with its trail.
+    pub async fn looks(&self) {
+        tampering::look(Arc::clone(self.node())).await;
+    }
+
     /// The registry's file.
     pub fn registry_file(&self) -> PathBuf {
         let url = self.config.store.registry.to_string();
@@ -228,7 +258,7 @@ impl TestNode {
     pub async fn ingests(&self, plate: &str, seen_at: Instant) {
         let line = rekor(plate, seen_at);
         let images = Images::in_folder(&self.config.store.images).unwrap();
-        let options = Options::reporting_to(self.registry_file().with_file_name("rejects.jsonl"));
+        let options = Options::reporting_to(self.config.store.images.with_file_name("rejects.jsonl"));
         let (mut source, go_on) = (line.as_bytes(), AtomicBool::new(false));
         let reads = self.node().reads();
         let summary = ingest(&mut source, reads, &images, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap();

@@ -13,6 +13,7 @@ use concordat::node::fresh_rid;
 use jiff::civil::Date;
 
 use crate::clock::TestClock;
+use crate::database::Backend;
 use crate::federation::{Federation, start};
 use crate::node::TestNode;
 
@@ -102,7 +103,12 @@ pub struct Pair {
 impl Pair {
     /// Under an agreement in force, with the usual terms.
     pub async fn in_force() -> Self {
-        let pair = Self::under(Terms::default()).await;
+        Self::in_force_on(Backend::Sqlite).await
+    }
+
+    /// The same, with the stores of both on one kind of database.
+    pub async fn in_force_on(backend: Backend) -> Self {
+        let pair = Self::under_on(backend, Terms::default()).await;
         for node in [&pair.alder, &pair.birch] {
             assert!(matches!(node.status(pair.id), Status::InForce { .. }), "{:?}", node.status(pair.id));
         }
@@ -111,14 +117,22 @@ impl Pair {
 
     /// Under an agreement with these terms, signed by both.
     pub async fn under(terms: Terms) -> Self {
-        let (federation, alder, birch) = Self::enrolled().await;
+        Self::under_on(Backend::Sqlite, terms).await
+    }
+
+    async fn under_on(backend: Backend, terms: Terms) -> Self {
+        let (federation, alder, birch) = Self::enrolled_on(backend).await;
         let id = agree(&alder, &birch, &terms).await.unwrap();
         Self { alder, birch, id, federation }
     }
 
     /// Enrolled with each other, and no more.
     pub async fn enrolled() -> (Federation, TestNode, TestNode) {
-        let federation = Federation::found();
+        Self::enrolled_on(Backend::Sqlite).await
+    }
+
+    async fn enrolled_on(backend: Backend) -> (Federation, TestNode, TestNode) {
+        let federation = Federation::found_on(backend);
         let alder = TestNode::found(&federation, ALDER).await;
         let birch = TestNode::found(&federation, BIRCH).await;
         alder.enrols(&birch).await;

@@ -23,35 +23,63 @@ impl Desk {
         Self { registry, reads, conn: RefCell::default(), reader: RefCell::default() }
     }
 
-    /// Runs a query on the registry.
+    /// Runs a query on the registry. Where the connection that was kept turns out to be dead, it runs again on a new one.
     ///
     /// # Errors
     /// It cannot be opened, or the query failed.
-    pub fn registry<T>(&self, query: impl FnOnce(&mut Conn) -> QueryResult<T>) -> Result<T, Failure> {
-        let mut conn = match self.conn.take() {
-            Some(conn) => conn,
-            None => self.registry.reader()?,
-        };
+    pub fn registry<T>(&self, mut query: impl FnMut(&mut Conn) -> QueryResult<T>) -> Result<T, Failure> {
+        if let Some(mut conn) = self.conn.take() {
+            match query(&mut conn) {
+                Err(error) if broken(&error) => {
+                    // A file answers a second time as it did the first; a server may only have been restarted.
+                    if matches!(conn, Conn::Sqlite(_)) {
+                        return Err(error.into());
+                    }
+                    tracing::warn!(%error, "a connection to the registry was lost; opening another");
+                }
+                result => {
+                    self.conn.replace(Some(conn));
+                    return Ok(result?);
+                }
+            }
+        }
+        let mut conn = self.registry.reader()?;
         let result = query(&mut conn);
-        if !matches!(result, Err(Error::DatabaseError(..) | Error::BrokenTransactionManager)) {
+        if !result.as_ref().is_err_and(broken) {
             self.conn.replace(Some(conn));
         }
         Ok(result?)
     }
 
-    /// Runs a query on the read store.
+    /// Runs a query on the read store, as [`Self::registry`] does.
     ///
     /// # Errors
     /// It cannot be opened, or the query failed.
-    pub fn reads<T>(&self, query: impl FnOnce(&mut Reader) -> Result<T, StoreError>) -> Result<T, Failure> {
-        let mut reader = match self.reader.take() {
-            Some(reader) => reader,
-            None => self.reads.reader()?,
-        };
+    pub fn reads<T>(&self, mut query: impl FnMut(&mut Reader) -> Result<T, StoreError>) -> Result<T, Failure> {
+        if let Some(mut reader) = self.reader.take() {
+            match query(&mut reader) {
+                Err(StoreError::Query(error)) if broken(&error) => {
+                    if !self.reads.is_server() {
+                        return Err(StoreError::Query(error).into());
+                    }
+                    tracing::warn!(%error, "a connection to the read store was lost; opening another");
+                }
+                result => {
+                    self.reader.replace(Some(reader));
+                    return Ok(result?);
+                }
+            }
+        }
+        let mut reader = self.reads.reader()?;
         let result = query(&mut reader);
-        if !matches!(result, Err(StoreError::Query(_))) {
+        if !matches!(&result, Err(StoreError::Query(error)) if broken(error)) {
             self.reader.replace(Some(reader));
         }
         Ok(result?)
     }
+}
+
+/// Whether a connection that gave this error is not used again.
+fn broken(error: &Error) -> bool {
+    matches!(error, Error::DatabaseError(..) | Error::BrokenTransactionManager)
 }

@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Registry, Unit};
 
 use crate::db::Commits;
+use crate::tampering::Table;
 
 /// The media type of [`Metrics::text`].
 pub const MEDIA_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -99,6 +100,11 @@ struct DecisionLabels {
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TableLabels {
+    table: Table,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct IngestLabels {
     outcome: Ingested,
 }
@@ -113,6 +119,7 @@ pub struct Metrics {
     ingested: Family<IngestLabels, Counter>,
     certificate_end: Gauge<f64, AtomicU64>,
     list_end: Gauge<f64, AtomicU64>,
+    changed: Family<TableLabels, Gauge>,
 }
 
 impl Metrics {
@@ -136,10 +143,18 @@ impl Metrics {
         let list_end = Gauge::default();
         let help = "When the first of the authorities' revocation lists ends";
         registry.register_with_unit("revocation_list_end_time", help, Unit::Seconds, list_end.clone());
+        let changed = Family::default();
+        let help = "What is not as the trail recorded it, by table: anything but 0 is an alarm";
+        registry.register("changed_rows", help, changed.clone());
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(seconds(started));
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
-        Self { registry, requests, strangers, decisions, ingested, certificate_end, list_end }
+        Self { registry, requests, strangers, decisions, ingested, certificate_end, list_end, changed }
+    }
+
+    /// So many things in `table` are not as the trail recorded them.
+    pub fn changed_rows(&self, table: Table, count: usize) {
+        self.changed.get_or_create(&TableLabels { table }).set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A request was answered with `status`.
@@ -209,6 +224,9 @@ mod tests {
         for outcome in [Ingested::Stored, Ingested::Duplicate, Ingested::Rejected] {
             metrics.ingested(outcome, 2);
         }
+        for table in Table::ALL {
+            metrics.changed_rows(table, 1);
+        }
         let text = metrics.text().unwrap();
         let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for labels in text.lines().filter_map(|line| Some(line.split_once('{')?.1.split_once('}')?.0)) {
@@ -216,7 +234,7 @@ mod tests {
                 seen.entry(name).or_default().insert(value.trim_matches('"'));
             }
         }
-        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["decision", "door", "outcome", "reply", "rule"]);
+        assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["decision", "door", "outcome", "reply", "rule", "table"]);
         assert_eq!(seen["reply"].len(), 7);
         assert_eq!(seen["outcome"].len(), 3);
         for (name, values) in &seen {

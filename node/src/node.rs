@@ -19,11 +19,9 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use crate::agency::{self, AgencyError};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::console;
 use crate::db::{Conn, Db, DbError, OnFatal};
 use crate::exchange::Failure;
 use crate::exchange::dial::Dialer;
-use crate::exchange::lifecycle;
 use crate::exchange::partner::Partners;
 use crate::exchange::standing::{Owner, StandingCache};
 use crate::exchange::versions::Versions;
@@ -31,11 +29,15 @@ use crate::jobs::Bell;
 use crate::keyfile::{self, KeyFileError};
 use crate::mail::{self, Mailer};
 use crate::metrics::Metrics;
-use crate::reads::store::{Reader, ReadsDb, StoreError};
+use crate::overview::Overview;
+use crate::reads::store::{ReadsDb, StoreError};
+use crate::registry::roster::Rosters;
 use crate::seal::{Seal, SealStore};
+use crate::tampering::{self, Changed, Table};
 use crate::tls::{OwnStore, TlsError, TrustFiles, TrustStore};
 use crate::trail::note::{LogSigner, SignError, Vkey};
 use crate::trail::proof::CheckpointCache;
+use crate::trail::scrub::Scrub;
 use crate::trail::{self, Draft, Facts};
 use crate::upkeep::{self, Upkeep};
 
@@ -71,6 +73,9 @@ pub enum OpenError {
     /// The registry cannot be read.
     #[error("the registry: {0}")]
     Query(#[from] Error),
+    /// Its rows cannot be compared with the trail.
+    #[error(transparent)]
+    Compare(#[from] Failure),
 }
 
 /// The log's key, over openssl.
@@ -148,6 +153,10 @@ pub struct Node {
     metrics: Arc<Metrics>,
     mailer: Mailer,
     bell: Arc<Bell>,
+    overview: Overview,
+    rosters: Rosters,
+    changed: ArcSwap<Vec<Changed>>,
+    scrub: Scrub,
 }
 
 /// What was refused without an entry of its own since the last aggregate entry.
@@ -190,7 +199,6 @@ impl Node {
             owner: Owner { ori: config.agency.ori, rules: rules(&config) },
             party,
             seal: SealStore::open(&config)?,
-            reads,
             trust,
             dialer,
             partners: ArcSwap::default(),
@@ -206,10 +214,16 @@ impl Node {
             metrics: Arc::new(Metrics::new(clock.now(), registry.commits())),
             mailer: Mailer::new(config.mail.clone(), config.peer.url.host().to_owned()),
             bell: Arc::default(),
+            overview: Overview::new(Desk::new(registry.clone(), Arc::clone(&reads))),
+            rosters: Rosters::default(),
+            changed: ArcSwap::default(),
+            scrub: Scrub::default(),
+            reads,
             registry,
             clock,
             config,
         };
+        node.compare_rows(false)?;
         node.refresh_partners(&mut node.registry.reader()?)?;
         Ok(Arc::new(node))
     }
@@ -416,6 +430,52 @@ impl Node {
         Ok(())
     }
 
+    /// Rosters of accounts that were read from the trail.
+    #[must_use]
+    pub fn rosters(&self) -> &Rosters {
+        &self.rosters
+    }
+
+    /// What is kept for the console.
+    pub(crate) fn overview(&self) -> &Overview {
+        &self.overview
+    }
+
+    /// What the last comparison of the registry's rows with the trail found.
+    #[must_use]
+    pub fn changed(&self) -> Arc<Vec<Changed>> {
+        self.changed.load_full()
+    }
+
+    /// Compares the registry's rows with the trail; with `scrub`, the next part of the trail with its own columns as well.
+    /// What is found is an alarm; when it is not what was found before,
+    /// everything is read and verified again before it counts. Blocks; a running node does it every minute.
+    ///
+    /// # Errors
+    /// The registry cannot be read; what was found before stays.
+    pub fn compare_rows(&self, scrub: bool) -> Result<(), Failure> {
+        let now = self.now();
+        let mut conn = self.registry.reader()?;
+        let mut found = tampering::compare(&mut conn, self.owner.ori, now)?;
+        if scrub {
+            found.extend(tampering::of_leaves(&mut conn, &self.scrub)?);
+        }
+        for table in Table::ALL {
+            self.metrics.changed_rows(table, found.iter().filter(|changed| changed.table == table).count());
+        }
+        for changed in &found {
+            tracing::error!(%changed, "ALARM");
+        }
+        if *self.changed.load_full() != found {
+            self.standings.forget();
+            self.rosters.forget();
+            self.overview.forget();
+            self.partners_epoch.store(-1, Ordering::Release);
+            self.changed.store(Arc::new(found));
+        }
+        Ok(())
+    }
+
     /// Why this node does not exchange data now; empty when it does.
     #[must_use]
     pub fn unready(&self, conn: &mut Conn) -> Vec<String> {
@@ -474,37 +534,4 @@ pub fn fresh_rid(now: Instant) -> QueryResult<RequestId> {
     let mut random = [0; 10];
     openssl::rand::rand_bytes(&mut random).map_err(|error| Error::SerializationError(Box::new(error)))?;
     Ok(RequestId::new(now, random))
-}
-
-impl console::StatusSource for Node {
-    fn status(&self) -> console::Status {
-        let desk = self.desk();
-        let now = self.now();
-        let unready = |error: Failure| vec![error.to_string()];
-        let ready = desk.registry(|conn| Ok(self.unready(conn))).unwrap_or_else(unready);
-        let size = desk.registry(trail::head::extent).map_or(0, |(size, _)| size);
-        let agreements = desk.registry(|conn| lifecycle::list(conn, now)).unwrap_or_default();
-        let mut by_status: Vec<(&'static str, u64)> = Vec::new();
-        for (_, status) in &agreements {
-            match by_status.iter_mut().find(|(name, _)| *name == status.name()) {
-                Some((_, count)) => *count += 1,
-                None => by_status.push((status.name(), 1)),
-            }
-        }
-        let count = desk.reads(Reader::count).unwrap_or_default();
-        let newest = desk.reads(Reader::newest).unwrap_or_default();
-        console::Status {
-            agency: self.party.legal_name.clone(),
-            ori: self.ori(),
-            version: env!("CARGO_PKG_VERSION"),
-            at: now,
-            ready: if ready.is_empty() { Ok(()) } else { Err(ready) },
-            notices: upkeep::notices(self, now),
-            trail: console::TrailStatus { origin: self.config.keys.log_origin.clone(), size },
-            partners: self.partners().all().count() as u64,
-            agreements: by_status,
-            reads: console::ReadsStatus { count, newest },
-            mail: desk.registry(|conn| mail::standing(conn, self.mailer.is_on())).unwrap_or_default(),
-        }
-    }
 }

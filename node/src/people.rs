@@ -16,7 +16,8 @@ use crate::exchange::descriptor::{self, DescriptorError};
 use crate::node::fresh_rid;
 use crate::registry::accounts::{self, Account, Action, Role, operator};
 use crate::registry::ag;
-use crate::registry::agencies::{self, Enrolled};
+use crate::registry::agencies::{self, Enrolled, PeerEnrolled};
+use crate::registry::roster::{self, AccountChanged};
 use crate::trail::{Draft, Facts};
 
 /// Why an administrative change is not made. Nothing was recorded.
@@ -82,15 +83,6 @@ pub struct NewAccount {
     pub role: Role,
 }
 
-#[derive(Serialize)]
-struct AccountChanged<'a> {
-    change: &'a str,
-    username: &'a str,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    role: Option<&'a str>,
-    v: u16,
-}
-
 /// Opens an account. The first of a node is opened by whoever installs it; every other by an account that may (II-11),
 /// and by nobody for themselves.
 ///
@@ -107,14 +99,19 @@ pub async fn open_account(db: &Db, new: NewAccount, by: &str) -> Result<(), Peop
         if !named(&new.name) || !named(&new.affiliation) {
             return Ok(Err("name and affiliation are each 1 to 200 printable characters".to_owned()));
         }
-        let first = accounts::all(tx.conn())?.is_empty();
+        let roster = match roster::read(tx.conn())? {
+            Ok(roster) => roster,
+            Err(what) => return Ok(Err(what)),
+        };
+        // Whoever empties the table does not make the next account the first one.
+        let first = roster.is_empty() && accounts::all(tx.conn())?.is_empty();
         if first && new.role != Role::SystemAdministrator {
             return Ok(Err("the first account of a node is a system_administrator's, who opens the others".to_owned()));
         }
         if !first && let Err(why) = operator(tx.conn(), &by, Action::ManagePeople)? {
             return Ok(Err(why));
         }
-        if accounts::find(tx.conn(), &new.username)?.is_some() {
+        if roster.contains_key(&new.username) || accounts::find(tx.conn(), &new.username)?.is_some() {
             return Ok(Err(format!("there is an account {} already, and names are not reused", new.username)));
         }
         let now = tx.now();
@@ -129,7 +126,14 @@ pub async fn open_account(db: &Db, new: NewAccount, by: &str) -> Result<(), Peop
             disabled_at: None,
         };
         accounts::insert(tx.conn(), &account)?;
-        let message = AccountChanged { change: "opened", username: &new.username, role: Some(new.role.as_str()), v: 1 };
+        let message = AccountChanged::Opened {
+            affiliation: new.affiliation.clone(),
+            by: by.clone(),
+            name: new.name.clone(),
+            role: new.role.as_str().to_owned(),
+            username: new.username.clone(),
+            v: 1,
+        };
         record(tx, Kind::UserChanged, &message, &by, Facts::default())?;
         Ok(Ok(()))
     };
@@ -162,7 +166,7 @@ pub async fn close_account(db: &Db, username: &str, by: &str) -> Result<(), Peop
         record(
             tx,
             Kind::UserChanged,
-            &AccountChanged { change: "closed", username: &username, role: None, v: 1 },
+            &AccountChanged::Closed { by: by.clone(), username: username.clone(), v: 1 },
             &by,
             Facts::default(),
         )?;
@@ -292,14 +296,6 @@ pub async fn enrol(
     by: &str,
     confirmed_by: &str,
 ) -> Result<agreements::ids::Ori, PeopleError> {
-    #[derive(Serialize)]
-    struct EnrolledPeer<'a> {
-        confirmed_by: &'a str,
-        descriptor: Digest,
-        fingerprint: Digest,
-        ori: agreements::ids::Ori,
-        v: u16,
-    }
     let (party, found) = descriptor::read(&file)?;
     descriptor::compare(fingerprint, found)?;
     let (by, confirmed_by) = (by.to_owned(), confirmed_by.to_owned());
@@ -323,8 +319,13 @@ pub async fn enrol(
             Enrolled { party, enrolled_at: tx.now(), enrolled_by: by.clone(), confirmed_by: confirmed_by.clone() };
         agencies::insert(tx.conn(), &enrolled, &file)?;
         tx.bump_epoch();
-        let message =
-            EnrolledPeer { confirmed_by: &confirmed_by, descriptor: Digest::of(&file), fingerprint: found, ori, v: 1 };
+        let message = PeerEnrolled {
+            confirmed_by: confirmed_by.clone(),
+            descriptor: Digest::of(&file),
+            fingerprint: found,
+            ori,
+            v: 1,
+        };
         record(tx, Kind::PeerEnrolled, &message, &by, Facts { partner: Some(ori), ..Facts::default() })?;
         Ok(Ok(ori))
     };

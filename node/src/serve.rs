@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 use crate::console::{self, StatusSource};
 use crate::jobs::{self, Ringer, Stop};
 use crate::node::Node;
-use crate::{ops, peer, upkeep};
+use crate::{ops, peer, tampering, upkeep};
 
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
@@ -21,6 +21,9 @@ const TICK: Duration = Duration::from_secs(1);
 const REFUSED_EVERY: u32 = 60;
 /// After how many ticks what has to be renewed is said again: a day.
 const NOTICES_EVERY: u32 = 24 * 60 * 60;
+
+/// How many ticks lie between two comparisons of the registry's rows with the trail.
+const COMPARED_EVERY: u32 = 60;
 
 /// Why a node does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -141,6 +144,9 @@ async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<Stop>, again: 
             tracing::error!(%error, "the enrolled partners could not be read again");
         }
         ticks = ticks.wrapping_add(1);
+        if ticks.is_multiple_of(COMPARED_EVERY) {
+            tampering::look(Arc::clone(&node)).await;
+        }
         if ticks.is_multiple_of(REFUSED_EVERY)
             && let Err(error) = node.record_refused().await
         {

@@ -13,4 +13,5 @@ mod recorded;
 mod replay;
 mod strangers;
 mod sunset;
+mod tampering;
 mod trail;

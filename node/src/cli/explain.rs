@@ -122,6 +122,7 @@ impl Explain for DbError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Trail(_) => Some("run `concordat trail verify` to see what was changed".to_owned()),
+            Self::Shared => Some("`createdb` makes another database; a file needs only another name".to_owned()),
             Self::File(_) | Self::Connect(_) => Some("see store.registry in concordat.toml".to_owned()),
             _ => None,
         }
@@ -136,6 +137,7 @@ impl Explain for OpenError {
             Self::Tls(error) => error.exit(),
             Self::Agency(error) => error.exit(),
             Self::OtherAgency(..) | Self::Seal(..) => Exit::Refused,
+            Self::Compare(error) => error.exit(),
             Self::Reads(_) | Self::Key(..) | Self::Query(_) => Exit::Failure,
         }
     }
@@ -150,6 +152,7 @@ impl Explain for OpenError {
             Self::KeyFile(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Agency(error) => error.hint(),
+            Self::Compare(error) => error.hint(),
             Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) => None,
         }
     }

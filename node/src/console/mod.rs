@@ -14,7 +14,7 @@ use actix_web::{App, HttpServer, web};
 
 use crate::metrics::Metrics;
 
-pub use status::{ReadsStatus, Status, StatusSource, TrailStatus};
+pub use status::{Readiness, ReadsStatus, Status, StatusSource, TrailStatus};
 
 /// What the handlers share.
 struct Shared {
@@ -62,6 +62,10 @@ mod tests {
     struct Node(Mutex<Result<(), Vec<String>>>);
 
     impl StatusSource for Node {
+        fn readiness(&self) -> Readiness {
+            Readiness { ready: self.0.lock().unwrap().clone(), alarms: vec!["a row was changed".to_owned()] }
+        }
+
         fn status(&self) -> Status {
             Status {
                 agency: "Alder <County> Sheriff".to_owned(),
@@ -69,6 +73,7 @@ mod tests {
                 version: "0.1.0",
                 at: "2026-11-23T20:17:00Z".parse().unwrap(),
                 ready: self.0.lock().unwrap().clone(),
+                alarms: vec!["a <row> was changed".to_owned()],
                 notices: vec!["a list ends soon".to_owned()],
                 trail: TrailStatus { origin: "alpr.alder.example/CA0010000".to_owned(), size: 41 },
                 partners: 2,
@@ -108,13 +113,16 @@ mod tests {
         let ready = served.ask(Method::GET, "/readyz").await;
         assert_eq!(
             (ready.status().as_u16(), ready.text().await.unwrap()),
-            (200, r#"{"ready":true,"reasons":[]}"#.into())
+            (200, r#"{"ready":true,"reasons":[],"alarms":["a row was changed"]}"#.into())
         );
         *served.node.0.lock().unwrap() = Err(vec!["the clock was set back".to_owned()]);
         let unready = served.ask(Method::GET, "/readyz").await;
         assert_eq!(unready.status(), 503);
         assert_eq!(unready.headers()["content-type"], "application/json");
-        assert_eq!(unready.text().await.unwrap(), r#"{"ready":false,"reasons":["the clock was set back"]}"#);
+        assert_eq!(
+            unready.text().await.unwrap(),
+            r#"{"ready":false,"reasons":["the clock was set back"],"alarms":["a row was changed"]}"#
+        );
         assert_eq!(served.ask(Method::GET, "/livez").await.status(), 200, "alive, though not ready");
         let page = served.ask(Method::GET, "/").await.text().await.unwrap();
         assert!(page.contains("Not ready.") && page.contains("<li>the clock was set back</li>"), "{page}");
@@ -131,6 +139,7 @@ mod tests {
             "<title>Ready – Alder",
             "<h1>Alder &#60;County&#62; Sheriff</h1>",
             "<th scope=\"row\">in force</th><td>1</td>",
+            "<li>a &#60;row&#62; was changed</li>",
             "<dd>1234</dd>",
             "<li>a list ends soon</li>",
             "<dd>none</dd>",

@@ -9,7 +9,7 @@ use actix_web::{FromRequest, HttpResponse, Resource, Responder, guard, web};
 use askama::Template;
 use serde::Serialize;
 
-use super::{Shared, Status};
+use super::{Readiness, Shared, Status};
 use crate::metrics::Door;
 
 const STYLE: &str = include_str!("../../templates/style.css");
@@ -22,9 +22,10 @@ struct StatusPage<'s> {
 }
 
 #[derive(Serialize)]
-struct Readiness<'s> {
+struct ReadinessReply<'s> {
     ready: bool,
     reasons: &'s [String],
+    alarms: &'s [String],
 }
 
 /// `path`, for GET and HEAD; any other method is 405.
@@ -44,6 +45,11 @@ impl Shared {
         web::block(move || source.status()).await.ok()
     }
 
+    async fn readiness(&self) -> Option<Readiness> {
+        let source = Arc::clone(&self.source);
+        web::block(move || source.readiness()).await.ok()
+    }
+
     fn reply(&self, code: StatusCode, kind: ContentType, body: String) -> HttpResponse {
         self.metrics.request(Door::Console, code.as_u16());
         HttpResponse::build(code).content_type(kind).body(body)
@@ -55,13 +61,13 @@ impl Shared {
     }
 }
 
-fn reasons(status: &Status) -> &[String] {
-    status.ready.as_ref().err().map_or(&[], Vec::as_slice)
+fn reasons(ready: &Result<(), Vec<String>>) -> &[String] {
+    ready.as_ref().err().map_or(&[], Vec::as_slice)
 }
 
 pub(super) async fn status(shared: web::Data<Shared>) -> HttpResponse {
     let Some(status) = shared.status().await else { return shared.failed() };
-    match (StatusPage { status: &status, reasons: reasons(&status) }).render() {
+    match (StatusPage { status: &status, reasons: reasons(&status.ready) }).render() {
         Ok(page) => shared.reply(StatusCode::OK, ContentType::html(), page),
         Err(error) => {
             tracing::error!(%error, "the status page does not render");
@@ -81,10 +87,10 @@ pub(super) async fn live(shared: web::Data<Shared>) -> HttpResponse {
 }
 
 pub(super) async fn ready(shared: web::Data<Shared>) -> HttpResponse {
-    let Some(status) = shared.status().await else { return shared.failed() };
-    let ready = status.ready.is_ok();
+    let Some(Readiness { ready: found, alarms }) = shared.readiness().await else { return shared.failed() };
+    let ready = found.is_ok();
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    match serde_json::to_string(&Readiness { ready, reasons: reasons(&status) }) {
+    match serde_json::to_string(&ReadinessReply { ready, reasons: reasons(&found), alarms: &alarms }) {
         Ok(json) => shared.reply(code, ContentType::json(), json),
         Err(_) => shared.failed(),
     }

@@ -16,6 +16,8 @@ pub struct Status {
     pub at: Instant,
     /// Whether the node exchanges data; if not, every reason, as a sentence that says what to do.
     pub ready: Result<(), Vec<String>>,
+    /// What was changed by other hands, each as a sentence that says what to do. Empty on every good day.
+    pub alarms: Vec<String>,
     /// What has to be renewed soon, or was changed on disk and is not used: sentences that say what to do.
     pub notices: Vec<String>,
     /// The trail.
@@ -48,8 +50,20 @@ pub struct ReadsStatus {
     pub newest: Option<Instant>,
 }
 
+/// Whether a node exchanges data, as a supervisor process is told.
+#[derive(Clone, Debug)]
+pub struct Readiness {
+    /// See [`Status::ready`].
+    pub ready: Result<(), Vec<String>>,
+    /// See [`Status::alarms`].
+    pub alarms: Vec<String>,
+}
+
 /// Where the console asks for a [`Status`]. It is called on a thread that may block.
 pub trait StatusSource: Send + Sync {
+    /// Whether the node exchanges data now. Asked often: it costs no more than a look at the head.
+    fn readiness(&self) -> Readiness;
+
     /// The node now.
     fn status(&self) -> Status;
 }

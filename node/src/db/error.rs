@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use agreements::time::Instant;
 
+use super::server::ServerError;
 use crate::trail::head::HeadError;
 use crate::trail::note::SignError;
 use crate::trail::tiles::TreeError;
@@ -17,9 +18,12 @@ pub enum DbError {
     /// The file could not be made.
     #[error("the database file cannot be opened: {0}")]
     File(std::io::Error),
-    /// The database did not answer, or not as it should.
+    /// The file did not open.
     #[error("the database cannot be opened: {0}")]
     Connect(#[from] diesel::ConnectionError),
+    /// The server did not answer, or cannot be trusted with records.
+    #[error(transparent)]
+    Server(#[from] ServerError),
     /// A statement failed.
     #[error("the database: {0}")]
     Store(#[from] diesel::result::Error),
@@ -32,6 +36,9 @@ pub enum DbError {
     /// A newer version of Concordat has changed the schema.
     #[error("the database has schema version {0}, which this version of Concordat does not know; use the newer one")]
     Newer(String),
+    /// The read store is in this database.
+    #[error("this database holds the read store; give the registry one of its own under [store] in concordat.toml")]
+    Shared,
     /// The trail is not what its head says, or the head is not signed by this log's key.
     #[error("the trail was changed, and this node does not serve with it: {0}")]
     Trail(#[from] HeadError),

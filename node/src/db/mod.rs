@@ -9,8 +9,10 @@ mod error;
 #[cfg(test)]
 mod fatal_tests;
 pub(crate) mod look;
-mod open;
+pub(crate) mod open;
 mod recorded;
+pub(crate) mod schema;
+pub(crate) mod server;
 mod task;
 #[cfg(test)]
 mod tests;
@@ -30,7 +32,8 @@ use tokio::sync::oneshot;
 pub use conn::Conn;
 pub use error::{DbError, RecordError, StoreError};
 pub use recorded::{Entry, Recorded, Slot};
-pub(crate) use transaction::snapshot;
+pub use server::{ServerError, Unsafe};
+pub(crate) use transaction::{snapshot, steady};
 pub use tx::Tx;
 
 use crate::clock::Clock;

@@ -4,12 +4,11 @@ use std::fs::OpenOptions;
 use std::str::FromStr;
 
 use diesel::connection::SimpleConnection as _;
-use diesel::migration::{Migration, MigrationSource};
 use diesel::prelude::*;
 use diesel::sql_types::Text;
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
 
-use super::{Conn, DbError, each, snapshot, transaction};
+use super::schema::{SchemaError, Store};
+use super::{Conn, DbError, server, snapshot};
 use crate::trail::head::{Head, HeadError};
 use crate::trail::note::Vkey;
 
@@ -18,11 +17,8 @@ const SQLITE: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAG
 const SQLITE_READER: &str = "PRAGMA query_only = ON;";
 /// Savepoints keep their undo log where `temp_store` says: in memory, not in a file that is written for each batch. 16 MB of
 /// pages hold the right edges of the trail's indexes.
-const SQLITE_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;";
-const POSTGRES_READER: &str = "SET default_transaction_read_only = on;";
-const POSTGRES_WRITER: &str = "SET synchronous_commit = on;";
-/// Only one process at a time changes the schema. The number means nothing.
-const POSTGRES_MIGRATION_LOCK: &str = "SELECT pg_advisory_xact_lock(7304108913)";
+const SQLITE_WRITER: &str =
+    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;";
 
 /// Where the database is.
 #[derive(Clone)]
@@ -49,9 +45,29 @@ impl FromStr for Source {
 }
 
 #[derive(QueryableByName)]
-struct Setting {
+struct Settings {
     #[diesel(sql_type = Text)]
-    setting: String,
+    took: String,
+}
+
+/// Why SQLite did not take what makes a commit durable: a pragma that it does not take is no error to it.
+pub(crate) fn objection(conn: &mut SqliteConnection) -> QueryResult<Option<&'static str>> {
+    const TOOK: &str = "SELECT (SELECT journal_mode FROM pragma_journal_mode) || ' ' || \
+         (SELECT synchronous FROM pragma_synchronous) || ' ' || (SELECT secure_delete FROM pragma_secure_delete) AS took";
+    let Settings { took } = diesel::sql_query(TOOK).get_result(conn)?;
+    Ok(match took.as_str() {
+        // 2 is FULL, and 1 overwrites what is deleted.
+        "wal 2 1" => None,
+        took if took.starts_with("wal ") => Some("SQLite does not take synchronous=FULL or secure_delete=ON"),
+        _ => Some("this file system does not let SQLite keep a write-ahead log; put the file on a local disk"),
+    })
+}
+
+/// Whether SQLite holds rows to the rows that they name.
+fn is_linked(conn: &mut SqliteConnection) -> QueryResult<bool> {
+    let sql = "SELECT CAST(foreign_keys AS TEXT) AS took FROM pragma_foreign_keys";
+    let Settings { took } = diesel::sql_query(sql).get_result(conn)?;
+    Ok(took == "1")
 }
 
 impl Source {
@@ -62,25 +78,16 @@ impl Source {
                 make_private(path).map_err(DbError::File)?;
                 let mut c = SqliteConnection::establish(path)?;
                 c.batch_execute(SQLITE)?;
-                c.batch_execute("PRAGMA journal_mode = WAL;")?;
-                let mode: Setting =
-                    diesel::sql_query("SELECT journal_mode AS setting FROM pragma_journal_mode").get_result(&mut c)?;
-                if mode.setting != "wal" {
-                    return Err(DbError::NotDurable("this file system does not let SQLite keep a write-ahead log"));
-                }
                 c.batch_execute(SQLITE_WRITER)?;
+                if let Some(why) = objection(&mut c)? {
+                    return Err(DbError::NotDurable(why));
+                }
+                if !is_linked(&mut c)? {
+                    return Err(DbError::NotDurable("SQLite does not take foreign_keys=ON"));
+                }
                 Ok(Conn::Sqlite(c))
             }
-            Self::Postgres(url) => {
-                let mut c = PgConnection::establish(url)?;
-                c.batch_execute(POSTGRES_WRITER)?;
-                let fsync: Setting =
-                    diesel::sql_query("SELECT current_setting('fsync') AS setting").get_result(&mut c)?;
-                if fsync.setting != "on" {
-                    return Err(DbError::NotDurable("PostgreSQL runs with fsync=off"));
-                }
-                Ok(Conn::Pg(c))
-            }
+            Self::Postgres(url) => Ok(Conn::Pg(server::writer(url)?)),
         }
     }
 
@@ -93,11 +100,7 @@ impl Source {
                 c.batch_execute(SQLITE_READER)?;
                 Ok(Conn::Sqlite(c))
             }
-            Self::Postgres(url) => {
-                let mut c = PgConnection::establish(url)?;
-                c.batch_execute(POSTGRES_READER)?;
-                Ok(Conn::Pg(c))
-            }
+            Self::Postgres(url) => Ok(Conn::Pg(server::reader(url)?)),
         }
     }
 }
@@ -113,32 +116,12 @@ fn make_private(path: &str) -> std::io::Result<()> {
 
 /// Brings the schema up to date. Several processes may try at once.
 pub(super) fn migrate(conn: &mut Conn) -> Result<(), DbError> {
-    let known = |postgres| if postgres { migrations::REGISTRY_POSTGRES } else { migrations::REGISTRY_SQLITE };
-    let postgres = matches!(conn, Conn::Pg(_));
-    if each!(conn, c => pending(c, known(postgres)))? {
-        transaction::begin(conn)?;
-        if let Conn::Pg(c) = conn {
-            diesel::sql_query(POSTGRES_MIGRATION_LOCK).execute(c)?;
-        }
-        // Whatever another process did while this one waited for the lock is no longer pending.
-        each!(conn, c => c.run_pending_migrations(known(postgres)).map(drop)).map_err(DbError::Migration)?;
-        transaction::commit(conn)?;
-    }
-    Ok(())
-}
-
-/// Whether the database lacks migrations that are `known`; an error if it has others.
-fn pending<C, DB>(conn: &mut C, known: EmbeddedMigrations) -> Result<bool, DbError>
-where
-    DB: diesel::backend::Backend,
-    C: MigrationHarness<DB>,
-{
-    let applied = conn.applied_migrations().map_err(DbError::Migration)?;
-    let all: Vec<Box<dyn Migration<DB>>> = known.migrations().map_err(DbError::Migration)?;
-    if let Some(newer) = applied.iter().find(|version| all.iter().all(|m| m.name().version() != **version)) {
-        return Err(DbError::Newer(newer.to_string()));
-    }
-    Ok(applied.len() < all.len())
+    Store::Registry.bring_up(conn).map_err(|error| match error {
+        SchemaError::Query(error) => DbError::Store(error),
+        SchemaError::Step(error) => DbError::Migration(error),
+        SchemaError::Newer(version) => DbError::Newer(version),
+        SchemaError::Shared => DbError::Shared,
+    })
 }
 
 /// The trail's head, after its statement and the tree's right edge were checked.

@@ -14,7 +14,10 @@ type Manager = <Conn as Connection>::TransactionManager;
 pub(super) fn begin(conn: &mut Conn) -> QueryResult<()> {
     match conn {
         Conn::Sqlite(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN IMMEDIATE"),
-        Conn::Pg(c) => AnsiTransactionManager::begin_transaction_sql(c, "BEGIN"),
+        // Named, because a server's default may be another level, under which writers that queue at the head's lock fail.
+        Conn::Pg(c) => {
+            AnsiTransactionManager::begin_transaction_sql(c, "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        }
     }
 }
 
@@ -31,6 +34,20 @@ pub(super) fn commit(conn: &mut Conn) -> QueryResult<()> {
 /// Ends the innermost savepoint or transaction, undoing what it did.
 pub(super) fn rollback(conn: &mut Conn) -> QueryResult<()> {
     Manager::rollback_transaction(conn)
+}
+
+/// How many transactions and savepoints are open; `None` when the connection does not know any more.
+pub(super) fn depth(conn: &mut Conn) -> Option<u32> {
+    let depth = match conn {
+        Conn::Sqlite(c) => AnsiTransactionManager::transaction_manager_status_mut(c).transaction_depth(),
+        Conn::Pg(c) => AnsiTransactionManager::transaction_manager_status_mut(c).transaction_depth(),
+    };
+    Some(depth.ok()?.map_or(0, std::num::NonZeroU32::get))
+}
+
+/// Like [`snapshot`], or as the transaction sees it that is open already.
+pub(crate) fn steady<T, E: From<Error>>(conn: &mut Conn, read: impl FnOnce(&mut Conn) -> Result<T, E>) -> Result<T, E> {
+    if depth(conn) == Some(0) { snapshot(conn, read) } else { read(conn) }
 }
 
 /// Reads one state of the database in all the statements of `read`, whatever others write meanwhile.

@@ -14,7 +14,7 @@ use super::error::Failure;
 use super::open::Source;
 use super::recorded::Sealed;
 use super::task::{Record, Task, Write};
-use super::transaction::{begin, commit, rollback, savepoint};
+use super::transaction::{begin, commit, depth, rollback, savepoint};
 use super::{Commits, Conn, OnFatal, RecordError, Tx};
 use crate::clock::Clock;
 use crate::trail::append::{self, Appended};
@@ -114,8 +114,7 @@ impl Writer {
 
     /// Commits the batch, or nothing of it. A connection that failed is given up: the next turn opens a new one.
     fn attempt(&mut self, records: &mut [Box<dyn Record>]) -> Result<Prepared, Failure> {
-        let mut conn = self.connection()?;
-        begin(&mut conn)?;
+        let mut conn = self.begun()?;
         let prepared = match self.prepare(&mut conn, records) {
             Ok(prepared) => prepared,
             Err(failure) => {
@@ -137,11 +136,19 @@ impl Writer {
         Ok(prepared)
     }
 
-    fn connection(&mut self) -> Result<Conn, Failure> {
-        match self.conn.take() {
-            Some(conn) => Ok(conn),
-            None => Ok(self.source.writer()?),
+    /// A connection with a transaction on it. The one that was kept may be dead (the server was restarted, a firewall
+    /// forgot it), and nothing was done on it yet: a new one takes its place. A file's is never dead, only busy.
+    fn begun(&mut self) -> Result<Conn, Failure> {
+        if let Some(mut conn) = self.conn.take() {
+            match begin(&mut conn) {
+                Ok(()) => return Ok(conn),
+                Err(error) if matches!(conn, Conn::Sqlite(_)) => return Err(error.into()),
+                Err(error) => tracing::warn!(%error, "the database's connection was lost; opening another"),
+            }
         }
+        let mut conn = self.source.writer()?;
+        begin(&mut conn)?;
+        Ok(conn)
     }
 
     /// Does everything that can fail before the commit.
@@ -196,6 +203,9 @@ impl Writer {
     }
 
     /// Runs one job in a savepoint. The inner result is the job's own; the outer one ends the batch.
+    ///
+    /// A job that goes on after a statement of its own failed has, on PostgreSQL, a savepoint that cannot be released:
+    /// it is rolled back alone, like one that says that it failed.
     fn run_job(
         &self,
         conn: &mut Conn,
@@ -203,6 +213,7 @@ impl Writer {
         appended: &mut Vec<Arc<Appended>>,
         job: &mut dyn Record,
     ) -> Result<QueryResult<Vec<Arc<Appended>>>, Failure> {
+        let outer = depth(conn).unwrap_or_default();
         savepoint(conn)?;
         let before = appended.len();
         let now = self.clock.now().max(head.mark);
@@ -210,12 +221,18 @@ impl Writer {
         let result = job.run(&mut tx);
         let Tx { entries, epoch, .. } = tx;
         match result {
-            Ok(()) => {
-                commit(conn)?;
-                head.epoch = epoch;
-                head.mark = now;
-                Ok(Ok(entries))
-            }
+            Ok(()) => match commit(conn) {
+                Ok(()) => {
+                    head.epoch = epoch;
+                    head.mark = now;
+                    Ok(Ok(entries))
+                }
+                Err(error) if depth(conn) == Some(outer) => {
+                    appended.truncate(before);
+                    Ok(Err(error))
+                }
+                Err(error) => Err(error.into()),
+            },
             Err(error) => {
                 rollback(conn)?;
                 appended.truncate(before);
@@ -239,10 +256,12 @@ impl Writer {
     }
 
     fn attempt_write(&mut self, write: &mut dyn Write) -> Result<QueryResult<()>, Failure> {
-        let mut conn = self.connection()?;
-        begin(&mut conn)?;
-        if let Err(error) = write.run(&mut conn) {
-            if rollback(&mut conn).is_ok() {
+        let mut conn = self.begun()?;
+        // In a savepoint: PostgreSQL reports no error at the COMMIT of a transaction that it has given up because the job
+        // went on after a statement failed, but it does when a savepoint is released.
+        savepoint(&mut conn)?;
+        if let Err(error) = write.run(&mut conn).and_then(|()| commit(&mut conn)) {
+            if depth(&mut conn).is_some_and(|depth| (0..depth).all(|_| rollback(&mut conn).is_ok())) {
                 self.conn = Some(conn);
             }
             return Ok(Err(error));

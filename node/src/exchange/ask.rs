@@ -10,7 +10,7 @@ use agreements::message::{Answer, Asker, OnBehalfOf, Outcome, PROTOCOL, Question
 use agreements::plate::Plate;
 use agreements::purpose::{Purpose, Reference};
 use agreements::rule::Rule;
-use agreements::status::Status;
+use agreements::status::{Register, Status};
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 use futures_util::future::join_all;
@@ -130,7 +130,7 @@ impl Term {
 /// What single partners did is in the report.
 pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
     let now = node.now();
-    let account = person(desk, &ask.username)?;
+    let account = person(node, desk, &ask.username)?;
     let mut targets = targets(node, desk, &ask.whom, now)?;
     let v = agree_on_version(node, &mut targets).await;
     let question = question(node, &ask, &account, &targets.partners, v, now);
@@ -156,8 +156,9 @@ pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError>
 }
 
 /// The account, if it may query (II-01, II-03, VII-11 to VII-15).
-fn person(desk: &Desk, username: &str) -> Result<Account, AskError> {
-    desk.registry(|conn| accounts::operator(conn, username, Action::Query))?.map_err(AskError::Person)
+fn person(node: &Node, desk: &Desk, username: &str) -> Result<Account, AskError> {
+    desk.registry(|conn| accounts::operator_of(conn, node.rosters(), username, Action::Query))?
+        .map_err(AskError::Person)
 }
 
 /// Whom the question goes to, and a line for each that it does not go to.

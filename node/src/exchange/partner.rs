@@ -1,7 +1,7 @@
 //! Partners as they were enrolled: pinned keys, held in memory so that a stranger is told nothing before any store is
 //! touched.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use agreements::ids::{Digest, Ori};
@@ -10,7 +10,7 @@ use certs::key::PublicKey;
 use diesel::result::QueryResult;
 
 use super::descriptor;
-use crate::db::Conn;
+use crate::db::{Conn, steady};
 use crate::registry::agencies;
 use crate::trail::note::Vkey;
 
@@ -98,7 +98,23 @@ impl Partners {
     /// not sound any more, or is another agency's, is left out, and said in the log.
     pub fn load(conn: &mut Conn) -> QueryResult<Self> {
         let mut by_ori = HashMap::new();
-        for (ori, file) in agencies::descriptors(conn)? {
+        let (files, recorded) = steady(conn, |conn| {
+            let files = agencies::descriptors(conn)?;
+            let recorded = agencies::recorded(conn)?;
+            Ok::<_, diesel::result::Error>((files, recorded))
+        })?;
+        let recorded = recorded.unwrap_or_else(|what| {
+            tracing::error!(
+                what,
+                "ALARM: every partner is left out: the trail's entries about them were changed by other hands"
+            );
+            BTreeSet::new()
+        });
+        for (ori, file) in files {
+            if !recorded.contains(&(ori, Digest::of(&file))) {
+                tracing::error!(%ori, "ALARM: a partner is left out: the trail has no entry of enrolling it by this file");
+                continue;
+            }
             match descriptor::read(&file).and_then(|(party, _)| Ok(Partner::new(party)?)) {
                 Ok(partner) if partner.ori() == ori => drop(by_ori.insert(ori, Arc::new(partner))),
                 Ok(partner) => {

@@ -58,6 +58,15 @@ pub fn verified(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<Verified
     }
 }
 
+/// Why the rows of an agreement count for nothing; `None` when they are what was sworn.
+pub(crate) fn objection(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<String>> {
+    match read(conn, id) {
+        Ok(found) => Ok(found.err()),
+        Err(Error::DeserializationError(error)) => Ok(Some(error.to_string())),
+        Err(error) => Err(error),
+    }
+}
+
 fn read(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
     let Some((document, agreement)) = documents::find(conn, id)? else { return Ok(Ok(None)) };
     let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
@@ -72,7 +81,7 @@ fn read(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>
 /// Whether as many events of both parties are kept as the trail recorded with `partner`: the last of a stream could be
 /// taken away without a trace in the others, and a suspension with it. The trail's entries name only partners, so where
 /// `partner` is this agency itself there are none.
-fn complete(conn: &mut Conn, us: Ori, partner: Ori) -> QueryResult<bool> {
+pub(crate) fn complete(conn: &mut Conn, us: Ori, partner: Ori) -> QueryResult<bool> {
     // The trail is read first: what another process adds in between is then more than it says, not less.
     let said = trail::search::count(conn, Kind::AgreementEvent, partner, OFFER_RECEIVED)?;
     let heard = trail::search::count(conn, Kind::AgreementAcknowledged, partner, OFFER_RECEIVED)?;
@@ -279,6 +288,13 @@ impl StandingCache {
         }
         known.insert(key, (Arc::clone(&standing), changes));
         Ok(standing)
+    }
+
+    /// Forgets everything, so that the rows are read and verified again.
+    pub fn forget(&self) {
+        self.standings.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.asking.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
     fn in_force(

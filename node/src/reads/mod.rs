@@ -7,6 +7,7 @@ mod field;
 pub mod images;
 pub mod ingest;
 mod lines;
+mod months;
 mod open;
 mod read;
 pub mod rejects;

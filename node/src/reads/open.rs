@@ -3,12 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use diesel::connection::SimpleConnection as _;
-use diesel::migration::{MigrationSource, MigrationVersion};
-use diesel::{Connection as _, PgConnection, SqliteConnection};
-use diesel_migrations::{EmbeddedMigrations, MigrationHarness};
+use diesel::{Connection as _, SqliteConnection};
 
 use super::store::StoreError;
-use crate::db::Conn;
+use crate::db::schema::{SchemaError, Store};
+use crate::db::{Conn, open, server};
 
 /// Where the reads are.
 #[derive(Clone)]
@@ -32,74 +31,60 @@ impl Place {
         }
     }
 
-    /// A connection set up and nothing else.
-    fn connect(&self) -> Result<Conn, StoreError> {
-        match self {
-            Self::Sqlite(path) => {
-                create_private(path)?;
-                let path = path.to_str().ok_or(StoreError::Url)?;
-                let mut conn = SqliteConnection::establish(path)?;
-                // busy_timeout first: the statements after it may already have to wait. No memory map: a failing disk
-                // must be an error, not a signal.
-                conn.batch_execute(
-                    "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                     PRAGMA secure_delete = ON; PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF;",
-                )?;
-                Ok(Conn::Sqlite(conn))
-            }
-            Self::Postgres(url) => {
-                let mut conn = PgConnection::establish(url)?;
-                conn.batch_execute("SET synchronous_commit = on")?;
-                Ok(Conn::Pg(conn))
-            }
-        }
+    /// Whether connections can break while the store lives.
+    pub(super) fn is_server(&self) -> bool {
+        matches!(self, Self::Postgres(_))
     }
 
     /// A connection that cannot write.
     pub(super) fn connect_reader(&self) -> Result<Conn, StoreError> {
-        let mut conn = self.connect()?;
-        match &mut conn {
-            Conn::Sqlite(c) => c.batch_execute("PRAGMA query_only = ON")?,
-            Conn::Pg(c) => c.batch_execute("SET default_transaction_read_only = on")?,
+        match self {
+            Self::Sqlite(path) => {
+                let mut conn = file(path)?;
+                conn.batch_execute("PRAGMA query_only = ON")?;
+                Ok(Conn::Sqlite(conn))
+            }
+            Self::Postgres(url) => Ok(Conn::Pg(server::reader(url)?)),
         }
-        Ok(conn)
     }
 
-    /// A connection that writes, to the newest schema that this program knows.
+    /// A connection that writes, with commits that are durable when they return.
     pub(super) fn connect_writer(&self) -> Result<Conn, StoreError> {
-        let mut conn = self.connect()?;
-        match &mut conn {
-            Conn::Sqlite(c) => {
-                // The lock first: of two processes that start at once, the second finds the first's work done.
-                c.immediate_transaction(|c| migrate(c, migrations::READS_SQLITE))?;
+        match self {
+            Self::Sqlite(path) => {
+                let mut conn = file(path)?;
+                match open::objection(&mut conn)? {
+                    Some(why) => Err(StoreError::NotDurable(why)),
+                    None => Ok(Conn::Sqlite(conn)),
+                }
             }
-            Conn::Pg(c) => c.transaction(|c| {
-                c.batch_execute("SELECT pg_advisory_xact_lock(7017280452245743464)")?;
-                migrate(c, migrations::READS_POSTGRES)
-            })?,
+            Self::Postgres(url) => Ok(Conn::Pg(server::writer(url)?)),
         }
-        Ok(conn)
     }
 }
 
-/// Runs what is pending; refuses a database on which a newer program has run more.
-fn migrate<C, DB>(conn: &mut C, embedded: EmbeddedMigrations) -> Result<(), StoreError>
-where
-    C: MigrationHarness<DB>,
-    DB: diesel::backend::Backend,
-    EmbeddedMigrations: MigrationSource<DB>,
-{
-    let known: Vec<MigrationVersion<'_>> = MigrationSource::<DB>::migrations(&embedded)
-        .map_err(StoreError::Migration)?
-        .iter()
-        .map(|migration| migration.name().version().as_owned())
-        .collect();
-    let applied = conn.applied_migrations().map_err(StoreError::Migration)?;
-    if let Some(newer) = applied.iter().find(|version| !known.contains(version)) {
-        return Err(StoreError::NewerSchema(newer.to_string()));
-    }
-    conn.run_pending_migrations(embedded).map_err(StoreError::Migration)?;
-    Ok(())
+/// A connection to the file, made if it is not there.
+fn file(path: &Path) -> Result<SqliteConnection, StoreError> {
+    create_private(path)?;
+    let path = path.to_str().ok_or(StoreError::Url)?;
+    let mut conn = SqliteConnection::establish(path)?;
+    // busy_timeout first: the statements after it may already have to wait. No memory map: a failing disk must be an
+    // error, not a signal.
+    conn.batch_execute(
+        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+         PRAGMA secure_delete = ON; PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF;",
+    )?;
+    Ok(conn)
+}
+
+/// Brings the schema up to date. Several processes may try at once.
+pub(super) fn migrate(conn: &mut Conn) -> Result<(), StoreError> {
+    Store::Reads.bring_up(conn).map_err(|error| match error {
+        SchemaError::Query(error) => StoreError::Query(error),
+        SchemaError::Step(error) => StoreError::Migration(error),
+        SchemaError::Newer(version) => StoreError::NewerSchema(version),
+        SchemaError::Shared => StoreError::Shared,
+    })
 }
 
 /// Makes the file readable by its owner alone before SQLite makes it with the process's mask. Its `-wal` and `-shm`
@@ -115,14 +100,4 @@ fn create_private(path: &Path) -> Result<(), StoreError> {
         }
         _ => Ok(()),
     }
-}
-
-/// The steps of both schemas.
-#[cfg(test)]
-pub(super) fn versions() -> (Vec<String>, Vec<String>) {
-    let names = |embedded: EmbeddedMigrations| {
-        let all = MigrationSource::<diesel::sqlite::Sqlite>::migrations(&embedded).unwrap();
-        all.iter().map(|m| m.name().to_string()).collect()
-    };
-    (names(migrations::READS_SQLITE), names(migrations::READS_POSTGRES))
 }

@@ -14,10 +14,11 @@ use diesel::dsl::{count_star, max, min};
 use diesel::prelude::*;
 use tokio::sync::Mutex;
 
-use super::open::Place;
+use super::months::Months;
+use super::open::{self, Place};
 use super::read::{NewRead, Read};
 use super::schema::read;
-use crate::db::{Conn, each};
+use crate::db::{Conn, ServerError, each};
 
 /// Why the read store failed. None of these is an answer about data.
 #[derive(Debug, thiserror::Error)]
@@ -28,9 +29,20 @@ pub enum StoreError {
     /// The SQLite file cannot be made.
     #[error("cannot create {0}: {1}")]
     File(PathBuf, std::io::Error),
-    /// No connection.
+    /// The file did not open.
     #[error("cannot open the read store: {0}")]
     Connect(#[from] ConnectionError),
+    /// The server did not answer, or cannot be trusted with records.
+    #[error("the read store: {0}")]
+    Server(#[from] ServerError),
+    /// The file cannot keep what it says that it has committed.
+    #[error("the read store is not durable: {0}")]
+    NotDurable(&'static str),
+    /// The registry is in this database.
+    #[error(
+        "the read store's database holds the registry; give the reads one of their own under [store] in concordat.toml"
+    )]
+    Shared,
     /// A statement failed.
     #[error("the read store: {0}")]
     Query(#[from] diesel::result::Error),
@@ -109,8 +121,17 @@ pub struct Found {
 /// lock starves some of them).
 pub struct ReadsDb {
     place: Place,
-    writer: Mutex<Conn>,
+    writer: Mutex<Writer>,
     touches: Arc<AtomicU64>,
+    kept: AtomicU64,
+}
+
+/// The one connection that writes.
+struct Writer {
+    /// `None` after a failure, until the next write opens a new one.
+    conn: Option<Conn>,
+    /// On PostgreSQL: the months that have a partition.
+    months: Months,
 }
 
 impl ReadsDb {
@@ -121,8 +142,16 @@ impl ReadsDb {
     /// No such address, no connection, a failed migration, or a newer schema.
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let place = Place::parse(url)?;
-        let writer = Mutex::new(place.connect_writer()?);
-        Ok(Self { place, writer, touches: Arc::default() })
+        let mut conn = place.connect_writer()?;
+        open::migrate(&mut conn)?;
+        let writer = Mutex::new(Writer { conn: Some(conn), months: Months::default() });
+        Ok(Self { place, writer, touches: Arc::default(), kept: AtomicU64::default() })
+    }
+
+    /// Whether it is on a server, to which a connection may break, rather than in a file.
+    #[must_use]
+    pub fn is_server(&self) -> bool {
+        self.place.is_server()
     }
 
     /// A new connection that can only read. Keep it: one per worker thread.
@@ -131,6 +160,12 @@ impl ReadsDb {
     /// No connection.
     pub fn reader(&self) -> Result<Reader, StoreError> {
         Ok(Reader { conn: self.place.connect_reader()?, touches: Arc::clone(&self.touches) })
+    }
+
+    /// How many reads this process has kept.
+    #[must_use]
+    pub fn kept(&self) -> u64 {
+        self.kept.load(Ordering::SeqCst)
     }
 
     /// How many times any reader was asked about a plate. It moves before the store is touched, so where it stands
@@ -150,13 +185,38 @@ impl ReadsDb {
         if rows.is_empty() {
             return Ok(0);
         }
-        let mut conn = self.writer.lock().await;
-        let insert = diesel::insert_into(read::table).values(&rows).on_conflict_do_nothing();
-        let kept = match &mut *conn {
-            Conn::Sqlite(c) => c.immediate_transaction(|c| insert.execute(c)),
-            Conn::Pg(c) => c.transaction(|c| insert.execute(c)),
+        let mut writer = self.writer.lock().await;
+        let kept = match writer.keep(&self.place, &rows, now) {
+            // The server was restarted, or a partition was dropped: nothing is committed, or it is what was asked for.
+            Err(StoreError::Query(error)) if self.place.is_server() => {
+                tracing::warn!(%error, "the read store's connection failed; trying with another");
+                writer.keep(&self.place, &rows, now)
+            }
+            kept => kept,
+        }?;
+        self.kept.fetch_add(kept as u64, Ordering::SeqCst);
+        Ok(kept)
+    }
+}
+
+impl Writer {
+    /// Inserts `rows`. After a failure the connection is not used again, and what was known of partitions is forgotten.
+    fn keep(&mut self, place: &Place, rows: &[Row], now: Instant) -> Result<usize, StoreError> {
+        let mut conn = match self.conn.take() {
+            Some(conn) => conn,
+            None => place.connect_writer()?,
         };
-        Ok(kept?)
+        let mut months = std::mem::take(&mut self.months);
+        let insert = diesel::insert_into(read::table).values(rows).on_conflict_do_nothing();
+        let kept = match &mut conn {
+            Conn::Sqlite(c) => c.immediate_transaction(|c| insert.execute(c))?,
+            Conn::Pg(c) => {
+                months.provide(c, rows.iter().map(|row| row.seen_at), now)?;
+                c.build_transaction().read_committed().read_write().run(|c| insert.execute(c))?
+            }
+        };
+        *self = Self { conn: Some(conn), months };
+        Ok(kept)
     }
 }
 

@@ -5,11 +5,13 @@ use std::str::FromStr;
 
 use agreements::time::Instant;
 use diesel::prelude::*;
+use diesel::result::Error;
 use jiff::civil::Date;
 
 use super::parsed;
+use super::roster::Rosters;
 use super::schema::account;
-use crate::db::Conn;
+use crate::db::{Conn, steady};
 
 /// What a person may do here. What each may is a table: see [`Role::may`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,7 +118,7 @@ impl FromStr for Role {
 }
 
 /// A person's account.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Account {
     /// Its name, never reused.
     pub username: String,
@@ -162,16 +164,49 @@ pub fn find(conn: &mut Conn, username: &str) -> QueryResult<Option<Account>> {
     account::table.find(username).first::<Row>(conn).optional()?.map(account_of).transpose()
 }
 
-/// The account of the person who acts, if it is open and its role allows `action`; otherwise why not.
+/// The account of the person who acts, if it is open, its role allows `action`, and its row is what the trail recorded;
+/// otherwise why not.
 pub fn operator(conn: &mut Conn, username: &str, action: Action) -> QueryResult<Result<Account, String>> {
-    Ok(match find(conn, username)? {
-        None => Err(format!("there is no account {username}; `concordat user add` opens one")),
-        Some(account) if account.disabled_at.is_some() => Err(format!("the account {username} is closed")),
-        Some(account) if !account.role.may(action) => Err(format!(
+    operator_of(conn, &Rosters::default(), username, action)
+}
+
+/// The same with a roster that need not be read anew each time.
+pub fn operator_of(
+    conn: &mut Conn,
+    rosters: &Rosters,
+    username: &str,
+    action: Action,
+) -> QueryResult<Result<Account, String>> {
+    // Both from one state of the database: another process may just be changing the account.
+    let (row, roster) = steady(conn, |conn| {
+        let row = match find(conn, username) {
+            Err(Error::DeserializationError(_)) => None,
+            row => Some(row?),
+        };
+        Ok::<_, Error>((row, rosters.read(conn)?))
+    })?;
+    let sworn = roster.as_ref().map(|roster| roster.get(username));
+    let account = match (row, sworn) {
+        (Some(None), Ok(None)) => {
+            return Ok(Err(format!("there is no account {username}; `concordat user add` opens one")));
+        }
+        (Some(Some(row)), Ok(Some(sworn))) if row == *sworn => row,
+        (_, sworn) => {
+            let why = sworn.err().map_or("its row is not what the trail recorded", String::as_str);
+            tracing::error!(why, "ALARM: an account was changed by other hands; it may do nothing");
+            return Ok(Err(format!(
+                "the account {username} was changed in the database by other hands and may do nothing until its row is \
+                 again what the trail recorded; `concordat trail verify` tells whether the trail itself is sound"
+            )));
+        }
+    };
+    Ok(match account {
+        account if account.disabled_at.is_some() => Err(format!("the account {username} is closed")),
+        account if !account.role.may(action) => Err(format!(
             "{username} is {}, which does not allow this; see `concordat user list` for who may",
             account.role
         )),
-        Some(account) => Ok(account),
+        account => Ok(account),
     })
 }
 

@@ -1,13 +1,19 @@
 //! Partners enrolled from their descriptors.
 
-use agreements::ids::Ori;
+use std::collections::BTreeSet;
+
+use agreements::entry::Kind;
+use agreements::ids::{Digest, Ori};
+use agreements::json;
 use agreements::party::Party;
 use agreements::time::Instant;
 use diesel::prelude::*;
+use serde::{Deserialize, Serialize};
 
 use super::schema::agency;
 use super::{parsed, written};
 use crate::db::Conn;
+use crate::trail::told::{self, Told, Which};
 
 /// A partner as it was enrolled.
 #[derive(Debug, Clone)]
@@ -30,7 +36,7 @@ pub fn all(conn: &mut Conn) -> QueryResult<Vec<Enrolled>> {
         .load(conn)?;
     rows.into_iter()
         .map(|(party, at, enrolled_by, confirmed_by)| {
-            let party = parsed("agency", agreements::json::parse(&party))?;
+            let party = parsed("agency", json::parse(&party))?;
             Ok(Enrolled { party, enrolled_at: Instant::from_micros(at), enrolled_by, confirmed_by })
         })
         .collect()
@@ -43,10 +49,50 @@ pub fn descriptors(conn: &mut Conn) -> QueryResult<Vec<(Ori, Vec<u8>)>> {
     rows.into_iter().map(|(ori, file)| Ok((parsed("agency", ori.parse())?, file))).collect()
 }
 
+/// The message of a `peer.enrolled` entry.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PeerEnrolled {
+    /// Who compared the fingerprint.
+    pub(crate) confirmed_by: String,
+    /// The SHA-256 of the sealed file.
+    pub(crate) descriptor: Digest,
+    /// The fingerprint that was compared.
+    pub(crate) fingerprint: Digest,
+    /// Whom it enrolled.
+    pub(crate) ori: Ori,
+    /// The version of this message.
+    pub(crate) v: u16,
+}
+
+/// Whom the trail recorded as enrolled, and by which file; the inner error says which entry is not as it was recorded.
+pub(crate) fn recorded(conn: &mut Conn) -> QueryResult<Result<BTreeSet<(Ori, Digest)>, String>> {
+    let told = match told::told(conn, Kind::PeerEnrolled, Which::All)? {
+        Ok(told) => told,
+        Err(what) => return Ok(Err(what)),
+    };
+    let parse = |told: &Told| {
+        let PeerEnrolled { descriptor, ori, .. } = json::parse(&told.message).map_err(|error| error.to_string())?;
+        Ok((ori, descriptor))
+    };
+    Ok(told.iter().map(parse).collect())
+}
+
+/// What is not as the trail has it, among all the rows; empty when they agree.
+pub(crate) fn objections(conn: &mut Conn) -> QueryResult<Vec<String>> {
+    let recorded = match recorded(conn)? {
+        Ok(recorded) => recorded,
+        Err(what) => return Ok(vec![what]),
+    };
+    let kept: BTreeSet<(Ori, Digest)> =
+        descriptors(conn)?.into_iter().map(|(ori, file)| (ori, Digest::of(&file))).collect();
+    let said = |(ori, _): &(Ori, Digest)| format!("the row of {ori} is not what the trail recorded at its enrolment");
+    Ok(recorded.symmetric_difference(&kept).map(said).collect())
+}
+
 /// One partner.
 pub fn find(conn: &mut Conn, ori: Ori) -> QueryResult<Option<Party>> {
     let row: Option<Vec<u8>> = agency::table.find(ori.as_str()).select(agency::party).first(conn).optional()?;
-    row.map(|party| parsed("agency", agreements::json::parse(&party))).transpose()
+    row.map(|party| parsed("agency", json::parse(&party))).transpose()
 }
 
 /// Enrols a partner that is not enrolled yet.

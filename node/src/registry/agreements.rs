@@ -1,6 +1,6 @@
 //! Agreement documents and both parties' event streams.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agreements::agreement::Agreement;
 use agreements::ids::{AgreementId, Ori, RequestId, Salt};
@@ -49,6 +49,11 @@ pub fn ids(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<AgreementId
         query = query.filter(agreement::partner.eq(partner.as_str().to_owned()));
     }
     query.load::<String>(conn)?.into_iter().map(|id| parsed("agreement", id.parse())).collect()
+}
+
+/// With whom each agreement is, by its id.
+pub(crate) fn partners(conn: &mut Conn) -> QueryResult<BTreeMap<String, String>> {
+    Ok(agreement::table.select((agreement::id, agreement::partner)).load(conn)?.into_iter().collect())
 }
 
 /// The id of our entry that offered an agreement; `None` when the partner offered it.

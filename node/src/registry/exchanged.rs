@@ -1,5 +1,7 @@
 //! What was exchanged: entries heard, use by day, receipts, partners' newest heads.
 
+use std::collections::BTreeMap;
+
 use agreements::ids::{AgreementId, Digest, Ori, RequestId, Salt};
 use agreements::time::Instant;
 use diesel::prelude::*;
@@ -64,6 +66,23 @@ pub fn count(conn: &mut Conn, agreement: AgreementId, day: Date, used: u32) -> Q
             diesel::update(row).set(day_use::questions.eq(questions)).execute(c)?;
         }
     });
+    Ok(())
+}
+
+/// The counts of a day, by agreement.
+pub(crate) fn uses(conn: &mut Conn, day: Date) -> QueryResult<BTreeMap<String, i64>> {
+    let rows = day_use::table.filter(day_use::day.eq(day.to_string())).select((day_use::agreement, day_use::questions));
+    Ok(rows.load(conn)?.into_iter().collect())
+}
+
+/// Puts the counts of a day in the place of those that are there.
+pub(crate) fn set_uses(conn: &mut Conn, day: Date, uses: &BTreeMap<String, i64>) -> QueryResult<()> {
+    diesel::delete(day_use::table.filter(day_use::day.eq(day.to_string()))).execute(conn)?;
+    for (agreement, questions) in uses {
+        let row =
+            (day_use::agreement.eq(agreement), day_use::day.eq(day.to_string()), day_use::questions.eq(questions));
+        diesel::insert_into(day_use::table).values(row).execute(conn)?;
+    }
     Ok(())
 }
 

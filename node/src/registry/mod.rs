@@ -11,6 +11,7 @@ pub mod agreements;
 pub mod exchanged;
 pub mod job_runs;
 pub mod outbox;
+pub mod roster;
 mod schema;
 
 use diesel::result::{Error, QueryResult};

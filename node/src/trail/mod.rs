@@ -9,10 +9,12 @@ pub mod note;
 pub mod proof;
 mod rebuild;
 pub(crate) mod schema;
+pub(crate) mod scrub;
 pub mod search;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tiles;
+pub(crate) mod told;
 pub mod verify;
 
 pub use append::{Draft, Facts, Said};

@@ -1,10 +1,12 @@
 //! Finding entries, and proving again those that exist.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 
 use agreements::entry::Kind;
 use agreements::ids::{Ori, RequestId};
 use agreements::time::Instant;
+use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel::result::Error;
 
@@ -13,7 +15,7 @@ use super::head::{Head, HeadError};
 use super::proof;
 use super::schema::{detail, fact, leaf};
 use super::tiles::{TileCache, Tree};
-use crate::db::{Conn, snapshot};
+use crate::db::{Conn, each, snapshot};
 
 /// The most rows that one page has.
 pub const MAX_PAGE: u32 = 1000;
@@ -140,6 +142,25 @@ pub fn count(conn: &mut Conn, kind: Kind, partner: Ori, except: &str) -> QueryRe
         .filter(fact::decision.ne(except))
         .count()
         .get_result(conn)
+}
+
+/// How many entries of `kind` that were decided as `decision` each partner has from `since` on, before `until`.
+pub(crate) fn decided(
+    conn: &mut Conn,
+    kind: Kind,
+    decision: &str,
+    since: Instant,
+    until: Instant,
+) -> QueryResult<BTreeMap<String, i64>> {
+    let query = leaf::table
+        .inner_join(fact::table)
+        .filter(leaf::at.ge(since.micros()).and(leaf::at.lt(until.micros())))
+        .filter(leaf::kind.eq(kind.as_str()))
+        .filter(fact::decision.eq(decision))
+        .filter(fact::partner.is_not_null())
+        .group_by(fact::partner)
+        .select((fact::partner.assume_not_null(), count_star()));
+    Ok(each!(conn, c => query.load::<(String, i64)>(c))?.into_iter().collect())
 }
 
 /// The entry `rid`, or `None`.

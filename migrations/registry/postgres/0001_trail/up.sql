@@ -1,5 +1,5 @@
 -- The trail: one append-only Merkle log (RFC 6962) of all that this node records. Times are microseconds since
--- 1970-01-01T00:00:00Z; hashes are SHA-256, 32 bytes; rows are written once unless a comment says otherwise.
+-- 1970-01-01T00:00:00Z; hashes are SHA-256, 32 bytes; rows are written once unless a comment says otherwise. Texts compare by bytes ("C"), as on SQLite, whatever the server's locale.
 
 -- The head of the log: exactly one row, updated by every transaction that records. Updating it is the writers' lock.
 CREATE TABLE head (
@@ -10,7 +10,7 @@ CREATE TABLE head (
     -- The root of the tree of `size` entries; that of the empty tree is the hash of nothing. Changes with `size`.
     root BYTEA NOT NULL,
     -- The signed checkpoint (c2sp.org/tlog-checkpoint) over `size` and `root`; empty while `size` is 0.
-    checkpoint TEXT NOT NULL,
+    checkpoint TEXT COLLATE "C" NOT NULL,
     -- The standing epoch: raised by whatever may change who is permitted what. Only grows.
     epoch BIGINT NOT NULL CHECK (epoch >= 0),
     -- The highest instant ever recorded. Only grows: a clock behind it records nothing.
@@ -26,7 +26,7 @@ CREATE TABLE leaf (
     -- The entry's id (UUID version 7, 16 bytes), also in `body`.
     rid BYTEA NOT NULL UNIQUE,
     -- What the entry records, such as `query.asked`, also in `body`.
-    kind TEXT NOT NULL,
+    kind TEXT COLLATE "C" NOT NULL,
     -- When it was appended, also in `body`. Never less than that of the leaf before.
     at BIGINT NOT NULL,
     -- The leaf's hash in the tree: over a zero byte and `body`.
@@ -57,19 +57,19 @@ CREATE TABLE fact (
     -- The entry's position in the log.
     idx BIGINT PRIMARY KEY REFERENCES leaf (idx),
     -- The ORI of the other agency, where there is one.
-    partner TEXT,
+    partner TEXT COLLATE "C",
     -- The user on whose behalf it happened.
-    username TEXT,
+    username TEXT COLLATE "C",
     -- The purpose that was named.
-    purpose TEXT,
+    purpose TEXT COLLATE "C",
     -- The typed reference: case, incident, warrant, order or project.
-    reference TEXT,
+    reference TEXT COLLATE "C",
     -- The plate, normalised.
-    plate TEXT,
+    plate TEXT COLLATE "C",
     -- How it was decided: permitted, denied, referred or withheld.
-    decision TEXT,
+    decision TEXT COLLATE "C",
     -- The rule that decided.
-    rule TEXT
+    rule TEXT COLLATE "C"
 );
 CREATE INDEX fact_partner ON fact (partner, idx);
 CREATE INDEX fact_username ON fact (username, idx);

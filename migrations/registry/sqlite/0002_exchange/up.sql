@@ -1,4 +1,5 @@
--- Partners enrolled from their descriptor files. Written once; a partner's later keys come by events.
+-- Partners enrolled from their descriptor files. Written once; a partner's later keys come by events. A row counts where a
+-- peer.enrolled entry of the trail names its descriptor by SHA-256.
 CREATE TABLE agency (
     ori         TEXT PRIMARY KEY NOT NULL,  -- the partner's ORI; never changes
     party       BLOB NOT NULL,              -- its `Party`, canonical JSON, as its identity key sealed it
@@ -31,7 +32,8 @@ CREATE TABLE stream_event (
     PRIMARY KEY (agreement, party, n)
 );
 
--- What the Attorney General's office is known to have said of agencies, in the order entered. Append only.
+-- What the Attorney General's office is known to have said of agencies, in the order entered. Append only. The rows count
+-- where they are the ag.finding entries of the trail, byte for byte and in their order; otherwise nobody counts as checked.
 CREATE TABLE finding (
     n           BIGINT PRIMARY KEY NOT NULL, -- 1, 2, ...
     ori         TEXT NOT NULL,
@@ -39,14 +41,15 @@ CREATE TABLE finding (
     entered_at  BIGINT NOT NULL              -- microseconds since 1970 UTC
 );
 
--- Sweeps over the Attorney General's sources. Append only.
+-- Sweeps over the Attorney General's sources. Append only. As with findings: the ag.check entries of the trail.
 CREATE TABLE ag_check (
     n           BIGINT PRIMARY KEY NOT NULL, -- 1, 2, ...
     checked_at  BIGINT NOT NULL,             -- microseconds since 1970 UTC
     body        BLOB NOT NULL                -- `AgCheck`, canonical JSON
 );
 
--- This agency's people.
+-- This agency's people. A row counts where it is what the user.changed and training.recorded entries of the trail add up to.
+-- What those entries say is kept as long as the row.
 CREATE TABLE account (
     username    TEXT PRIMARY KEY NOT NULL,   -- never changes
     name        TEXT NOT NULL,
@@ -58,7 +61,7 @@ CREATE TABLE account (
     disabled_at BIGINT                       -- microseconds since 1970 UTC; absent while open
 );
 
--- Questions answered with a permit, by day. Changes with each.
+-- Questions answered with a permit, by day. Changes with each, and is counted again from the trail when it differs.
 CREATE TABLE day_use (
     agreement   TEXT NOT NULL,
     day         TEXT NOT NULL,               -- YYYY-MM-DD in America/Los_Angeles

@@ -1,0 +1,108 @@
+//! One agency's registry on a database of its own, with a log key and a clock: the services without a node.
+
+use std::sync::{Arc, Mutex};
+
+use agreements::entry::Kind;
+use agreements::json;
+use certs::key::SigningKey;
+use concordat::clock::SetClock;
+use concordat::db::{Conn, Db, DbError, RecordError, Recorded};
+use concordat::node::fresh_rid;
+use concordat::trail::note::{LogSigner, SignError, Vkey};
+use concordat::trail::{Draft, Facts};
+
+use crate::database::{Backend, TestDatabase};
+use crate::federation::start;
+
+/// An Ed25519 key with the name of a log.
+pub struct LogKey {
+    key: SigningKey,
+    vkey: Vkey,
+}
+
+impl LogKey {
+    pub fn new(name: &str) -> Self {
+        let key = SigningKey::generate_ed25519().unwrap();
+        let vkey = Vkey::new(name, key.public().ed25519_bytes().unwrap()).unwrap();
+        Self { key, vkey }
+    }
+}
+
+impl LogSigner for LogKey {
+    fn vkey(&self) -> &Vkey {
+        &self.vkey
+    }
+
+    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
+        self.key.sign(message).ok().and_then(|signature| signature.try_into().ok()).ok_or(SignError)
+    }
+}
+
+/// A registry that a test opens as often as it wants.
+pub struct TestRegistry {
+    pub database: TestDatabase,
+    pub key: Arc<LogKey>,
+    pub clock: SetClock,
+    /// Why a writer stopped, if one did.
+    pub fatal: Arc<Mutex<Vec<String>>>,
+}
+
+impl TestRegistry {
+    pub fn on(backend: Backend) -> Self {
+        Self::of(backend.database())
+    }
+
+    pub fn of(database: TestDatabase) -> Self {
+        let key = Arc::new(LogKey::new("alder.test/trail"));
+        Self { database, key, clock: SetClock::at(start()), fatal: Arc::default() }
+    }
+
+    pub fn try_open(&self) -> Result<Db, DbError> {
+        self.try_open_at(&self.database.url)
+    }
+
+    pub fn try_open_at(&self, url: &str) -> Result<Db, DbError> {
+        let fatal = Arc::clone(&self.fatal);
+        let on_fatal = Arc::new(move |reason: &str| fatal.lock().unwrap().push(reason.to_owned()));
+        Db::open(url, self.key.clone(), Arc::new(self.clock.clone()), on_fatal)
+    }
+
+    pub fn open(&self) -> Db {
+        self.try_open().unwrap()
+    }
+
+    pub fn conn(&self) -> Conn {
+        self.database.conn()
+    }
+
+    pub fn fatal(&self) -> Vec<String> {
+        self.fatal.lock().unwrap().clone()
+    }
+}
+
+/// A draft with a fresh id and `number` in its message.
+pub fn draft(now: agreements::time::Instant, number: u64) -> Draft {
+    Draft {
+        kind: Kind::QueryAnswered,
+        rid: fresh_rid(now).unwrap(),
+        message: json::canonical(&serde_json::json!({ "number": number })).unwrap(),
+        note: b"{}".to_vec(),
+        facts: Facts { username: Some(format!("user{}", number % 3)), ..Facts::default() },
+    }
+}
+
+/// Appends `count` entries in one job.
+pub async fn append(db: &Db, count: u64) -> Result<Recorded<()>, RecordError> {
+    db.record(move |tx| {
+        for number in 0..count {
+            tx.append(draft(tx.now(), number))?;
+        }
+        Ok(())
+    })
+    .await
+}
+
+/// A runtime for one test.
+pub fn block_on<T>(what: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(what)
+}

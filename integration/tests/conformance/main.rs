@@ -1,0 +1,10 @@
+//! What both databases must do alike: each test body runs over SQLite and over PostgreSQL, on a server of the tests' own.
+
+mod exchanged;
+mod nodes;
+mod outages;
+mod people;
+mod reads;
+mod schema;
+mod settings;
+mod trail;

@@ -1,0 +1,353 @@
+//! Rows that decisions stand on, edited by hand in the database: noticed, refused, alarmed.
+
+use agreements::entry::Leaf;
+use agreements::ids::{Digest, Salt};
+use agreements::rule::Rule;
+use agreements::status::{Finding, FindingKind, Status};
+use concordat::demo::agency::CEDAR;
+use concordat::exchange::ask::{AskError, Gave};
+use concordat::people::{self, NewAccount, PeopleError};
+use concordat::registry::accounts::Role;
+use concordat::tampering::Table;
+use integration::node::TestNode;
+use integration::pair::{Pair, Terms, days_from_start};
+use integration::wire::plain_get;
+
+const PLATE: &str = "7TAM609";
+
+/// What the next question gets: where the agreement stands, if that is why not.
+async fn answered(pair: &Pair) -> Result<usize, Option<Status>> {
+    match pair.alder.queries(&pair.birch, PLATE).await {
+        Gave::Reads { reads, .. } => Ok(reads.len()),
+        Gave::Denied { status, .. } => Err(status),
+        other => panic!("{other:?}"),
+    }
+}
+
+/// That the node alarms about these tables, and about no other, wherever somebody may look.
+async fn alarms(node: &TestNode, about: &[Table], what: &str) {
+    let changed = node.node().changed();
+    let mut tables: Vec<Table> = changed.iter().map(|changed| changed.table).collect();
+    tables.dedup();
+    assert_eq!(tables, about, "{what}: {changed:?}");
+    let ready = plain_get(node.console(), "/readyz").await.json();
+    assert_eq!(ready["alarms"].as_array().unwrap().len(), changed.len(), "{what}: {ready}");
+    let page = plain_get(node.console(), "/").await.text().to_owned();
+    assert_eq!(page.contains("the registry was changed by other hands"), !about.is_empty(), "{what}: {page}");
+    let metrics = node.node().metrics().text().unwrap();
+    for table in Table::ALL {
+        let count = changed.iter().filter(|changed| changed.table == table).count();
+        let line = format!("concordat_changed_rows{{table=\"{table:?}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{what}: {line} is not in {metrics}");
+    }
+}
+
+fn alarms_logged() -> usize {
+    integration::logs::captured().text().matches("ALARM").count()
+}
+
+#[actix_web::test]
+async fn s09_a_row_of_the_agreements_table_edited_by_hand_is_noticed_refused_and_alarmed() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    let store = pair.birch.registry_store();
+    let wider = store.replaced("document", "\"lookback_days\":7", "\"lookback_days\":9");
+    let longer = store.replaced("document", "\"sunset_on\":\"2026-12-23\"", "\"sunset_on\":\"2027-06-30\"");
+    let event = store.replaced("message", "\"n\":1", "\"n\":2");
+    for (what, table, sql) in [
+        ("a wider lookback", "agreement", format!("UPDATE agreement SET document = {wider}")),
+        ("a later sunset", "agreement", format!("UPDATE agreement SET document = {longer}")),
+        ("no document", "agreement", format!("UPDATE agreement SET document = {}", store.bytes(b"{}"))),
+        ("no agreement", "agreement", "DELETE FROM agreement".to_owned()),
+        ("an event that says something else", "stream_event", format!("UPDATE stream_event SET message = {event}")),
+        ("a signature of nobody", "stream_event", format!("UPDATE stream_event SET salt = {}", store.bytes(&[0; 32]))),
+        ("no signature", "stream_event", "DELETE FROM stream_event".to_owned()),
+    ] {
+        alarms(&pair.birch, &[], what).await;
+        assert_eq!(answered(&pair).await, Ok(1), "before: {what}");
+        store.run(&format!("CREATE TABLE kept AS SELECT * FROM {table}; {sql}"));
+        let logged = alarms_logged();
+        pair.birch.looks().await;
+        let touched = pair.birch.touches();
+        assert_eq!(answered(&pair).await, Err(Some(Status::NoAgreement {})), "{what}");
+        assert_eq!(pair.birch.touches(), touched, "{what}");
+        assert!(alarms_logged() > logged, "{what}");
+        // Where the agreement is gone, nobody knows whose questions were counted under it.
+        let all = [Table::Agreement, Table::DayUse];
+        let about = if what == "no agreement" { &all[..] } else { &all[..1] };
+        alarms(&pair.birch, about, what).await;
+        pair.birch.restart();
+        assert_eq!(answered(&pair).await, Err(Some(Status::NoAgreement {})), "after a restart: {what}");
+        alarms(&pair.birch, about, what).await;
+        store.run(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept; DROP TABLE kept"));
+        pair.birch.looks().await;
+    }
+    assert_eq!(answered(&pair).await, Ok(1), "as it was");
+}
+
+#[actix_web::test]
+async fn s09_a_key_that_is_none_is_an_alarm_and_no_read_leaves() {
+    let pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    let store = pair.birch.registry_store();
+    for (table, key, about) in [("agreement", "id", Table::Agreement), ("agency", "ori", Table::Agency)] {
+        assert_eq!(answered(&pair).await, Ok(1), "before: {table}");
+        store.run(&format!("CREATE TABLE kept AS SELECT * FROM {table}; UPDATE {table} SET {key} = 'x'"));
+        pair.birch.looks().await;
+        let tables: Vec<Table> = pair.birch.node().changed().iter().map(|changed| changed.table).collect();
+        assert!(tables.contains(&about), "{table}: {tables:?}");
+        if about == Table::Agreement {
+            let text = pair.question_text(PLATE).await;
+            let reply = pair.alder.posts_query(&pair.birch, &text).await;
+            assert!(reply.status != 200 && !reply.text().contains(PLATE), "{}", reply.text());
+        }
+        store.run(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept; DROP TABLE kept"));
+        pair.birch.looks().await;
+        assert_eq!(*pair.birch.node().changed(), [], "{table}");
+    }
+    assert_eq!(answered(&pair).await, Ok(1));
+}
+
+fn named(pair: &Pair) -> Finding {
+    Finding {
+        ori: pair.alder.ori(),
+        kind: FindingKind::NamedInSuit,
+        citation: "People v. Alder County, complaint of 20 November 2026".to_owned(),
+        document: None,
+        on: days_from_start(-3),
+        entered_by: String::new(),
+    }
+}
+
+#[actix_web::test]
+async fn s09_a_finding_that_is_edited_added_or_taken_away_by_hand_brings_nothing_into_force() {
+    let pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    pair.birch.finds(named(&pair)).await;
+    let adverse = Err(Some(Status::AdverseFinding { parties: vec![pair.alder.ori()] }));
+    assert_eq!(answered(&pair).await, adverse);
+    let store = pair.birch.registry_store();
+    let last = pair.birch.trail_size() - 1;
+    let cleared = store.replaced("body", "named_in_suit", "cleared");
+    let told = store.replaced("message", "named_in_suit", "cleared");
+    let elsewhere = store.replaced("body", "CA0990000", "CA0990200");
+    for (what, sql) in [
+        ("taken away", "DELETE FROM finding".to_owned()),
+        ("cleared", format!("UPDATE finding SET body = {cleared}")),
+        ("of somebody else", format!("UPDATE finding SET body = {elsewhere}, ori = 'CA0990200'")),
+        ("a clearing added", format!("INSERT INTO finding SELECT 2, ori, {cleared}, entered_at FROM finding")),
+        (
+            "cleared in the trail too",
+            format!(
+                "UPDATE finding SET body = {cleared}; \
+                 CREATE TABLE told AS SELECT * FROM detail; UPDATE detail SET message = {told} WHERE idx = {last}"
+            ),
+        ),
+    ] {
+        store.run(&format!("CREATE TABLE kept AS SELECT * FROM finding; {sql}"));
+        pair.birch.looks().await;
+        assert_eq!(answered(&pair).await, Err(Some(Status::AgCheckStale { checked_at: None })), "{what}");
+        alarms(&pair.birch, &[Table::Register], what).await;
+        if what.ends_with("too") {
+            store.run("DELETE FROM detail; INSERT INTO detail SELECT * FROM told; DROP TABLE told");
+        }
+        store.run("DELETE FROM finding; INSERT INTO finding SELECT * FROM kept; DROP TABLE kept");
+        pair.birch.looks().await;
+        assert_eq!(answered(&pair).await, adverse, "as it was: {what}");
+        alarms(&pair.birch, &[], what).await;
+    }
+}
+
+#[actix_web::test]
+async fn s09_a_check_that_is_edited_added_or_taken_away_by_hand_is_no_check() {
+    let pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    let store = pair.birch.registry_store();
+    let result = store.replaced("body", "no agency", "one agency");
+    let later = store.replaced("body", "2026-11-23", "2026-11-24");
+    for (what, sql) in [
+        ("taken away", "DELETE FROM ag_check".to_owned()),
+        ("with another result", format!("UPDATE ag_check SET body = {result}")),
+        ("later", format!("UPDATE ag_check SET checked_at = checked_at + 86400000000, body = {later}")),
+        ("later in its column alone", "UPDATE ag_check SET checked_at = checked_at + 86400000000".to_owned()),
+        ("added", format!("INSERT INTO ag_check SELECT n + 1, checked_at + 86400000000, {later} FROM ag_check")),
+    ] {
+        store.run(&format!("CREATE TABLE kept AS SELECT * FROM ag_check; {sql}"));
+        pair.birch.looks().await;
+        assert_eq!(answered(&pair).await, Err(Some(Status::AgCheckStale { checked_at: None })), "{what}");
+        alarms(&pair.birch, &[Table::Register], what).await;
+        store.run("DELETE FROM ag_check; INSERT INTO ag_check SELECT * FROM kept; DROP TABLE kept");
+        pair.birch.looks().await;
+        assert_eq!(answered(&pair).await, Ok(1), "as it was: {what}");
+    }
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&text[at..at + 2], 16).unwrap();
+    (0..text.len()).step_by(2).map(byte).collect()
+}
+
+#[actix_web::test]
+async fn s09_a_finding_cleared_in_its_row_its_entry_and_its_leaf_is_not_in_the_tree() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    pair.birch.finds(named(&pair)).await;
+    let store = pair.birch.registry_store();
+    let last = pair.birch.trail_size() - 1;
+    let of = |what: &str| unhex(&store.cell(&format!("SELECT hex({what}) AS cell FROM detail WHERE idx = {last}")));
+    let message = String::from_utf8(of("message")).unwrap().replace("named_in_suit", "cleared").into_bytes();
+    let salt = Salt(of("message_salt").try_into().unwrap());
+    let body = unhex(&store.cell(&format!("SELECT hex(body) AS cell FROM leaf WHERE idx = {last}")));
+    let forged = Leaf { message: Digest::salted(&salt, &message), ..Leaf::from_bytes(&body).unwrap() }.to_bytes();
+    store.run(&format!(
+        "UPDATE finding SET body = {0}; UPDATE detail SET message = {0} WHERE idx = {last}; \
+         UPDATE leaf SET body = {1}, hash = {2} WHERE idx = {last}",
+        store.bytes(&message),
+        store.bytes(&forged),
+        store.bytes(&Leaf::hash_of(&forged).0),
+    ));
+    for restarted in [false, true] {
+        if restarted {
+            pair.birch.restart();
+        }
+        pair.birch.looks().await;
+        assert_eq!(answered(&pair).await, Err(Some(Status::AgCheckStale { checked_at: None })));
+        alarms(&pair.birch, &[Table::Register], "forged").await;
+    }
+}
+
+/// Whether this person may ask.
+async fn may_ask(pair: &Pair, role: &str) -> bool {
+    let mut ask = pair.alder.asking(&pair.birch, PLATE);
+    ask.username = pair.alder.fiction.person(role);
+    match pair.alder.asks(ask).await {
+        Ok(_) => true,
+        Err(AskError::Person(_)) => false,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[actix_web::test]
+async fn s09_an_account_that_is_edited_added_or_reopened_by_hand_may_do_nothing() {
+    let pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    people::close_account(pair.alder.node().registry(), "alder.supervisor", "alder.admin").await.unwrap();
+    let store = pair.alder.registry_store();
+    let copy = "INSERT INTO account SELECT 'alder.nobody', name, affiliation, role, opened_at, opened_by, trained_on, \
+         disabled_at FROM account WHERE username = 'alder.investigator'";
+    for (what, role, sql) in [
+        (
+            "made an investigator",
+            "auditor",
+            "UPDATE account SET role = 'investigator' WHERE username = 'alder.auditor'",
+        ),
+        (
+            "trained",
+            "investigator",
+            "UPDATE account SET trained_on = '2026-11-24' WHERE username = 'alder.investigator'",
+        ),
+        ("renamed", "investigator", "UPDATE account SET name = 'Other' WHERE username = 'alder.investigator'"),
+        ("given a role that there is not", "investigator", "UPDATE account SET role = 'x' WHERE role = 'investigator'"),
+        ("opened again", "supervisor", "UPDATE account SET disabled_at = NULL WHERE username = 'alder.supervisor'"),
+        ("added", "nobody", copy),
+        ("taken away", "investigator", "DELETE FROM account WHERE username = 'alder.investigator'"),
+    ] {
+        assert!(may_ask(&pair, "investigator").await, "before: {what}");
+        let asked = pair.birch.trail_size();
+        store.run(&format!("CREATE TABLE kept AS SELECT * FROM account; {sql}"));
+        // At once, with no look at all in between.
+        let logged = alarms_logged();
+        assert!(!may_ask(&pair, role).await, "{what}");
+        assert!(alarms_logged() > logged, "{what}");
+        assert_eq!(pair.birch.trail_size(), asked, "{what}: nothing left the node");
+        pair.alder.looks().await;
+        alarms(&pair.alder, &[Table::Account], what).await;
+        assert!(!may_ask(&pair, role).await, "{what}");
+        store.run("DELETE FROM account; INSERT INTO account SELECT * FROM kept; DROP TABLE kept");
+        pair.alder.looks().await;
+        alarms(&pair.alder, &[], what).await;
+    }
+}
+
+#[actix_web::test]
+async fn s09_an_entry_hidden_by_its_column_is_alarmed() {
+    let pair = Pair::in_force().await;
+    people::close_account(pair.alder.node().registry(), "alder.supervisor", "alder.admin").await.unwrap();
+    let last = pair.alder.trail_size() - 1;
+    let store = pair.alder.registry_store();
+    store.run(&format!(
+        "UPDATE leaf SET kind = 'trail.searched' WHERE idx = {last}; UPDATE account SET disabled_at = NULL"
+    ));
+    pair.alder.looks().await;
+    alarms(&pair.alder, &[Table::Leaf], "hidden").await;
+    store.run(&format!("UPDATE leaf SET kind = 'user.changed' WHERE idx = {last}"));
+    pair.alder.looks().await;
+    alarms(&pair.alder, &[Table::Account], "found").await;
+}
+
+#[actix_web::test]
+async fn s09_who_empties_the_table_of_accounts_does_not_open_the_first_one() {
+    let pair = Pair::in_force().await;
+    pair.alder.registry_store().run("DELETE FROM account");
+    let new = NewAccount {
+        username: "alder.first".to_owned(),
+        name: "Finley First".to_owned(),
+        affiliation: "Nowhere".to_owned(),
+        role: Role::SystemAdministrator,
+    };
+    let before = pair.alder.trail_size();
+    for by in ["alder.first", "alder.admin"] {
+        let opened = people::open_account(pair.alder.node().registry(), new.clone(), by).await;
+        assert!(matches!(opened, Err(PeopleError::Refused(_))), "{by}: {opened:?}");
+    }
+    assert_eq!(pair.alder.trail_size(), before);
+}
+
+#[actix_web::test]
+async fn s09_a_day_of_questions_that_is_counted_down_by_hand_is_counted_again() {
+    let mut terms = Terms::default();
+    terms.query.daily_quota = 2;
+    let pair = Pair::under(terms).await;
+    pair.birch_saw(PLATE).await;
+    let store = pair.birch.registry_store();
+    for sql in ["UPDATE day_use SET questions = 0", "DELETE FROM day_use", "UPDATE day_use SET questions = 1"] {
+        while answered(&pair).await == Ok(1) {}
+        store.run(sql);
+        let logged = alarms_logged();
+        pair.birch.looks().await;
+        assert!(alarms_logged() > logged, "{sql}");
+        alarms(&pair.birch, &[Table::DayUse], sql).await;
+        match pair.alder.queries(&pair.birch, PLATE).await {
+            Gave::Denied { rules, .. } => assert_eq!(rules[0].rule, Rule::Quota, "{sql}"),
+            other => panic!("{sql}: {other:?}"),
+        }
+        pair.birch.looks().await;
+        alarms(&pair.birch, &[], sql).await;
+    }
+    assert_eq!(store.cell("SELECT CAST(questions AS TEXT) AS cell FROM day_use"), "2");
+}
+
+#[actix_web::test]
+async fn s09_a_partner_that_is_enrolled_by_hand_stays_a_stranger() {
+    let mut pair = Pair::in_force().await;
+    let cedar = TestNode::found(&pair.federation, CEDAR).await;
+    let store = pair.birch.registry_store();
+    let file = store.bytes(&cedar.descriptor());
+    let stranger = cedar.calls(&pair.birch).get("/peer/v1/node").await;
+    assert_eq!(stranger.status, 404);
+    store.run(&format!(
+        "INSERT INTO agency SELECT 'CA0990200', party, {file}, enrolled_at, enrolled_by, confirmed_by FROM agency"
+    ));
+    pair.birch.looks().await;
+    alarms(&pair.birch, &[Table::Agency], "added").await;
+    pair.birch.restart();
+    let still = cedar.calls(&pair.birch).get("/peer/v1/node").await;
+    assert_eq!(still.undated(), stranger.undated());
+    assert_eq!(pair.alder.calls(&pair.birch).get("/peer/v1/node").await.status, 200, "the other partner is none");
+    // Honestly enrolled, it is one.
+    store.run("DELETE FROM agency WHERE ori = 'CA0990200'");
+    pair.birch.enrols(&cedar).await;
+    pair.birch.looks().await;
+    alarms(&pair.birch, &[], "enrolled").await;
+    assert_eq!(cedar.calls(&pair.birch).get("/peer/v1/node").await.status, 200);
+}

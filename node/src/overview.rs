@@ -1,0 +1,142 @@
+//! What the console shows of a node, gathered so that asking often costs little.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use agreements::status::{Register, Status};
+use agreements::time::Instant;
+use diesel::result::QueryResult;
+
+use crate::console::{self, Readiness, ReadsStatus, StatusSource, TrailStatus};
+use crate::db::Conn;
+use crate::desk::Desk;
+use crate::exchange::Failure;
+use crate::exchange::lifecycle;
+use crate::exchange::standing::Verified;
+use crate::node::Node;
+use crate::reads::store::Reader;
+use crate::registry::ag;
+use crate::{mail, trail, upkeep};
+
+/// How long a count of the reads is shown, in microseconds: counting them all takes long when there are many.
+const COUNT_LIFE: i64 = Instant::MINUTE;
+
+/// What is kept between two looks.
+pub(crate) struct Overview {
+    desk: Mutex<Desk>,
+    agreements: Mutex<Option<Arc<Agreements>>>,
+    reads: Mutex<Option<Counted>>,
+}
+
+/// The agreements under one epoch: where they stand changes with the time, but not what was signed.
+struct Agreements {
+    epoch: i64,
+    verified: Vec<Verified>,
+    register: Register,
+}
+
+#[derive(Clone)]
+struct Counted {
+    at: Instant,
+    /// How many reads this process had kept by then.
+    kept: u64,
+    status: ReadsStatus,
+}
+
+impl Overview {
+    pub(crate) fn new(desk: Desk) -> Self {
+        Self { desk: Mutex::new(desk), agreements: Mutex::default(), reads: Mutex::default() }
+    }
+
+    /// Forgets what was verified.
+    pub(crate) fn forget(&self) {
+        *self.agreements.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Runs a query of the registry on the connection that is kept for looking.
+    fn look<T>(&self, query: impl FnMut(&mut Conn) -> QueryResult<T>) -> Result<T, Failure> {
+        self.desk.lock().unwrap_or_else(PoisonError::into_inner).registry(query)
+    }
+
+    fn agreements(&self, now: Instant) -> Result<Arc<Agreements>, Failure> {
+        let epoch = self.look(trail::head::epoch)?;
+        let known = self.agreements.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(known) = known.filter(|known| known.epoch == epoch) {
+            return Ok(known);
+        }
+        let (register, listed) = self.look(|conn| Ok((ag::register(conn)?, lifecycle::list(conn, now)?)))?;
+        let verified = listed.into_iter().map(|(verified, _)| verified).collect();
+        let fresh = Arc::new(Agreements { epoch, verified, register });
+        *self.agreements.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fresh));
+        Ok(fresh)
+    }
+
+    /// How many agreements are in each status.
+    fn by_status(&self, now: Instant) -> Result<Vec<(&'static str, u64)>, Failure> {
+        let known = self.agreements(now)?;
+        let mut by_status: Vec<(&'static str, u64)> = Vec::new();
+        for found in &known.verified {
+            let status = Status::at(&found.agreement, &found.streams, &known.register, now);
+            match by_status.iter_mut().find(|(name, _)| *name == status.name()) {
+                Some((_, count)) => *count += 1,
+                None => by_status.push((status.name(), 1)),
+            }
+        }
+        Ok(by_status)
+    }
+
+    fn reads(&self, kept: u64, now: Instant) -> Result<ReadsStatus, Failure> {
+        let known = self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some(Counted { status, .. }) =
+            known.filter(|known| known.kept == kept && (0..COUNT_LIFE).contains(&now.since(known.at)))
+        {
+            return Ok(status);
+        }
+        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        let status = ReadsStatus { count: desk.reads(Reader::count)?, newest: desk.reads(Reader::newest)? };
+        drop(desk);
+        let counted = Counted { at: now, kept, status: status.clone() };
+        *self.reads.lock().unwrap_or_else(PoisonError::into_inner) = Some(counted);
+        Ok(status)
+    }
+}
+
+impl fmt::Debug for Overview {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Overview(..)")
+    }
+}
+
+impl StatusSource for Node {
+    fn readiness(&self) -> Readiness {
+        let unready = self.overview().look(|conn| Ok(self.unready(conn)));
+        let unready = unready.unwrap_or_else(|error| vec![error.to_string()]);
+        Readiness {
+            ready: if unready.is_empty() { Ok(()) } else { Err(unready) },
+            alarms: self.changed().iter().map(ToString::to_string).collect(),
+        }
+    }
+
+    fn status(&self) -> console::Status {
+        let now = self.now();
+        let overview = self.overview();
+        let Readiness { ready, alarms } = self.readiness();
+        // What cannot be read is shown as nothing; the readiness says why.
+        let size = overview.look(trail::head::extent).map_or(0, |(size, _)| size);
+        let reads = overview.reads(self.reads().kept(), now).unwrap_or(ReadsStatus { count: 0, newest: None });
+        console::Status {
+            agency: self.party().legal_name.clone(),
+            ori: self.ori(),
+            version: env!("CARGO_PKG_VERSION"),
+            at: now,
+            ready,
+            alarms,
+            notices: upkeep::notices(self, now),
+            trail: TrailStatus { origin: self.config().keys.log_origin.clone(), size },
+            partners: self.partners().all().count() as u64,
+            agreements: overview.by_status(now).unwrap_or_default(),
+            reads,
+            mail: overview.look(|conn| mail::standing(conn, self.mailer().is_on())).unwrap_or_default(),
+        }
+    }
+}

@@ -1,0 +1,198 @@
+//! Rows that were changed by other hands: each table that decisions stand on is held to the trail, at start and every
+//! minute. What is found is an alarm, and counts for nothing until it is what was recorded again.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use agreements::entry::Kind;
+use agreements::ids::Ori;
+use agreements::json;
+use agreements::message::Answer;
+use agreements::time::Instant;
+use diesel::result::{Error, QueryResult};
+use jiff::civil::Date;
+use prometheus_client::encoding::EncodeLabelValue;
+
+use crate::db::{Conn, Db, RecordError, steady};
+use crate::exchange::standing;
+use crate::node::Node;
+use crate::registry::{ag, agencies, agreements as documents, exchanged, roster};
+use crate::trail::scrub::Scrub;
+use crate::trail::search::{self, Filter};
+use crate::trail::told::Which;
+
+/// How an answer with a permit is found.
+const PERMITTED: &str = "permitted";
+
+/// What can be held to the trail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EncodeLabelValue)]
+pub enum Table {
+    /// Enrolled partners.
+    Agency,
+    /// Agreements and their event streams.
+    Agreement,
+    /// Findings of the Attorney General, and checks of the sources.
+    Register,
+    /// People.
+    Account,
+    /// Questions answered, by day.
+    DayUse,
+    /// The trail's own columns.
+    Leaf,
+}
+
+impl Table {
+    /// All of them.
+    pub const ALL: [Self; 6] = [Self::Agency, Self::Agreement, Self::Register, Self::Account, Self::DayUse, Self::Leaf];
+
+    /// What follows from rows that are not as they were recorded.
+    fn consequence(self) -> &'static str {
+        match self {
+            Self::Agency => "the partner is taken for a stranger",
+            Self::Agreement => "the agreement counts for nothing",
+            Self::Register => "no agency counts as checked, so no agreement is in force",
+            Self::Account => "the account may do nothing",
+            Self::DayUse => "the day's questions are counted again from the trail",
+            Self::Leaf => "what is looked up by those columns cannot be relied on",
+        }
+    }
+}
+
+/// Something that is not as the trail has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Where.
+    pub table: Table,
+    /// What. Names no person and no plate.
+    pub what: String,
+}
+
+impl fmt::Display for Changed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "the registry was changed by other hands: {}; {}. Find out who could, run `concordat trail verify`, and put \
+             the row back from a backup",
+            self.what,
+            self.table.consequence()
+        )
+    }
+}
+
+/// How many leaves a look holds to their columns: a tenth of a second's work.
+const SLICE: i64 = 10_000;
+
+/// Everything that is not as the trail has it, at `now`; empty when the rows agree with it.
+pub(crate) fn compare(conn: &mut Conn, us: Ori, now: Instant) -> QueryResult<Vec<Changed>> {
+    steady(conn, |conn| {
+        let mut changed = Vec::new();
+        let mut add = |table, what: Vec<String>| changed.extend(what.into_iter().map(|what| Changed { table, what }));
+        add(Table::Agency, told(agencies::objections(conn))?);
+        add(Table::Agreement, told(of_agreements(conn, us))?);
+        add(Table::Register, ag::sworn(conn, Which::All)?.err().into_iter().collect());
+        add(Table::Account, roster::objections(conn)?);
+        add(Table::DayUse, told(of_use(conn, now))?);
+        Ok::<_, Error>(changed)
+    })
+}
+
+/// A row that does not even parse is an objection like any other.
+fn told(objections: QueryResult<Vec<String>>) -> QueryResult<Vec<String>> {
+    match objections {
+        Err(Error::DeserializationError(error)) => Ok(vec![error.to_string()]),
+        objections => objections,
+    }
+}
+
+/// Leaves whose columns say something else than they do, among the next of the trail.
+pub(crate) fn of_leaves(conn: &mut Conn, scrub: &Scrub) -> QueryResult<Vec<Changed>> {
+    let wrong = scrub.turn(conn, SLICE)?;
+    let what = |idx| format!("the columns of entry {idx} of the trail say something else than the entry");
+    Ok(wrong.into_iter().map(|idx| Changed { table: Table::Leaf, what: what(idx) }).collect())
+}
+
+fn of_agreements(conn: &mut Conn, us: Ori) -> QueryResult<Vec<String>> {
+    let mut objections = Vec::new();
+    for (partner, _) in agencies::descriptors(conn)? {
+        if !standing::complete(conn, us, partner)? || !standing::complete(conn, partner, partner)? {
+            objections.push(format!("events between {us} and {partner} are missing that the trail recorded"));
+        }
+    }
+    for id in documents::ids(conn, None)? {
+        let objection = standing::objection(conn, id)?;
+        objections.extend(objection.map(|why| format!("agreement {id}: {why}")));
+    }
+    Ok(objections)
+}
+
+/// The day of `now`, and when it begins and ends.
+fn day(now: Instant) -> Option<(Date, Instant, Instant)> {
+    let date = now.date()?;
+    Some((date, Instant::start_of(date)?, Instant::start_of(date.tomorrow().ok()?)?))
+}
+
+/// Whether as many questions of each partner are counted today as the trail has answers to it with a permit.
+fn of_use(conn: &mut Conn, now: Instant) -> QueryResult<Vec<String>> {
+    let Some((date, begins, ends)) = day(now) else { return Ok(Vec::new()) };
+    let partners = documents::partners(conn)?;
+    let mut counted: BTreeMap<String, i64> = BTreeMap::new();
+    for (agreement, questions) in exchanged::uses(conn, date)? {
+        let partner = partners.get(&agreement).cloned().unwrap_or(agreement);
+        let sum = counted.entry(partner).or_default();
+        *sum = sum.saturating_add(questions);
+    }
+    let answered = search::decided(conn, Kind::QueryAnswered, PERMITTED, begins, ends)?;
+    let differs = |partner: &&String| counted.get(*partner).unwrap_or(&0) != answered.get(*partner).unwrap_or(&0);
+    let said = |partner: &String| format!("the questions of {partner} on {date} were counted otherwise than answered");
+    let all: BTreeSet<&String> = counted.keys().chain(answered.keys()).collect();
+    Ok(all.into_iter().filter(differs).map(said).collect())
+}
+
+/// Counts the questions of the day of `now` again, from the answers in the trail.
+///
+/// # Errors
+/// Nothing was changed.
+async fn recount(db: &Db, now: Instant) -> Result<(), RecordError> {
+    let Some((date, begins, ends)) = day(now) else { return Ok(()) };
+    db.write("count the day's questions again", move |conn| {
+        let mut filter = Filter {
+            since: Some(begins),
+            until: Some(ends),
+            kind: Some(Kind::QueryAnswered),
+            decision: Some(PERMITTED.to_owned()),
+            ..Filter::default()
+        };
+        let mut uses: BTreeMap<String, i64> = BTreeMap::new();
+        loop {
+            let page = search::search(conn, &filter)?;
+            let Some(last) = page.last() else { break };
+            filter.before_index = Some(last.index);
+            for detail in page.into_iter().filter_map(|row| row.detail) {
+                let answer: Answer =
+                    json::parse(&detail.message).map_err(|error| Error::DeserializationError(error.into()))?;
+                for to in answer.to {
+                    *uses.entry(to.agreement.to_string()).or_default() += 1;
+                }
+            }
+        }
+        exchanged::set_uses(conn, date, &uses)
+    })
+    .await
+}
+
+/// Compares once, on a thread that may block, and mends what can be: a day's count.
+pub async fn look(node: Arc<Node>) {
+    let looking = Arc::clone(&node);
+    let looked = tokio::task::spawn_blocking(move || looking.compare_rows(true)).await;
+    match looked {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return tracing::error!(%error, "the registry's rows could not be compared with the trail"),
+        Err(error) => return tracing::error!(%error, "comparing the registry's rows with the trail ended in a panic"),
+    }
+    if node.changed().iter().any(|changed| changed.table == Table::DayUse)
+        && let Err(error) = recount(node.registry(), node.now()).await
+    {
+        tracing::error!(%error, "the day's questions are not counted again yet");
+    }
+}

@@ -1,0 +1,96 @@
+//! The columns of leaves, held to the leaves themselves, some at a time. They are indexes that no hash covers: an entry
+//! whose `kind` was changed by hand would be missed by whoever looks for entries of that kind.
+
+use std::collections::BTreeSet;
+use std::sync::{Mutex, PoisonError};
+
+use agreements::entry::Leaf;
+use diesel::prelude::*;
+
+use super::schema::leaf;
+use crate::db::Conn;
+
+/// Goes round the trail, and remembers what it found until it is put right.
+#[derive(Debug, Default)]
+pub(crate) struct Scrub(Mutex<Round>);
+
+#[derive(Debug, Default)]
+struct Round {
+    next: i64,
+    wrong: BTreeSet<i64>,
+}
+
+type Row = (i64, Vec<u8>, String, i64, Vec<u8>, Vec<u8>);
+
+impl Scrub {
+    /// Looks at the next `count` leaves, from the first again after the last, and once more at those that were wrong.
+    /// The positions of all that are wrong now.
+    pub(crate) fn turn(&self, conn: &mut Conn, count: i64) -> QueryResult<Vec<i64>> {
+        let mut round = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let rows = rows(conn, round.next, count)?;
+        let mut wrong: BTreeSet<i64> = rows.iter().filter(|row| !agrees(row)).map(|row| row.0).collect();
+        for idx in &round.wrong {
+            wrong.extend(rows_at(conn, *idx)?.filter(|row| !agrees(row)).map(|row| row.0));
+        }
+        let whole = i64::try_from(rows.len()).unwrap_or(i64::MAX) == count;
+        round.next = rows.last().filter(|_| whole).map_or(0, |row| row.0.saturating_add(1));
+        round.wrong = wrong;
+        Ok(round.wrong.iter().copied().collect())
+    }
+}
+
+const COLUMNS: (leaf::idx, leaf::rid, leaf::kind, leaf::at, leaf::hash, leaf::body) =
+    (leaf::idx, leaf::rid, leaf::kind, leaf::at, leaf::hash, leaf::body);
+
+fn rows(conn: &mut Conn, from: i64, count: i64) -> QueryResult<Vec<Row>> {
+    leaf::table.filter(leaf::idx.ge(from)).order(leaf::idx).limit(count).select(COLUMNS).load(conn)
+}
+
+fn rows_at(conn: &mut Conn, idx: i64) -> QueryResult<impl Iterator<Item = Row>> {
+    Ok(leaf::table.find(idx).select(COLUMNS).load::<Row>(conn)?.into_iter())
+}
+
+fn agrees((_, rid, kind, at, hash, body): &Row) -> bool {
+    Leaf::from_bytes(body).is_ok_and(|leaf| {
+        *rid == leaf.rid.as_bytes()
+            && *kind == leaf.kind.as_str()
+            && *at == leaf.at.micros()
+            && *hash == Leaf::hash_of(body).0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trail::testing::{TestTrail, draft};
+
+    #[test]
+    fn a_column_changed_by_hand_is_found_in_its_turn_and_remembered_until_it_is_put_right() {
+        let trail = TestTrail::new();
+        let db = trail.open();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let job = db.record(|tx| {
+            for number in 0..10 {
+                tx.append(draft(tx.now(), number))?;
+            }
+            Ok(())
+        });
+        runtime.block_on(job).unwrap();
+        let mut conn = trail.connect();
+        let scrub = Scrub::default();
+        for change in ["kind = 'query.asked'", "at = at + 1", "rid = randomblob(16)", "hash = randomblob(32)"] {
+            trail.tamper(&format!("CREATE TABLE kept AS SELECT * FROM leaf; UPDATE leaf SET {change} WHERE idx = 7"));
+            let found: Vec<Vec<i64>> = (0..6).map(|_| scrub.turn(&mut conn, 4).unwrap()).collect();
+            assert!(found.iter().any(Vec::is_empty) && found.contains(&vec![7]), "{change}: {found:?}");
+            assert_eq!(scrub.turn(&mut conn, 4).unwrap(), [7], "{change}");
+            trail.tamper(
+                "PRAGMA foreign_keys = OFF; DELETE FROM leaf; INSERT INTO leaf SELECT * FROM kept; DROP TABLE kept",
+            );
+            assert_eq!(scrub.turn(&mut conn, 4).unwrap(), [] as [i64; 0], "{change}");
+            // Round to the beginning.
+            while scrub.0.lock().unwrap().next != 0 {
+                scrub.turn(&mut conn, 4).unwrap();
+            }
+        }
+    }
+}

@@ -24,8 +24,9 @@ use concordat::exchange::ask::{self, Ask, AskError, Gave, Report, Whom};
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::{descriptor, standing};
 use concordat::node::{Node, OpenError, read_key};
-use concordat::reads::images::Images;
+use concordat::intake::{Door, Stores};
 use concordat::reads::ingest::{Options, ingest};
+use concordat::reads::source::JsonLines;
 use concordat::registry::exchanged::{self, Receipt};
 use concordat::trail::search::{Filter, Row};
 use concordat::trail::{head, search, verify};
@@ -223,11 +224,11 @@ impl TestNode {
     /// Brings in one read, as a reader sends it: a line in the Rekor layout, through the product's own ingest.
     pub async fn ingests(&self, plate: &str, seen_at: Instant) {
         let line = rekor(plate, seen_at);
-        let images = Images::in_folder(&self.config.store.images).unwrap();
+        let door = Door::new(self.node().registry(), Stores::of(self.node()).unwrap());
         let options = Options::reporting_to(self.registry_file().with_file_name("rejects.jsonl"));
-        let (mut source, go_on) = (line.as_bytes(), AtomicBool::new(false));
-        let reads = self.node().reads();
-        let summary = ingest(&mut source, reads, &images, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap();
+        let mut source = JsonLines::new(line.as_bytes(), &options);
+        let go_on = AtomicBool::new(false);
+        let summary = ingest(&mut source, &door, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap();
         assert_eq!((summary.kept, summary.rejected), (1, 0), "{summary:?}");
     }
 

@@ -1,6 +1,6 @@
 //! A Concordat node: one agency's reads, agreements and trail, and its exchange with partners.
 //!
-//! Doors (`peer`, `console`, `ops`, `cli`) call services (`exchange`), which alone open transactions over the stores
+//! Doors (`peer`, `console`, `ops`, `webhook`, `cli`) call services (`exchange`, `intake`), which alone open transactions over the stores
 //! (`registry`, `reads`, `trail`).
 
 pub mod agency;
@@ -29,3 +29,4 @@ pub mod seal;
 pub mod serve;
 pub mod tls;
 pub mod trail;
+pub mod webhook;

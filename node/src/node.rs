@@ -171,7 +171,7 @@ impl Node {
         if own.identity().ori != config.agency.ori {
             return Err(OpenError::OtherAgency(own.identity().ori, config.agency.ori));
         }
-        let party = agency::party(&config, own.identity().spki)?;
+        let party = agency::party(&config, own.identity().spki, clock.now())?;
         let trust = TrustStore::open(TrustFiles { ca: config.peer.ca.clone(), crl: config.peer.crl.clone() })?;
         let registry = open_registry(&config, Arc::clone(&clock), on_fatal)?;
         let reads = Arc::new(ReadsDb::open(&config.store.reads.to_string())?);

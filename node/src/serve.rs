@@ -1,4 +1,4 @@
-//! A running node: its three doors, what it looks after every second and minute, and its end.
+//! A running node: its doors, what it looks after every second and minute, and its end.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -10,13 +10,17 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::console::{self, StatusSource};
+use crate::intake::queue::{self, Keeping, Queue};
+use crate::intake::folder;
 use crate::node::Node;
-use crate::{ops, peer};
+use crate::reads::images::ImageError;
+use crate::registry::agents;
+use crate::{ops, peer, webhook};
 
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
-/// How many ticks lie between two aggregate entries about refused requests.
-const REFUSED_EVERY: u32 = 60;
+/// How many ticks lie between two aggregate entries.
+const ENTRY_EVERY: u32 = 60;
 
 /// Why a node does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -24,6 +28,12 @@ pub enum ServeError {
     /// The peer port.
     #[error("the peer port: {0}")]
     Peer(#[from] peer::BindError),
+    /// The port for readers' agents.
+    #[error("the agents' port: {0}")]
+    Intake(#[from] webhook::BindError),
+    /// The images of what agents send.
+    #[error(transparent)]
+    Images(#[from] ImageError),
     /// Another port.
     #[error("the {0} port: {1}; name another address in concordat.toml")]
     Other(&'static str, std::io::Error),
@@ -37,13 +47,16 @@ pub struct Running {
     pub console: SocketAddr,
     /// Where the ops port listens.
     pub ops: SocketAddr,
+    /// Where the port for readers' agents listens, if there is one.
+    pub intake: Option<SocketAddr>,
     node: Arc<Node>,
+    keeping: Option<(Queue, Keeping)>,
     handles: Vec<ServerHandle>,
     stop: watch::Sender<bool>,
     tasks: Vec<rt::task::JoinHandle<()>>,
 }
 
-/// Opens the three doors. Must be called inside an actix runtime.
+/// Opens the doors. Must be called inside an actix runtime.
 ///
 /// # Errors
 /// See [`ServeError`]. No door stays open then.
@@ -56,8 +69,18 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
     let (ops, ops_at) = ops.map_err(|error| ServeError::Other("ops", error))?;
     let first = |addresses: &[SocketAddr]| addresses.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
     let (stop, stopped) = watch::channel(false);
-    let handles = vec![peer.handle(), console.handle(), ops.handle()];
-    let mut tasks: Vec<_> = [("peer", peer), ("console", console), ("ops", ops)]
+    let mut servers = vec![("peer", peer), ("console", console), ("ops", ops)];
+    let (intake, keeping) = match node.config().ingest.webhook.listen {
+        None => (None, None),
+        Some(listen) => {
+            let (queue, keeping) = queue::open(node)?;
+            let (server, at) = webhook::bind(node, &queue, listen)?;
+            servers.push(("intake", server));
+            (Some(first(&at)), Some((queue, keeping)))
+        }
+    };
+    let handles = servers.iter().map(|(_, server)| server.handle()).collect();
+    let mut tasks: Vec<_> = servers
         .into_iter()
         .map(|(name, server)| {
             rt::spawn(async move {
@@ -67,11 +90,15 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
             })
         })
         .collect();
-    tasks.push(rt::spawn(look_after(Arc::clone(node), stopped)));
+    let queue = keeping.as_ref().map(|(queue, _)| queue.clone());
+    tasks.push(rt::spawn(look_after(Arc::clone(node), queue, stopped.clone())));
+    tasks.push(rt::spawn(folder::watch(Arc::clone(node), stopped)));
     let running = Running {
         peer: first(&peer_at),
         console: first(&console_at),
         ops: first(&ops_at),
+        intake,
+        keeping,
         node: Arc::clone(node),
         handles,
         stop,
@@ -101,6 +128,12 @@ impl Running {
                 tracing::error!(%error, "a task of the node ended in a panic");
             }
         }
+        if let Some((queue, keeping)) = self.keeping {
+            queue.close(keeping).await;
+            if let Err(error) = queue.record(&self.node).await {
+                tracing::error!(%error, "what agents sent since the last minute is not recorded");
+            }
+        }
         if let Err(error) = self.node.record_refused().await {
             tracing::error!(%error, "what was refused since the last minute is not recorded");
         }
@@ -109,7 +142,7 @@ impl Running {
 }
 
 /// Follows what other processes change: revocation lists, enrolments; and writes the aggregate entry.
-async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
+async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::Receiver<bool>) {
     let desk = node.desk();
     let mut ticks: u32 = 0;
     loop {
@@ -128,10 +161,19 @@ async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
             tracing::error!(%error, "the enrolled partners could not be read again");
         }
         ticks = ticks.wrapping_add(1);
-        if ticks.is_multiple_of(REFUSED_EVERY)
-            && let Err(error) = node.record_refused().await
-        {
+        if !ticks.is_multiple_of(ENTRY_EVERY) {
+            continue;
+        }
+        if let Err(error) = node.record_refused().await {
             tracing::error!(%error, "what was refused in the last minute is not recorded yet");
+        }
+        let Some(queue) = &queue else { continue };
+        if let Err(error) = queue.record(&node).await {
+            tracing::error!(%error, "what agents sent in the last minute is not recorded yet");
+        }
+        match desk.registry(agents::all) {
+            Ok(all) => queue.count_agents(&all, node.now()),
+            Err(error) => tracing::error!(%error, "the agents cannot be counted"),
         }
     }
 }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use agreements::ids::Ori;
 use agreements::party::AgencyKind;
+use agreements::screen;
 use clap::Args;
 use serde::Serialize;
 
@@ -24,17 +25,23 @@ pub struct InitArgs {
     #[arg(long)]
     pub ori: Ori,
     /// The agency's legal name
-    #[arg(long)]
+    #[arg(long, value_parser = named)]
     pub legal_name: String,
     /// What kind of public agency it is
     #[arg(long)]
     pub kind: AgencyKind,
     /// The county that it is in
-    #[arg(long)]
+    #[arg(long, value_parser = named)]
     pub county: String,
     /// What partners will dial: `https://HOST` or `https://HOST:PORT`
     #[arg(long)]
     pub url: HttpsUrl,
+}
+
+/// A name that partners can read.
+fn named(text: &str) -> Result<String, String> {
+    let legible = screen::legible(text) && text.chars().count() <= 200 && !text.contains(char::is_control);
+    if legible { Ok(text.trim().to_owned()) } else { Err("write 1 to 200 printable characters".to_owned()) }
 }
 
 /// Why no node was made.

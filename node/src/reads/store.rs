@@ -1,5 +1,6 @@
 //! The table of reads: kept once, found by exact plate in a window of time.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -140,23 +141,32 @@ impl ReadsDb {
         self.touches.load(Ordering::SeqCst)
     }
 
-    /// Keeps `reads` in one transaction, each with the image that is already stored for it. Returns how many were new:
-    /// the others (same plate, time and uuid) stay as they were. Blocks the thread while it writes.
+    /// Keeps `reads` in one transaction, each with the image that is already stored for it. Returns for each its new id,
+    /// or `None` when it was there (same plate, time and uuid) and stays as it was. Blocks the thread while it writes.
     ///
     /// # Errors
     /// Nothing is kept.
-    pub(super) async fn keep(&self, reads: &[(NewRead, Option<Digest>)], now: Instant) -> Result<usize, StoreError> {
+    pub(super) async fn keep(
+        &self,
+        reads: &[(NewRead, Option<Digest>)],
+        now: Instant,
+    ) -> Result<Vec<Option<ReadId>>, StoreError> {
         let rows = reads.iter().map(|(read, image)| Row::new(read, *image, now)).collect::<Result<Vec<_>, _>>()?;
         if rows.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let mut conn = self.writer.lock().await;
-        let insert = diesel::insert_into(read::table).values(&rows).on_conflict_do_nothing();
-        let kept = match &mut *conn {
-            Conn::Sqlite(c) => c.immediate_transaction(|c| insert.execute(c)),
-            Conn::Pg(c) => c.transaction(|c| insert.execute(c)),
+        let insert = diesel::insert_into(read::table).values(&rows).on_conflict_do_nothing().returning(read::id);
+        let new: Vec<Vec<u8>> = match &mut *conn {
+            Conn::Sqlite(c) => c.immediate_transaction(|c| insert.load(c)),
+            Conn::Pg(c) => c.transaction(|c| insert.load(c)),
+        }?;
+        let new: HashSet<Vec<u8>> = new.into_iter().collect();
+        let id = |row: Row| match new.contains(&row.id) {
+            true => ReadId::from_slice(&row.id).map(Some).map_err(|_| StoreError::Damaged("id")),
+            false => Ok(None),
         };
-        Ok(kept?)
+        rows.into_iter().map(id).collect()
     }
 }
 

@@ -16,7 +16,7 @@ use agreements::status::{Finding, Status};
 use agreements::time::Instant;
 use certs::key::SigningKey;
 use concordat::clock::Clock as _;
-use concordat::config::Config;
+use concordat::config::{Config, Webhook};
 use concordat::db::{Conn, DbError};
 use concordat::demo::agency::{self, Fiction};
 use concordat::demo::generator;
@@ -24,9 +24,10 @@ use concordat::exchange::ask::{self, Ask, AskError, Gave, Report, Whom};
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::{descriptor, standing};
 use concordat::node::{Node, OpenError, read_key};
-use concordat::intake::{Door, Stores};
+use concordat::intake::{Door, Stores, agents};
 use concordat::reads::ingest::{Options, ingest};
 use concordat::reads::source::JsonLines;
+use concordat::reads::store::Reader;
 use concordat::registry::exchanged::{self, Receipt};
 use concordat::trail::search::{Filter, Row};
 use concordat::trail::{head, search, verify};
@@ -58,6 +59,7 @@ pub struct TestNode {
 struct Doors {
     peer: SocketAddr,
     console: SocketAddr,
+    intake: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -71,14 +73,14 @@ impl Doors {
             System::new().block_on(async move {
                 let running = serve::start(&node).unwrap();
                 drop(node);
-                up.send((running.peer, running.console)).unwrap();
+                up.send((running.peer, running.console, running.intake)).unwrap();
                 // An error means that the test is gone: a reason to stop as good as any.
                 let _ = stopped.await;
                 running.cut().await;
             });
         });
-        let (peer, console) = is_up.recv().expect("the doors open");
-        Self { peer, console, stop, thread }
+        let (peer, console, intake) = is_up.recv().expect("the doors open");
+        Self { peer, console, intake, stop, thread }
     }
 
     fn close(self) {
@@ -230,6 +232,45 @@ impl TestNode {
         let go_on = AtomicBool::new(false);
         let summary = ingest(&mut source, &door, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap();
         assert_eq!((summary.kept, summary.rejected), (1, 0), "{summary:?}");
+    }
+
+    /// Opens the door for readers' agents, without TLS, as behind a proxy on this machine.
+    pub fn opens_to_agents(&mut self, change: impl FnOnce(&mut Webhook)) {
+        self.restart_with(|config| {
+            let webhook = &mut config.ingest.webhook;
+            webhook.listen = Some(([127, 0, 0, 1], 0).into());
+            webhook.tls = false;
+            change(webhook);
+        });
+    }
+
+    /// Where agents post.
+    pub fn intake(&self) -> SocketAddr {
+        self.doors.as_ref().and_then(|doors| doors.intake).expect("the door for agents is open")
+    }
+
+    /// The system administrator makes a token for an agent.
+    pub async fn token(&self, uid: &str) -> String {
+        let by = self.fiction.person("admin");
+        agents::add(self.node().registry(), uid, &by).await.unwrap().expose().to_owned()
+    }
+
+    /// How many reads the store has.
+    pub fn reads(&self) -> u64 {
+        self.node().desk().reads(Reader::count).unwrap()
+    }
+
+    /// The read store's file.
+    pub fn reads_file(&self) -> PathBuf {
+        let url = self.config.store.reads.to_string();
+        PathBuf::from(url.strip_prefix("sqlite:").unwrap())
+    }
+
+    /// A number that the node counts, by its line in the metrics; 0 when it has none.
+    pub fn counted(&self, line: &str) -> u64 {
+        let text = self.node().metrics().text().unwrap();
+        let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
+        found.unwrap_or(0)
     }
 
     /// A question of the investigator that every rule lets pass.

@@ -4,6 +4,7 @@ mod agreements;
 mod audit;
 mod identity;
 mod input;
+mod intake;
 mod queries;
 mod replay;
 mod strangers;

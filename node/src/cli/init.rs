@@ -165,6 +165,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn it_listens_where_partners_dial() {
+        for (url, port) in [("https://alpr.alder.example:9443", 9443), ("https://alpr.alder.example", 443)] {
+            let InitArgs { ori, legal_name, kind, county, .. } = args();
+            let config = Config::new(Founding { ori, legal_name, kind, county, url: url.parse().unwrap() });
+            assert_eq!(config.peer.listen.port(), port, "{url}");
+        }
+    }
+
     fn init(dir: &Path) -> (Result<Exit, Problem>, String) {
         let mut to = Vec::new();
         let result = run(dir, args(), &mut Output::new(Form::Plain, &mut to));
@@ -180,6 +189,7 @@ mod tests {
         assert!(said.contains("concordat.toml") && said.contains("log.key"), "{said}");
         let config = Config::load(&dir.join(FILE_NAME)).unwrap();
         assert_eq!(config.keys.log_origin, "alpr.alder.example/CA0010000");
+        assert_eq!(config.peer.listen.port(), 7443);
         assert_eq!(fs::metadata(dir.join("keys")).unwrap().permissions().mode() & 0o777, 0o700);
         let before = fs::read(dir.join(FILE_NAME)).unwrap();
         let again = init(&dir).0.unwrap_err();

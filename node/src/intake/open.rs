@@ -45,7 +45,7 @@ pub enum OpenError {
     #[error("it is called a CSV, but begins with a brace, as lines of JSON do: say --format rekor if it is some")]
     NotCsv,
     /// No such layout.
-    #[error("there is no layout [ingest.csv.{name}] in concordat.toml; there is {}", known(.known))]
+    #[error("there is no layout [ingest.csv.{name}] in concordat.toml; there is {}", listed(.known))]
     NoLayout {
         /// The one that was asked for.
         name: SourceName,
@@ -60,7 +60,7 @@ pub enum OpenError {
     Header(#[from] HeaderError),
 }
 
-fn known(names: &[SourceName]) -> String {
+fn listed(names: &[SourceName]) -> String {
     match names {
         [] => "none yet: write one, with its columns in [ingest.csv.NAME.columns]".to_owned(),
         names => names.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),

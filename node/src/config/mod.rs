@@ -216,10 +216,12 @@ mod tests {
         let path = folder.path().join(FILE_NAME);
         let mut config = Config::new(alder());
         config.peer.ca = vec!["ca.pem".into(), "/etc/ca.pem".into()];
+        config.ingest.folder.insert("acme".parse().unwrap(), Folder::at("in".into()));
         std::fs::write(&path, config.to_toml()).unwrap();
         let loaded = Config::load(&path).unwrap();
         assert_eq!(loaded.store.registry, DatabaseUrl::Sqlite(folder.path().join("registry.db")));
         assert_eq!(loaded.store.images, folder.path().join("images"));
+        assert_eq!(loaded.ingest.folder.values().next().unwrap().path, folder.path().join("in"));
         assert_eq!(loaded.keys.seal_key(), folder.path().join("keys/seal.key"));
         assert_eq!(loaded.peer.ca, [folder.path().join("ca.pem"), PathBuf::from("/etc/ca.pem")]);
     }

@@ -21,6 +21,7 @@ use super::partner::Partner;
 pub use super::report::{Gave, Line, Report};
 use super::standing;
 use super::sworn::{self, Evidence, Sworn};
+use super::window::{self, WindowError};
 use super::wire::{self, Bulk, Envelope};
 use crate::db::{Conn, Tx};
 use crate::node::{Desk, Node, fresh_rid};
@@ -80,8 +81,8 @@ pub enum AskError {
     #[error("{0}")]
     Person(String),
     /// The window of time has nothing in it.
-    #[error("{0}")]
-    Window(String),
+    #[error(transparent)]
+    Window(#[from] WindowError),
     /// The question fails rules that every owner applies; it is recorded that it was tried.
     #[error("{}", said(.0))]
     Screened(Vec<Rule>),
@@ -120,7 +121,7 @@ struct Targets {
 pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
     let now = node.now();
     let account = person(desk, &ask.username)?;
-    window(ask.from, ask.until, now)?;
+    window::check(ask.from, ask.until, now)?;
     let targets = targets(node, desk, &ask.whom, now)?;
     let question = question(node, &ask, &account, &targets.partners, now);
     let mut rules = screen_own(&question, now);
@@ -147,21 +148,6 @@ pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError>
 /// The account, if it may query (II-01, II-03, VII-11 to VII-15).
 fn person(desk: &Desk, username: &str) -> Result<Account, AskError> {
     desk.registry(|conn| accounts::operator(conn, username, Action::Query))?.map_err(AskError::Person)
-}
-
-/// Whether anything can have been seen in the window: a slip in a date is said here, not by three hundred owners.
-fn window(from: Instant, until: Instant, now: Instant) -> Result<(), AskError> {
-    if from >= until {
-        return Err(AskError::Window(format!(
-            "the window ends before it begins: give --from a time before {until}, or --to one after {from}"
-        )));
-    }
-    if from > now {
-        return Err(AskError::Window(format!(
-            "the window begins at {from}, and it is only {now}: nothing was seen then yet; give --from an earlier time"
-        )));
-    }
-    Ok(())
 }
 
 /// Whom the question goes to, and a line for each that it does not go to.
@@ -496,16 +482,6 @@ mod tests {
             direction: None,
             vehicle: None,
             image: None,
-        }
-    }
-
-    #[test]
-    fn a_window_in_which_nothing_can_have_been_seen_is_refused() {
-        let refused = |from, until| window(at(from), at(until), at(15)).map_err(|error| error.to_string()).err();
-        assert_eq!([refused(10, 20), refused(15, 16)], [None, None], "it may reach into the future");
-        for (from, until, says) in [(10, 10, "--from"), (12, 10, "--to"), (16, 20, "--from an earlier time")] {
-            let said = refused(from, until).unwrap();
-            assert!(said.contains(says), "{said}");
         }
     }
 

@@ -14,6 +14,7 @@ pub mod partner;
 pub mod report;
 pub mod standing;
 pub mod sworn;
+pub mod window;
 pub mod wire;
 
 pub use failure::Failure;

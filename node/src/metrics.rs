@@ -135,7 +135,11 @@ impl Metrics {
         registry.register("trail_entries", "Entries committed to the trail", commits.entries.clone());
         registry.register("trail_commits", "Commits that brought entries to the trail", commits.batches.clone());
         let ingested = Family::default();
-        registry.register("ingested_lines", "Reads taken in and lines refused, by what became of them", ingested.clone());
+        registry.register(
+            "ingested_lines",
+            "Reads taken in and lines refused, by what became of them",
+            ingested.clone(),
+        );
         let heartbeats = Counter::default();
         registry.register("agent_heartbeats", "Heartbeats of readers' agents", heartbeats.clone());
         let (agents, silent, waiting) = (Gauge::default(), Gauge::default(), Gauge::default());
@@ -150,7 +154,19 @@ impl Metrics {
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(seconds(started));
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
-        Self { registry, requests, strangers, decisions, ingested, heartbeats, agents, silent, newest, waiting, folders }
+        Self {
+            registry,
+            requests,
+            strangers,
+            decisions,
+            ingested,
+            heartbeats,
+            agents,
+            silent,
+            newest,
+            waiting,
+            folders,
+        }
     }
 
     /// A request was answered with `status`.

@@ -10,8 +10,8 @@ use futures_util::future::join_all;
 use tokio::sync::watch;
 
 use crate::console::{self, StatusSource};
-use crate::intake::queue::{self, Keeping, Queue};
 use crate::intake::folder;
+use crate::intake::queue::{self, Keeping, Queue};
 use crate::node::Node;
 use crate::reads::images::ImageError;
 use crate::registry::agents;

@@ -66,7 +66,8 @@ async fn what_an_agent_posts_is_kept_once_and_counted() {
     assert_eq!((reply.status, node.reads()), (200, 2), "{}", reply.text());
     let ms = start().micros() / 1000;
     let plates: Vec<Value> = (0..3).map(|n| json!({"plate": format!("7FRAME{n}"), "confidence": 80})).collect();
-    let frame = json!({"data_type": "alpr_results", "uuid": format!("{AGENT}-7-{ms}"), "epoch_time": ms, "results": plates});
+    let frame =
+        json!({"data_type": "alpr_results", "uuid": format!("{AGENT}-7-{ms}"), "epoch_time": ms, "results": plates});
     assert_eq!(post(&node, &token, frame.to_string()).await.text(), r#"{"reads":3}"#);
     let heartbeat = json!({"data_type": "heartbeat", "agent_uid": AGENT, "video_streams": [{"camera_id": 7}]});
     assert_eq!(post(&node, &token, heartbeat.to_string()).await.status, 200);
@@ -148,7 +149,13 @@ async fn a_bad_body_is_told_what_is_wrong_and_nothing_is_kept() {
         ("no time", without("epoch_start").into(), 422, "unacceptable", "`epoch_start` is missing"),
         ("another kind", good.replace("alpr_group", "alpr_other").into(), 422, "unacceptable", "`data_type`"),
         ("no plate", good.replace(PLATE, "*").into(), 422, "unacceptable", "is no plate"),
-        ("nobody's heartbeat", b"{\"data_type\":\"heartbeat\"}".to_vec(), 422, "unacceptable", "`agent_uid` is missing"),
+        (
+            "nobody's heartbeat",
+            b"{\"data_type\":\"heartbeat\"}".to_vec(),
+            422,
+            "unacceptable",
+            "`agent_uid` is missing",
+        ),
         ("too long", vec![b' '; 100_001], 413, "too-long", "100000 bytes"),
     ];
     let bearer = format!("Bearer {token}");
@@ -353,7 +360,10 @@ async fn files_of_a_watched_folder_are_taken_in_the_order_of_their_names() {
     let rejects = std::fs::read_to_string(inbox.join("done/b.csv.rejected")).unwrap();
     let rejects: Vec<Value> = rejects.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(rejects.iter().map(|line| line["line"].as_u64().unwrap()).collect::<Vec<_>>(), [2, 3, 5]);
-    assert!(rejects[2]["reason"].as_str().unwrap().contains("`image_path` must name a file in or below"), "{rejects:?}");
+    assert!(
+        rejects[2]["reason"].as_str().unwrap().contains("`image_path` must name a file in or below"),
+        "{rejects:?}"
+    );
     for (file, says) in [("c.csv", "plate (`Plate`)"), ("d.jsonl", "every one"), ("e.dat", "cannot be told")] {
         let error = said(inbox.join(format!("failed/{file}.error.json")));
         assert!(error["error"].as_str().unwrap().contains(says), "{error}");

@@ -58,7 +58,10 @@ pub(super) async fn run(place: &Place, command: AgentCommand, out: &mut Output<'
                 None => "No door for agents is open yet: set ingest.webhook.listen in concordat.toml.".to_owned(),
             };
             out.one(&json!({"agent": uid, "token": token.expose()}), |_| {
-                format!("The token of {uid}; it is shown this once, and only its digest is kept:\n{}\n{door}", token.expose())
+                format!(
+                    "The token of {uid}; it is shown this once, and only its digest is kept:\n{}\n{door}",
+                    token.expose()
+                )
             })?;
         }
         AgentCommand::Revoke(Named { uid, person }) => {

@@ -90,9 +90,9 @@ pub(super) async fn run(place: &Place, args: IngestArgs, out: &mut Output<'_>) -
     bar.finish_and_clear();
     let taken = taken?;
     // A feed of which no line is what it should be has changed its format: whoever runs this every hour must notice.
-    let none = taken.rejected > 0 && taken.kept + taken.repeated + taken.heartbeats == 0;
+    let exit = if taken.is_all_refused() { Exit::Refused } else { Exit::Done };
     out.one(&shown(taken), text)?;
-    Ok(if none { Exit::Refused } else { Exit::Done })
+    Ok(exit)
 }
 
 fn reader(path: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Problem> {

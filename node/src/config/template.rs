@@ -132,7 +132,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "ingest.csv.NAME.time_zone",
         "The zone of times that are written without one: America/Los_Angeles or UTC; \"\" refuses such times.",
     ),
-    ("ingest.csv.NAME.columns", "What its columns are called; capitals make no difference. The first three must be there."),
+    (
+        "ingest.csv.NAME.columns",
+        "What its columns are called; capitals make no difference. The first three must be there.",
+    ),
     ("ingest.csv.NAME.columns.plate", "The plate."),
     ("ingest.csv.NAME.columns.seen_at", "When the vehicle was seen."),
     ("ingest.csv.NAME.columns.camera", "The camera's name or number."),

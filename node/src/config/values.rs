@@ -163,7 +163,9 @@ pub struct Delimiter(u8);
 
 /// A text that parts no columns.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a delimiter is one character such as \",\", \";\", \"|\" or \"\\t\"; no letter, digit, quote, dot, hyphen or space")]
+#[error(
+    "a delimiter is one character such as \",\", \";\", \"|\" or \"\\t\"; no letter, digit, quote, dot, hyphen or space"
+)]
 pub struct DelimiterError;
 
 impl Delimiter {

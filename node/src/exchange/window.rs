@@ -14,7 +14,9 @@ pub enum WindowError {
         until: Instant,
     },
     /// It begins after now.
-    #[error("the window begins at {from}, and it is only {now}: nothing was seen then yet; give --from an earlier time")]
+    #[error(
+        "the window begins at {from}, and it is only {now}: nothing was seen then yet; give --from an earlier time"
+    )]
     ToCome {
         /// Where it begins.
         from: Instant,

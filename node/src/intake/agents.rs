@@ -40,10 +40,10 @@ impl Token {
     }
 
     fn random() -> Result<(String, Self), openssl::error::ErrorStack> {
-        let (mut key, mut secret) = ([0; KEY_DIGITS / 2], [0; 32]);
+        let (mut key, mut secret) = ([0; 8], [0; 32]);
         openssl::rand::rand_bytes(&mut key)?;
         openssl::rand::rand_bytes(&mut secret)?;
-        let key: String = key.iter().map(|byte| format!("{byte:02x}")).collect();
+        let key = format!("{:0KEY_DIGITS$x}", u64::from_be_bytes(key));
         let token = format!("{key}.{}", URL_SAFE_NO_PAD.encode(secret));
         Ok((key, Self(token)))
     }
@@ -63,7 +63,9 @@ pub async fn add(db: &Db, uid: &str, by: &str) -> Result<Token, PeopleError> {
     let (uid, by) = (uid.to_owned(), by.to_owned());
     let job = move |tx: &mut Tx<'_>| {
         if uid.is_empty() || uid.len() > 128 || !uid.bytes().all(|b| b.is_ascii_graphic()) {
-            return Ok(Err("an agent's id is 1 to 128 visible ASCII characters: `agent_uid` of its messages".to_owned()));
+            return Ok(Err(
+                "an agent's id is 1 to 128 visible ASCII characters: `agent_uid` of its messages".to_owned()
+            ));
         }
         if let Err(why) = operator(tx.conn(), &by, Action::Ingest)? {
             return Ok(Err(why));

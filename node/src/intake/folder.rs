@@ -149,7 +149,10 @@ impl Watched {
         let report = self.path.join(format!(".{}.rejected", file.name.to_string_lossy()));
         let taken = self.take(node, &self.path.join(&file.name), &report, Arc::clone(stop)).await;
         if taken.as_ref().is_ok_and(|summary| summary.stopped) {
-            tracing::info!(folder = self.name, "stopped within a file; it is taken from its beginning at the next start");
+            tracing::info!(
+                folder = self.name,
+                "stopped within a file; it is taken from its beginning at the next start"
+            );
             return;
         }
         if let Err(error) = &taken
@@ -179,21 +182,22 @@ impl Watched {
                     Err(error) => error.to_string(),
                     Ok(Ok(_)) => String::new(),
                 };
-                tracing::error!(folder = self.name, error, "a file was taken, but cannot be moved; let the node write there");
+                tracing::error!(
+                    folder = self.name,
+                    error,
+                    "a file was taken, but cannot be moved; let the node write there"
+                );
             }
         }
     }
 
     /// A line of the log. No file's name: a vendor chooses it.
     fn said(&self, node: &Node, taken: &Result<Summary, FileError>) {
-        match taken {
-            Ok(Summary { lines, kept, repeated, rejected, images, .. }) => {
-                tracing::info!(folder = self.name, lines, kept, repeated, rejected, images, "took a file");
-            }
-            Err(_) => {
-                node.metrics().file_failed();
-                tracing::warn!(folder = self.name, "a file is in failed, with a report that says why");
-            }
+        if let Ok(Summary { lines, kept, repeated, rejected, images, .. }) = taken {
+            tracing::info!(folder = self.name, lines, kept, repeated, rejected, images, "took a file");
+        } else {
+            node.metrics().file_failed();
+            tracing::warn!(folder = self.name, "a file is in failed, with a report that says why");
         }
     }
 
@@ -231,8 +235,11 @@ impl Watched {
         let feed = Feed { source, progress, stop };
         let by = By::Folder(self.name.clone());
         let summary = super::take(node.registry(), Stores::of(node)?, options, feed, &by).await?;
-        let none = summary.rejected > 0 && summary.kept + summary.repeated + summary.heartbeats == 0;
-        if none && !summary.stopped { Err(FileError::AllRejected(Box::new(summary))) } else { Ok(summary) }
+        if summary.is_all_refused() && !summary.stopped {
+            Err(FileError::AllRejected(Box::new(summary)))
+        } else {
+            Ok(summary)
+        }
     }
 }
 

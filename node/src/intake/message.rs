@@ -74,7 +74,12 @@ pub async fn take(node: &Node, queue: &Queue, agent: &str, body: Body) -> Result
 }
 
 /// The reads of a message; `None` of a heartbeat.
-async fn read(node: &Node, agent: &str, body: Body, now: Instant) -> Result<(Option<Vec<NewRead>>, Room), MessageError> {
+async fn read(
+    node: &Node,
+    agent: &str,
+    body: Body,
+    now: Instant,
+) -> Result<(Option<Vec<NewRead>>, Room), MessageError> {
     let limit = node.config().ingest.webhook.max_body_bytes.get();
     let image_limit = node.config().ingest.max_image_bytes.get();
     let agent = agent.to_owned();

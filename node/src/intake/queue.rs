@@ -44,7 +44,7 @@ struct Job {
     reads: Vec<NewRead>,
     done: oneshot::Sender<Result<(), Refused>>,
     /// Its share of the memory; free again with the job.
-    _room: Room,
+    room: Room,
 }
 
 /// A share of the memory for messages.
@@ -122,7 +122,7 @@ impl Queue {
     /// See [`Refused`].
     pub async fn keep(&self, reads: Vec<NewRead>, room: Room) -> Result<(), Refused> {
         let (done, kept) = oneshot::channel();
-        let sent = self.jobs.try_send(Some(Job { reads, done, _room: room }));
+        let sent = self.jobs.try_send(Some(Job { reads, done, room }));
         self.metrics.waiting(self.jobs.max_capacity().saturating_sub(self.jobs.capacity()));
         sent.map_err(|refused| match refused {
             TrySendError::Full(_) => Refused::Full,
@@ -154,7 +154,8 @@ impl Queue {
             let mut agents = self.heard.agents.lock().unwrap_or_else(PoisonError::into_inner);
             agents.drain().collect()
         };
-        let (lines, rejected) = (self.heard.lines.swap(0, Ordering::Relaxed), self.heard.rejected.swap(0, Ordering::Relaxed));
+        let (lines, rejected) =
+            (self.heard.lines.swap(0, Ordering::Relaxed), self.heard.rejected.swap(0, Ordering::Relaxed));
         let count = self.heard.count.swap(0, Ordering::Relaxed);
         let kept = std::mem::take(&mut *self.heard.kept.lock().unwrap_or_else(PoisonError::into_inner));
         if lines == 0 && count == 0 && kept.repeated == 0 {
@@ -178,7 +179,9 @@ impl Queue {
             self.heard.rejected.fetch_add(rejected, Ordering::Relaxed);
             self.heard.add(count, &kept);
             let mut agents = self.heard.agents.lock().unwrap_or_else(PoisonError::into_inner);
-            heard.into_iter().for_each(|(uid, at)| _ = agents.entry(uid).or_insert(at));
+            for (uid, at) in heard {
+                agents.entry(uid).or_insert(at);
+            }
             return Err(error);
         }
         node.registry().write("agents heard", move |conn| agents::heard(conn, &heard)).await
@@ -223,12 +226,12 @@ async fn keep(mut waiting: mpsc::Receiver<Option<Job>>, door: &Door, heard: &Hea
     let mut ends = false;
     while !ends {
         let Some(Some(first)) = waiting.recv().await else { return };
-        let (mut reads, mut told) = (first.reads, vec![(first.done, first._room)]);
+        let (mut reads, mut told) = (first.reads, vec![(first.done, first.room)]);
         while reads.len() < BATCH {
             match waiting.try_recv() {
                 Ok(Some(job)) => {
                     reads.extend(job.reads);
-                    told.push((job.done, job._room));
+                    told.push((job.done, job.room));
                 }
                 Ok(None) => {
                     ends = true;

@@ -82,7 +82,8 @@ mod tests {
         }
         assert_eq!(folder.read("img/a.jpg", 2).unwrap().len(), 3, "one more than allowed shows that it is too long");
         let absolute = dir.path().join("secret").display().to_string();
-        let outward = ["../secret", "img/../../secret", "img/../img/a.jpg", "up/secret", "link", "/", absolute.as_str()];
+        let outward =
+            ["../secret", "img/../../secret", "img/../img/a.jpg", "up/secret", "link", "/", absolute.as_str()];
         for path in outward {
             assert_eq!(folder.read(path, 100), Err(Problem::Outward), "{path}");
         }

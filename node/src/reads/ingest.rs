@@ -79,6 +79,15 @@ pub struct Summary {
     pub report: Option<PathBuf>,
 }
 
+impl Summary {
+    /// Whether there were records and every one was refused: then it is not this format any more, and whoever sees to it
+    /// must notice.
+    #[must_use]
+    pub fn is_all_refused(&self) -> bool {
+        self.rejected > 0 && self.kept + self.repeated + self.heartbeats == 0
+    }
+}
+
 /// Why an ingest ended early. What its last [`Progress`] said is kept; the same source again goes on from there.
 #[derive(Debug, thiserror::Error)]
 pub enum IngestError {

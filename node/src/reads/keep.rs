@@ -89,11 +89,8 @@ pub struct Keeper {
 
 impl Keep for Keeper {
     async fn keep(&self, batch: Vec<NewRead>) -> Result<Kept, KeepError> {
-        let batch: Vec<(NewRead, Option<Digest>)> = stream::iter(batch)
-            .map(|read| stored(&self.images, read))
-            .buffered(IMAGES_AT_ONCE)
-            .try_collect()
-            .await?;
+        let batch: Vec<(NewRead, Option<Digest>)> =
+            stream::iter(batch).map(|read| stored(&self.images, read)).buffered(IMAGES_AT_ONCE).try_collect().await?;
         let ids = self.reads.keep(&batch, self.clock.now()).await?;
         let mut kept = Kept::default();
         for ((read, image), id) in batch.into_iter().zip(ids) {

@@ -11,8 +11,8 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::error::Category;
 
-pub use super::field::{LineError, Problem};
 use super::check::{self, CONFIDENCE, DIRECTION, LATITUDE, LONGITUDE};
+pub use super::field::{LineError, Problem};
 use super::field::{Raw, array, decimal, identifier, object, required, text, whole, wrong};
 use super::read::{NewRead, Vehicle};
 pub use super::source::Line;

@@ -162,9 +162,9 @@ impl ReadsDb {
             Conn::Pg(c) => c.transaction(|c| insert.load(c)),
         }?;
         let new: HashSet<Vec<u8>> = new.into_iter().collect();
-        let id = |row: Row| match new.contains(&row.id) {
-            true => ReadId::from_slice(&row.id).map(Some).map_err(|_| StoreError::Damaged("id")),
-            false => Ok(None),
+        let id = |row: Row| -> Result<Option<ReadId>, StoreError> {
+            let kept = new.contains(&row.id).then(|| ReadId::from_slice(&row.id));
+            kept.transpose().map_err(|_| StoreError::Damaged("id"))
         };
         rows.into_iter().map(id).collect()
     }

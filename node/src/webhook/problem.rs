@@ -71,8 +71,7 @@ impl fmt::Display for Problem {
 impl Problem {
     /// Status code, slug of the problem's type, and its title: one row for each kind.
     fn row(&self) -> (StatusCode, &'static str, &'static str) {
-        const TOO_LONG: (StatusCode, &str, &str) =
-            (StatusCode::PAYLOAD_TOO_LARGE, "too-long", "The body is too long");
+        const TOO_LONG: (StatusCode, &str, &str) = (StatusCode::PAYLOAD_TOO_LARGE, "too-long", "The body is too long");
         const UNAVAILABLE: (StatusCode, &str, &str) =
             (StatusCode::SERVICE_UNAVAILABLE, "unavailable", "This node cannot keep reads now");
         match self {

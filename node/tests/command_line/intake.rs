@@ -5,8 +5,8 @@ use std::fs;
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use concordat::config::{Columns, Csv, Folder, SourceName, TimeZoneName};
@@ -148,7 +148,8 @@ fn post(line: &mut Option<TcpStream>, at: SocketAddr, token: &str, body: &str) -
 
 fn exchange(stream: &mut TcpStream, token: &str, body: &str) -> Option<u16> {
     let length = body.len();
-    let head = format!("POST /rekor HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n");
+    let head =
+        format!("POST /rekor HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {token}\r\ncontent-length: {length}\r\n\r\n");
     stream.write_all((head + body).as_bytes()).ok()?;
     let (mut reply, mut part) = (Vec::new(), [0; 1024]);
     while !reply.windows(4).any(|four| four == b"\r\n\r\n") || !reply.ends_with(b"}") {

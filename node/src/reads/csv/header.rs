@@ -71,7 +71,7 @@ impl Places {
     /// configuration gives it a name of its own.
     pub(super) fn of(names: &[String], columns: &Columns) -> Result<Self, HeaderError> {
         let mut missing = Vec::new();
-        let mut place = |own: &'static str, name: &str| {
+        let mut column = |own: &'static str, name: &str| {
             let mut at = names.iter().enumerate().filter(|(_, found)| same(found, name)).map(|(at, _)| at);
             let found = at.next();
             if at.next().is_some() {
@@ -84,7 +84,7 @@ impl Places {
             Ok(found)
         };
         let [plate, seen_at, camera, state, lat, lon, confidence, direction, image_path] =
-            columns.named().map(|(own, name)| place(own, name));
+            columns.named().map(|(own, name)| column(own, name));
         let (plate, seen_at, camera) = (plate?, seen_at?, camera?);
         let (state, lat, lon, confidence) = (state?, lat?, lon?, confidence?);
         let (direction, image_path) = (direction?, image_path?);

@@ -164,11 +164,10 @@ fn a_quote_that_is_not_closed_costs_its_own_line_alone() {
     // Two of them: the second closes what the first has opened.
     let two = format!("\"{ROW}\"{ROW}{ROW}");
     let found = plain(&two);
-    assert_eq!(found.iter().map(|(line, read)| (*line, read.is_ok())).collect::<Vec<_>>(), [
-        (2, false),
-        (3, false),
-        (4, true)
-    ]);
+    assert_eq!(
+        found.iter().map(|(line, read)| (*line, read.is_ok())).collect::<Vec<_>>(),
+        [(2, false), (3, false), (4, true)]
+    );
     let long = plain(&format!("{}\n{ROW}", "x".repeat(ROW_LIMIT + 1)));
     assert_eq!(long[0], (2, Err(LineError::Long(ROW_LIMIT))));
     assert!(long[1].1.is_ok());
@@ -184,7 +183,8 @@ fn a_header_without_what_is_needed_says_what_it_has_and_what_to_write() {
     let error = |text: &str, layout: &config::Csv| opened(text.as_bytes(), layout).err().unwrap().to_string();
     let plain = config::Csv::default();
     let said = error("PlateNo,seen_at,Device\nx\n", &plain);
-    for part in ["plate (`plate`)", "camera (`camera`)", "`PlateNo`, `seen_at`, `Device`", "[ingest.csv.NAME.columns]"] {
+    for part in ["plate (`plate`)", "camera (`camera`)", "`PlateNo`, `seen_at`, `Device`", "[ingest.csv.NAME.columns]"]
+    {
         assert!(said.contains(part), "{part}: {said}");
     }
     assert!(said.contains("plate = \"") && said.contains("--source NAME") && !said.contains("seen_at = \""), "{said}");
@@ -201,7 +201,8 @@ fn a_header_without_what_is_needed_says_what_it_has_and_what_to_write() {
 
 #[test]
 fn what_comes_through_a_pipe_has_no_images() {
-    let found = all(b"plate,seen_at,camera,image_path\nA,1795465020000,c,a.jpg\nA,1795465020000,c,\n", &config::Csv::default());
+    let found =
+        all(b"plate,seen_at,camera,image_path\nA,1795465020000,c,a.jpg\nA,1795465020000,c,\n", &config::Csv::default());
     assert_eq!(found[0].1, Err(wrong("image_path", Problem::NoFolder)));
     assert!(found[1].1.is_ok());
 }

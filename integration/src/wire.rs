@@ -216,8 +216,9 @@ impl Reply {
 /// A POST over plain HTTP on a connection of its own, with these headers besides its length: as an agent behind a proxy
 /// on the node's own machine.
 pub async fn plain_post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
-    let lines: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
-    let head = format!("POST {path} HTTP/1.1\r\nhost: intake\r\n{lines}content-length: {}\r\n\r\n", body.len());
+    let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let (lines, length) = (lines.concat(), body.len());
+    let head = format!("POST {path} HTTP/1.1\r\nhost: intake\r\n{lines}content-length: {length}\r\n\r\n");
     let asking = async {
         let (from, mut to) = tokio::io::split(TcpStream::connect(address).await?);
         let mut from = from;

@@ -153,7 +153,7 @@ struct RefusedCounts {
 /// A request that was refused without an entry of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uncounted {
-    /// Of somebody who is not enrolled.
+    /// Of somebody who is not enrolled, or of an agent without a token that counts.
     Stranger,
     /// Over a partner's rate or its requests in work.
     Limited,

@@ -136,6 +136,9 @@ async fn whose_token_does_not_count_is_counted_and_leaves_no_entry_each() {
     assert!(!integration::logs::captured().text().contains(secret));
 }
 
+/// A body in a coding, and what is said about it: status, problem, words of its detail.
+type Coded = (&'static str, &'static str, Vec<u8>, u16, &'static str, &'static str);
+
 #[actix_web::test]
 async fn a_bad_body_is_told_what_is_wrong_and_nothing_is_kept() {
     let (_federation, node, token) = alder(|webhook| webhook.max_body_bytes = 100_000.try_into().unwrap()).await;
@@ -166,7 +169,7 @@ async fn a_bad_body_is_told_what_is_wrong_and_nothing_is_kept() {
     }
     let bomb = gzip(&vec![b' '; 64 << 20]);
     assert!(bomb.len() < 100_000);
-    let coded: [(&str, &str, Vec<u8>, u16, &str, &str); 4] = [
+    let coded: [Coded; 4] = [
         ("a bomb", "gzip", bomb, 413, "too-long", "once it is decompressed"),
         ("not what it says", "gzip", good.clone().into(), 400, "malformed", "not gzip"),
         ("cut off", "gzip", gzip(good.as_bytes())[..50].to_vec(), 400, "malformed", "not gzip"),

@@ -160,6 +160,12 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
         if let Err(error) = desk.registry(|conn| node.refresh_partners(conn)) {
             tracing::error!(%error, "the enrolled partners could not be read again");
         }
+        if let Some(queue) = &queue {
+            match desk.registry(agents::all) {
+                Ok(all) => queue.count_agents(&all, node.now()),
+                Err(error) => tracing::error!(%error, "the agents cannot be counted"),
+            }
+        }
         ticks = ticks.wrapping_add(1);
         if !ticks.is_multiple_of(ENTRY_EVERY) {
             continue;
@@ -170,10 +176,6 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
         let Some(queue) = &queue else { continue };
         if let Err(error) = queue.record(&node).await {
             tracing::error!(%error, "what agents sent in the last minute is not recorded yet");
-        }
-        match desk.registry(agents::all) {
-            Ok(all) => queue.count_agents(&all, node.now()),
-            Err(error) => tracing::error!(%error, "the agents cannot be counted"),
         }
     }
 }

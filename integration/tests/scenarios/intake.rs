@@ -77,6 +77,9 @@ async fn what_an_agent_posts_is_kept_once_and_counted() {
     assert_eq!(node.counted("concordat_agent_heartbeats_total"), 1);
     assert_eq!(node.counted("concordat_requests_total{door=\"Intake\",reply=\"Answered\"}"), 5);
 
+    until("the agents are counted", || node.counted("concordat_agents") == 1).await;
+    assert_eq!(node.counted("concordat_agents_silent"), 0);
+
     // What came is one entry, with nothing of what was read in it; and when the agent was heard is kept.
     let heard = node.clock_now();
     node.restart();

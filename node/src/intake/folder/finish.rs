@@ -61,6 +61,10 @@ pub(super) fn finish(folder: &Path, file: &Looked, report: &Path, end: End) -> i
         End::Done(counts) => (folder.join("done"), "summary.json", None, counts),
         End::Failed(error, counts) => (folder.join("failed"), "error.json", Some(error.as_str()), counts),
     };
+    let changed = || Looked::at(folder, &file.name).as_ref() != Some(file);
+    if changed() {
+        return Ok(Moved::Changed);
+    }
     private(&to)?;
     let name = free_name(&to, &file.name)?;
     let beside = |suffix: &str| to.join([name.as_os_str(), OsStr::new(suffix)].join(OsStr::new(".")));
@@ -70,7 +74,8 @@ pub(super) fn finish(folder: &Path, file: &Looked, report: &Path, end: End) -> i
     if report.exists() {
         fs::rename(report, beside("rejected"))?;
     }
-    if Looked::at(folder, &file.name).as_ref() != Some(file) {
+    if changed() {
+        fs::remove_file(beside(suffix))?;
         return Ok(Moved::Changed);
     }
     fs::rename(folder.join(&file.name), to.join(&name))?;

@@ -51,6 +51,9 @@ pub enum Kind {
     /// A user's training was recorded.
     #[serde(rename = "training.recorded")]
     TrainingRecorded,
+    /// A reader's agent got a token, or lost it.
+    #[serde(rename = "agent.changed")]
+    AgentChanged,
     /// A batch of reads was ingested.
     #[serde(rename = "reads.ingested")]
     ReadsIngested,
@@ -79,6 +82,7 @@ impl Kind {
             Self::AgCheck => "ag.check",
             Self::UserChanged => "user.changed",
             Self::TrainingRecorded => "training.recorded",
+            Self::AgentChanged => "agent.changed",
             Self::ReadsIngested => "reads.ingested",
             Self::RefusedCounted => "refused.counted",
             Self::TrailSearched => "trail.searched",
@@ -216,6 +220,7 @@ mod tests {
             Kind::AgCheck,
             Kind::UserChanged,
             Kind::TrainingRecorded,
+            Kind::AgentChanged,
             Kind::ReadsIngested,
             Kind::RefusedCounted,
             Kind::TrailSearched,

@@ -17,17 +17,19 @@ use agreements::status::{Finding, Status};
 use agreements::time::Instant;
 use certs::key::SigningKey;
 use concordat::clock::Clock as _;
-use concordat::config::Config;
+use concordat::config::{Config, Webhook};
 use concordat::db::{Conn, DbError};
 use concordat::demo::agency::{self, Fiction};
 use concordat::demo::generator;
 use concordat::exchange::ask::{self, Ask, AskError, Gave, Report, Whom};
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::{descriptor, standing};
+use concordat::intake::{Door, Stores, agents};
 use concordat::jobs::{self, Report as JobReport, Ringer};
 use concordat::node::{Node, OpenError, read_key};
-use concordat::reads::images::Images;
 use concordat::reads::ingest::{Options, ingest};
+use concordat::reads::source::JsonLines;
+use concordat::reads::store::Reader;
 use concordat::registry::exchanged::{self, Receipt};
 use concordat::registry::job_runs::{self, Run};
 use concordat::registry::outbox::{self, Queued, State};
@@ -62,6 +64,7 @@ pub struct TestNode {
 struct Doors {
     peer: SocketAddr,
     console: SocketAddr,
+    intake: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
 }
@@ -75,14 +78,14 @@ impl Doors {
             System::new().block_on(async move {
                 let running = serve::start(&node, Ringer::Nobody).unwrap();
                 drop(node);
-                up.send((running.peer, running.console)).unwrap();
+                up.send((running.peer, running.console, running.intake)).unwrap();
                 // An error means that the test is gone: a reason to stop as good as any.
                 let _ = stopped.await;
                 running.cut().await;
             });
         });
-        let (peer, console) = is_up.recv().expect("the doors open");
-        Self { peer, console, stop, thread }
+        let (peer, console, intake) = is_up.recv().expect("the doors open");
+        Self { peer, console, intake, stop, thread }
     }
 
     fn close(self) {
@@ -257,12 +260,51 @@ impl TestNode {
     /// Brings in one read, as a reader sends it: a line in the Rekor layout, through the product's own ingest.
     pub async fn ingests(&self, plate: &str, seen_at: Instant) {
         let line = rekor(plate, seen_at);
-        let images = Images::in_folder(&self.config.store.images).unwrap();
+        let door = Door::new(self.node().registry(), Stores::of(self.node()).unwrap());
         let options = Options::reporting_to(self.config.store.images.with_file_name("rejects.jsonl"));
-        let (mut source, go_on) = (line.as_bytes(), AtomicBool::new(false));
-        let reads = self.node().reads();
-        let summary = ingest(&mut source, reads, &images, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap();
+        let mut source = JsonLines::new(line.as_bytes(), &options);
+        let go_on = AtomicBool::new(false);
+        let summary = ingest(&mut source, &door, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap();
         assert_eq!((summary.kept, summary.rejected), (1, 0), "{summary:?}");
+    }
+
+    /// Opens the door for readers' agents, without TLS, as behind a proxy on this machine.
+    pub fn opens_to_agents(&mut self, change: impl FnOnce(&mut Webhook)) {
+        self.restart_with(|config| {
+            let webhook = &mut config.ingest.webhook;
+            webhook.listen = Some(([127, 0, 0, 1], 0).into());
+            webhook.tls = false;
+            change(webhook);
+        });
+    }
+
+    /// Where agents post.
+    pub fn intake(&self) -> SocketAddr {
+        self.doors.as_ref().and_then(|doors| doors.intake).expect("the door for agents is open")
+    }
+
+    /// The system administrator makes a token for an agent.
+    pub async fn token(&self, uid: &str) -> String {
+        let by = self.fiction.person("admin");
+        agents::add(self.node().registry(), uid, &by).await.unwrap().expose().to_owned()
+    }
+
+    /// How many reads the store has.
+    pub fn reads(&self) -> u64 {
+        self.node().desk().reads(Reader::count).unwrap()
+    }
+
+    /// The read store's file.
+    pub fn reads_file(&self) -> PathBuf {
+        let url = self.config.store.reads.to_string();
+        PathBuf::from(url.strip_prefix("sqlite:").unwrap())
+    }
+
+    /// A number that the node counts, by its line in the metrics; 0 when it has none.
+    pub fn counted(&self, line: &str) -> u64 {
+        let text = self.node().metrics().text().unwrap();
+        let found = text.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' ')?.parse().ok());
+        found.unwrap_or(0)
     }
 
     /// A question of the investigator that every rule lets pass.

@@ -226,6 +226,26 @@ impl Reply {
     }
 }
 
+/// A POST over plain HTTP on a connection of its own, with these headers besides its length: as an agent behind a proxy
+/// on the node's own machine.
+pub async fn plain_post(address: SocketAddr, path: &str, headers: &[(&str, &str)], body: &[u8]) -> Reply {
+    let lines: Vec<String> = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let (lines, length) = (lines.concat(), body.len());
+    let head = format!("POST {path} HTTP/1.1\r\nhost: intake\r\n{lines}content-length: {length}\r\n\r\n");
+    let asking = async {
+        let (from, mut to) = tokio::io::split(TcpStream::connect(address).await?);
+        let mut from = from;
+        let mut received = Vec::new();
+        let writing = async {
+            // Both at once: whoever refuses a body may answer before it has read it.
+            let _ = to.write_all(&[head.as_bytes(), body].concat()).await;
+        };
+        tokio::join!(read_reply(&mut from, &mut received, "POST"), writing).0
+    };
+    // Longer than a store waits for its lock.
+    tokio::time::timeout(2 * PATIENCE, asking).await.unwrap().unwrap()
+}
+
 /// A GET over plain HTTP, as a supervisor process asks the console.
 pub async fn plain_get(address: SocketAddr, path: &str) -> Reply {
     let asking = async {

@@ -5,6 +5,8 @@ use agreements::party::{
     Approvals, Determination, NodeAddress, Official, Party, Policy, PolicyPurpose, PublicMeeting, State,
 };
 use agreements::purpose::PurposeError;
+use agreements::time::Instant;
+use jiff::civil::Date;
 
 use crate::config::Config;
 use crate::node::{OpenError, log_vkey, read_key};
@@ -16,6 +18,9 @@ pub enum AgencyError {
     /// Something is missing in the configuration.
     #[error("concordat.toml: {0} is not set")]
     Missing(&'static str),
+    /// A date of what has happened that is still to come.
+    #[error("concordat.toml: {0} is {1}, which is still to come; write the day on which it happened")]
+    Future(&'static str, Date),
     /// A purpose of the policy is none.
     #[error("concordat.toml: policy.purposes: `{0}`: {1}")]
     Purpose(String, PurposeError),
@@ -30,13 +35,18 @@ impl From<OpenError> for AgencyError {
     }
 }
 
-/// The agency of `config`, whose TLS certificate has the key with this hash.
+/// The agency of `config`, whose TLS certificate has the key with this hash, as it is described at `now`.
 ///
 /// # Errors
-/// A key cannot be read, or a date or hash is missing.
-pub fn party(config: &Config, tls_spki: Digest) -> Result<Party, AgencyError> {
+/// A key cannot be read, or a date or hash is missing, or a date of what has happened is after `now`.
+pub fn party(config: &Config, tls_spki: Digest, now: Instant) -> Result<Party, AgencyError> {
     let (agency, policy, approvals) = (&config.agency, &config.policy, &config.approvals);
     let text = |text: &str| (!text.trim().is_empty()).then(|| text.to_owned());
+    let happened = |key, date: Option<Date>| match date {
+        None => Err(AgencyError::Missing(key)),
+        Some(date) if now.date().is_none_or(|today| date > today) => Err(AgencyError::Future(key, date)),
+        Some(date) => Ok(date),
+    };
     let elements = &policy.elements;
     let key = |path: std::path::PathBuf| -> Result<String, AgencyError> { Ok(read_key(&path)?.public().to_string()) };
     let witness_key = read_key(&config.keys.witness_key())?;
@@ -56,7 +66,7 @@ pub fn party(config: &Config, tls_spki: Digest) -> Result<Party, AgencyError> {
         policy: Policy {
             url: policy.url.clone(),
             sha256: policy.sha256.ok_or(AgencyError::Missing("policy.sha256"))?,
-            checked_on: policy.checked_on.ok_or(AgencyError::Missing("policy.checked_on"))?,
+            checked_on: happened("policy.checked_on", policy.checked_on)?,
             elements: agreements::party::Elements {
                 a: text(&elements.a),
                 b: text(&elements.b),
@@ -79,7 +89,7 @@ pub fn party(config: &Config, tls_spki: Digest) -> Result<Party, AgencyError> {
         approvals: Approvals {
             counsel: approvals.counsel.clone(),
             public_meeting: PublicMeeting {
-                date: approvals.public_meeting_date.ok_or(AgencyError::Missing("approvals.public_meeting_date"))?,
+                date: happened("approvals.public_meeting_date", approvals.public_meeting_date)?,
                 url: approvals.public_meeting_url.clone(),
             },
             signing_authority: approvals.signing_authority.clone(),

@@ -1,6 +1,6 @@
 //! A Concordat node: one agency's reads, agreements and trail, and its exchange with partners.
 //!
-//! Doors (`peer`, `console`, `ops`, `cli`) and `jobs` call services (`exchange`, `mail`), which alone open transactions over the stores
+//! Doors (`peer`, `console`, `ops`, `webhook`, `cli`) and `jobs` call services (`exchange`, `intake`, `mail`), which alone open transactions over the stores
 //! (`registry`, `reads`, `trail`).
 
 pub mod agency;
@@ -35,3 +35,4 @@ pub mod tampering;
 pub mod tls;
 pub mod trail;
 pub mod upkeep;
+pub mod webhook;

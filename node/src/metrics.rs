@@ -28,6 +28,8 @@ pub enum Door {
     Console,
     /// The operator's.
     Ops,
+    /// Readers' agents'.
+    Intake,
 }
 
 /// What became of a request, by the class of its status code.
@@ -120,6 +122,12 @@ pub struct Metrics {
     certificate_end: Gauge<f64, AtomicU64>,
     list_end: Gauge<f64, AtomicU64>,
     changed: Family<TableLabels, Gauge>,
+    heartbeats: Counter,
+    agents: Gauge,
+    silent: Gauge,
+    newest: Gauge<f64, AtomicU64>,
+    waiting: Gauge,
+    folders: Counter,
 }
 
 impl Metrics {
@@ -136,7 +144,22 @@ impl Metrics {
         registry.register("trail_entries", "Entries committed to the trail", commits.entries.clone());
         registry.register("trail_commits", "Commits that brought entries to the trail", commits.batches.clone());
         let ingested = Family::default();
-        registry.register("ingested_lines", "Lines of input, by what became of them", ingested.clone());
+        registry.register(
+            "ingested_lines",
+            "Reads taken in and lines refused, by what became of them",
+            ingested.clone(),
+        );
+        let heartbeats = Counter::default();
+        registry.register("agent_heartbeats", "Heartbeats of readers' agents", heartbeats.clone());
+        let (agents, silent, waiting) = (Gauge::default(), Gauge::default(), Gauge::default());
+        registry.register("agents", "Agents with a token that counts", agents.clone());
+        registry.register("agents_silent", "Those of them that were not heard of for five minutes", silent.clone());
+        registry.register("agent_messages_waiting", "Messages of agents that wait to be kept", waiting.clone());
+        let folders = Counter::default();
+        registry.register("folder_files_failed", "Files of watched folders that could not be taken", folders.clone());
+        let newest = Gauge::<f64, AtomicU64>::default();
+        let help = "When the newest read was made of those that this process kept";
+        registry.register_with_unit("newest_read_time", help, Unit::Seconds, newest.clone());
         let certificate_end = Gauge::default();
         let help = "When this node's own certificate ends";
         registry.register_with_unit("certificate_end_time", help, Unit::Seconds, certificate_end.clone());
@@ -149,7 +172,22 @@ impl Metrics {
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(seconds(started));
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
-        Self { registry, requests, strangers, decisions, ingested, certificate_end, list_end, changed }
+        Self {
+            registry,
+            requests,
+            strangers,
+            decisions,
+            ingested,
+            heartbeats,
+            agents,
+            silent,
+            newest,
+            waiting,
+            folders,
+            certificate_end,
+            list_end,
+            changed,
+        }
     }
 
     /// So many things in `table` are not as the trail recorded them.
@@ -172,7 +210,35 @@ impl Metrics {
         self.decisions.get_or_create(&DecisionLabels { decision, rule }).inc();
     }
 
-    /// `lines` lines of input ended in `outcome`.
+    /// An agent said that it lives.
+    pub fn heartbeat(&self) {
+        self.heartbeats.inc();
+    }
+
+    /// So many agents have a token, and so many of them are silent.
+    pub fn agents(&self, all: usize, silent: usize) {
+        self.agents.set(i64::try_from(all).unwrap_or(i64::MAX));
+        self.silent.set(i64::try_from(silent).unwrap_or(i64::MAX));
+    }
+
+    /// So many messages of agents wait.
+    pub fn waiting(&self, messages: usize) {
+        self.waiting.set(i64::try_from(messages).unwrap_or(i64::MAX));
+    }
+
+    /// A file of a watched folder could not be taken.
+    pub fn file_failed(&self) {
+        self.folders.inc();
+    }
+
+    /// A read of this time was kept.
+    pub fn newest_read(&self, seen_at: Instant) {
+        if seconds(seen_at) > self.newest.get() {
+            self.newest.set(seconds(seen_at));
+        }
+    }
+
+    /// `lines` reads, or lines of input, ended in `outcome`.
     pub fn ingested(&self, outcome: Ingested, lines: u64) {
         self.ingested.get_or_create(&IngestLabels { outcome }).inc_by(lines);
     }
@@ -194,10 +260,9 @@ impl Metrics {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "whole microseconds are exact until the year 2255")]
 fn seconds(at: Instant) -> f64 {
-    #[expect(clippy::cast_precision_loss, reason = "whole microseconds are exact until the year 2255")]
-    let seconds = at.micros() as f64 / Instant::SECOND as f64;
-    seconds
+    at.micros() as f64 / Instant::SECOND as f64
 }
 
 #[cfg(test)]
@@ -210,7 +275,7 @@ mod tests {
     fn no_label_takes_a_free_text() {
         let commits = Commits::default();
         let metrics = Metrics::new("2026-11-23T20:17:00.5Z".parse().unwrap(), &commits);
-        for door in [Door::Peer, Door::Console, Door::Ops] {
+        for door in [Door::Peer, Door::Console, Door::Ops, Door::Intake] {
             for status in 100..=599 {
                 metrics.request(door, status);
             }

@@ -170,7 +170,7 @@ struct RefusedCounts {
 /// A request that was refused without an entry of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Uncounted {
-    /// Of somebody who is not enrolled.
+    /// Of somebody who is not enrolled, or of an agent without a token that counts.
     Stranger,
     /// Over a partner's rate or its requests in work.
     Limited,
@@ -189,7 +189,7 @@ impl Node {
         if ori != config.agency.ori {
             return Err(OpenError::OtherAgency(ori, config.agency.ori));
         }
-        let party = agency::party(&config, own.spki())?;
+        let party = agency::party(&config, own.spki(), clock.now())?;
         let trust = TrustStore::open(TrustFiles { ca: config.peer.ca.clone(), crl: config.peer.crl.clone() })?;
         let registry = open_registry(&config, Arc::clone(&clock), on_fatal)?;
         let reads = Arc::new(ReadsDb::open(&config.store.reads.to_string())?);

@@ -11,19 +11,20 @@ use futures_util::future::join_all;
 use tokio::sync::{Notify, watch};
 
 use crate::console::{self, StatusSource};
+use crate::intake::folder;
+use crate::intake::queue::{self, Keeping, Queue};
 use crate::jobs::{self, Ringer, Stop};
 use crate::node::Node;
-use crate::{ops, peer, tampering, upkeep};
+use crate::reads::images::ImageError;
+use crate::registry::agents;
+use crate::{ops, peer, tampering, upkeep, webhook};
 
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
-/// How many ticks lie between two aggregate entries about refused requests.
-const REFUSED_EVERY: u32 = 60;
+/// After how many ticks rows are held to the trail and aggregate entries are written.
+const MINUTE: u32 = 60;
 /// After how many ticks what has to be renewed is said again: a day.
-const NOTICES_EVERY: u32 = 24 * 60 * 60;
-
-/// How many ticks lie between two comparisons of the registry's rows with the trail.
-const COMPARED_EVERY: u32 = 60;
+const NOTICES_EVERY: u32 = 24 * 60 * MINUTE;
 
 /// Why a node does not serve.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +32,12 @@ pub enum ServeError {
     /// The peer port.
     #[error("the peer port: {0}")]
     Peer(#[from] peer::BindError),
+    /// The port for readers' agents.
+    #[error("the agents' port: {0}")]
+    Intake(#[from] webhook::BindError),
+    /// The images of what agents send.
+    #[error(transparent)]
+    Images(#[from] ImageError),
     /// Another port.
     #[error("the {0} port: {1}; name another address in concordat.toml")]
     Other(&'static str, std::io::Error),
@@ -44,14 +51,17 @@ pub struct Running {
     pub console: SocketAddr,
     /// Where the ops port listens.
     pub ops: SocketAddr,
+    /// Where the port for readers' agents listens, if there is one.
+    pub intake: Option<SocketAddr>,
     node: Arc<Node>,
+    keeping: Option<(Queue, Keeping)>,
     handles: Vec<ServerHandle>,
     stop: watch::Sender<Stop>,
     again: Arc<Notify>,
     tasks: Vec<rt::task::JoinHandle<()>>,
 }
 
-/// Opens the three doors and begins with the jobs, which `ringer` wakes. Must be called inside an actix runtime.
+/// Opens the doors and begins with the jobs, which `ringer` wakes. Must be called inside an actix runtime.
 ///
 /// # Errors
 /// See [`ServeError`]. No door stays open then.
@@ -64,8 +74,18 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     let (ops, ops_at) = ops.map_err(|error| ServeError::Other("ops", error))?;
     let first = |addresses: &[SocketAddr]| addresses.first().copied().unwrap_or_else(|| ([127, 0, 0, 1], 0).into());
     let (stop, stopped) = watch::channel(Stop::Not);
-    let handles = vec![peer.handle(), console.handle(), ops.handle()];
-    let mut tasks: Vec<_> = [("peer", peer), ("console", console), ("ops", ops)]
+    let mut servers = vec![("peer", peer), ("console", console), ("ops", ops)];
+    let (intake, keeping) = match node.config().ingest.webhook.listen {
+        None => (None, None),
+        Some(listen) => {
+            let (queue, keeping) = queue::open(node)?;
+            let (server, at) = webhook::bind(node, &queue, listen)?;
+            servers.push(("intake", server));
+            (Some(first(&at)), Some((queue, keeping)))
+        }
+    };
+    let handles = servers.iter().map(|(_, server)| server.handle()).collect();
+    let mut tasks: Vec<_> = servers
         .into_iter()
         .map(|(name, server)| {
             rt::spawn(async move {
@@ -79,11 +99,15 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     // Before the first tick, so that no metric says nought.
     upkeep::follow(node);
     let again = Arc::new(Notify::new());
-    tasks.push(rt::spawn(look_after(Arc::clone(node), stopped, Arc::clone(&again))));
+    let queue = keeping.as_ref().map(|(queue, _)| queue.clone());
+    tasks.push(rt::spawn(look_after(Arc::clone(node), queue, stopped.clone(), Arc::clone(&again))));
+    tasks.push(rt::spawn(folder::watch(Arc::clone(node), stopped)));
     let running = Running {
         peer: first(&peer_at),
         console: first(&console_at),
         ops: first(&ops_at),
+        intake,
+        keeping,
         node: Arc::clone(node),
         handles,
         stop,
@@ -120,6 +144,12 @@ impl Running {
                 tracing::error!(%error, "a task of the node ended in a panic");
             }
         }
+        if let Some((queue, keeping)) = self.keeping {
+            queue.close(keeping).await;
+            if let Err(error) = queue.record(&self.node).await {
+                tracing::error!(%error, "what agents sent since the last minute is not recorded");
+            }
+        }
         if let Err(error) = self.node.record_refused().await {
             tracing::error!(%error, "what was refused since the last minute is not recorded");
         }
@@ -127,8 +157,13 @@ impl Running {
     }
 }
 
-/// Follows what other processes change: certificates, revocation lists, enrolments; and writes the aggregate entry.
-async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<Stop>, again: Arc<Notify>) {
+/// Follows what other processes change: certificates, revocation lists, enrolments, agents.
+async fn look_after(
+    node: Arc<Node>,
+    queue: Option<Queue>,
+    mut stopped: watch::Receiver<Stop>,
+    again: Arc<Notify>,
+) {
     let mut said = BTreeSet::new();
     let desk = node.desk();
     let mut ticks: u32 = 0;
@@ -143,14 +178,28 @@ async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<Stop>, again: 
         if let Err(error) = desk.registry(|conn| node.refresh_partners(conn)) {
             tracing::error!(%error, "the enrolled partners could not be read again");
         }
+        if let Some(queue) = &queue {
+            match desk.registry(agents::all) {
+                Ok(all) => queue.count_agents(&all, node.now()),
+                Err(error) => tracing::error!(%error, "the agents cannot be counted"),
+            }
+        }
         ticks = ticks.wrapping_add(1);
-        if ticks.is_multiple_of(COMPARED_EVERY) {
-            tampering::look(Arc::clone(&node)).await;
+        if ticks.is_multiple_of(MINUTE) {
+            each_minute(&node, queue.as_ref()).await;
         }
-        if ticks.is_multiple_of(REFUSED_EVERY)
-            && let Err(error) = node.record_refused().await
-        {
-            tracing::error!(%error, "what was refused in the last minute is not recorded yet");
-        }
+    }
+}
+
+/// Holds the registry's rows to the trail, and writes the aggregate entries.
+async fn each_minute(node: &Arc<Node>, queue: Option<&Queue>) {
+    tampering::look(Arc::clone(node)).await;
+    if let Err(error) = node.record_refused().await {
+        tracing::error!(%error, "what was refused in the last minute is not recorded yet");
+    }
+    if let Some(queue) = queue
+        && let Err(error) = queue.record(node).await
+    {
+        tracing::error!(%error, "what agents sent in the last minute is not recorded yet");
     }
 }

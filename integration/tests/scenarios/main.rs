@@ -6,6 +6,7 @@ mod certificates;
 mod doctor;
 mod identity;
 mod input;
+mod intake;
 mod jobs;
 mod mail;
 mod queries;

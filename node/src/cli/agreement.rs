@@ -169,7 +169,7 @@ fn draft(place: &Place, args: DraftArgs, out: &mut Output<'_>) -> Result<Exit, P
     })?;
     let draft = Draft::parse(&text)?;
     let config = place.config()?;
-    let ours = own_party(&config)?;
+    let ours = own_party(&config, place.now())?;
     let partner = draft.partner;
     let theirs = agencies::find(&mut place.registry_of(&config)?.reader()?, partner)?;
     let theirs = theirs.ok_or(DraftError::NotEnrolled(partner))?;

@@ -95,13 +95,14 @@ impl Explain for TlsError {
 impl Explain for AgencyError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Missing(_) | Self::Purpose(..) => Exit::Usage,
+            Self::Missing(_) | Self::Purpose(..) | Self::Future(..) => Exit::Usage,
             Self::Key(error) => error.exit(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::Future(..) => None,
             Self::Missing(_) | Self::Purpose(..) => {
                 Some("fill in [policy] and [approvals] of concordat.toml, then run this again".to_owned())
             }
@@ -216,6 +217,7 @@ impl Explain for AskError {
     fn exit(&self) -> Exit {
         match self {
             Self::Person(_) | Self::Screened(_) | Self::Nobody => Exit::Refused,
+            Self::Window(_) => Exit::Usage,
             Self::Failure(error) => error.exit(),
         }
     }
@@ -223,6 +225,7 @@ impl Explain for AskError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Person(_) => Some("`concordat user list` shows the accounts and their roles".to_owned()),
+            Self::Window(_) => Some("nothing left this node".to_owned()),
             Self::Screened(_) => Some("nothing left this node; the attempt is recorded".to_owned()),
             Self::Nobody => Some("`concordat agreement list` shows where each agreement stands".to_owned()),
             Self::Failure(error) => error.hint(),
@@ -294,7 +297,8 @@ impl Explain for ServeError {
                 Some("name another address in peer.listen of concordat.toml".to_owned())
             }
             Self::Peer(crate::peer::BindError::Tls(error)) => error.hint(),
-            Self::Other(..) => None,
+            Self::Images(error) => error.hint(),
+            Self::Intake(_) | Self::Other(..) => None,
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `concordat ingest`: plate reads from a file or a pipe.
+//! `concordat ingest`: plate reads from a file or a pipe, as JSON lines or as a CSV.
 
 use std::fmt::Write as _;
 use std::fs::File;
@@ -15,8 +15,9 @@ use serde::Serialize;
 use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem, local};
-use crate::config::Config;
-use crate::intake::{self, Feed, Stores};
+use crate::config::{Config, SourceName};
+use crate::intake::open::{self, Format, Told};
+use crate::intake::{self, By, Feed, Stores, folder};
 use crate::reads::images::Images;
 use crate::reads::ingest::{Options, Progress, Summary};
 use crate::reads::rejects;
@@ -28,12 +29,18 @@ const REPORT_OF_PIPE: &str = "ingest.rejected";
 /// Arguments of `ingest`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  concordat ingest reads.jsonl --as alder.admin\n  zcat reads.jsonl.gz | concordat ingest - --report rejected.jsonl --as alder.admin\n\nLines of the Rekor layout: alpr_group, alpr_results, heartbeat. A line that is wrong goes to the report with its number and the reason; the rest is kept. The same lines again change nothing. Ctrl-C stops after the batch in work."
+    after_help = "Examples:\n  concordat ingest reads.jsonl --as alder.admin\n  concordat ingest export.csv --source acme --as alder.admin\n  zcat reads.jsonl.gz | concordat ingest - --report rejected.jsonl --as alder.admin\n\nJSON lines of the Rekor layout: alpr_group, alpr_results, heartbeat. A CSV with the header plate, seen_at, camera, and if\nthere are any state, lat, lon, confidence, direction, image_path; what a vendor calls them, and how it writes times, stands\nin [ingest.csv.NAME] of concordat.toml. A line that is wrong goes to the report with its number and the reason; the rest is\nkept. The same lines again change nothing. Ctrl-C stops after the batch in work."
 )]
 pub struct IngestArgs {
-    /// JSON lines; `-` is standard input
+    /// JSON lines (.jsonl) or a CSV (.csv); `-` is standard input
     #[arg(default_value = "-")]
     file: PathBuf,
+    /// The format, when the file's name does not tell it
+    #[arg(long)]
+    format: Option<Format>,
+    /// The layout of a CSV: the NAME of an [ingest.csv.NAME] in concordat.toml. It is part of each read's identity
+    #[arg(long, value_name = "NAME")]
+    source: Option<SourceName>,
     /// Where to report lines that are refused; beside the file when absent
     #[arg(long)]
     report: Option<PathBuf>,
@@ -57,11 +64,17 @@ struct Shown {
 
 pub(super) async fn run(place: &Place, args: IngestArgs, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let config = place.config()?;
-    let (lines, length) = source(&args.file)?;
+    let (reader, length) = reader(&args.file)?;
+    let piped = args.file.as_os_str() == "-";
+    let options = options(&config, args.report, &args.file);
+    let told = Told { format: args.format, source: args.source };
+    let source = open::open(reader, (!piped).then_some(&args.file), &told, &config.ingest, &options)
+        .map_err(|error| refused(&args.file, error))?;
     let db = place.registry_of(&config)?;
     let stores = Stores {
         reads: Arc::new(ReadsDb::open(&config.store.reads.to_string())?),
         images: Images::in_folder(&config.store.images)?,
+        metrics: None,
     };
     let stop = Arc::new(AtomicBool::new(false));
     let bar = bar(length);
@@ -71,18 +84,18 @@ pub(super) async fn run(place: &Place, args: IngestArgs, out: &mut Output<'_>) -
         watched.set_message(format!("{} kept, {} refused", now.kept, now.rejected));
     });
     let watch = actix_web::rt::spawn(interrupted(Arc::clone(&stop)));
-    let feed = Feed { lines, progress, stop };
-    let taken = intake::take(&db, stores, options(&config, args.report, &args.file), feed, &args.person.user).await;
+    let feed = Feed { source, progress, stop };
+    let taken = intake::take(&db, stores, options, feed, &By::Person(args.person.user)).await;
     watch.abort();
     bar.finish_and_clear();
     let taken = taken?;
     // A feed of which no line is what it should be has changed its format: whoever runs this every hour must notice.
-    let none = taken.rejected > 0 && taken.kept + taken.repeated + taken.heartbeats == 0;
+    let exit = if taken.is_all_refused() { Exit::Refused } else { Exit::Done };
     out.one(&shown(taken), text)?;
-    Ok(if none { Exit::Refused } else { Exit::Done })
+    Ok(exit)
 }
 
-fn source(path: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Problem> {
+fn reader(path: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Problem> {
     if path.as_os_str() == "-" {
         return Ok((Box::new(BufReader::new(io::stdin())), None));
     }
@@ -94,10 +107,16 @@ fn source(path: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Problem
 
 fn options(config: &Config, report: Option<PathBuf>, file: &Path) -> Options {
     let beside = || if file.as_os_str() == "-" { REPORT_OF_PIPE.into() } else { rejects::beside(file) };
-    let mut options = Options::reporting_to(report.unwrap_or_else(beside));
-    options.line_limit = config.ingest.max_line_bytes.get();
-    options.image_limit = config.ingest.max_image_bytes.get();
-    options
+    folder::options(config, report.unwrap_or_else(beside))
+}
+
+/// What is not taken in at all: the command line or the configuration says something else than the file is.
+fn refused(file: &Path, error: open::OpenError) -> Problem {
+    let message = format!("{}: {error}", file.display());
+    match error {
+        open::OpenError::Source(_) => Problem::failure(message, None),
+        _ => Problem::usage(message, Some("nothing was taken in".to_owned())),
+    }
 }
 
 /// A bar on standard error; none when that is no terminal.

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use agreements::ids::Ori;
 use agreements::party::AgencyKind;
+use agreements::screen;
 use clap::Args;
 use serde::Serialize;
 
@@ -24,17 +25,23 @@ pub struct InitArgs {
     #[arg(long)]
     pub ori: Ori,
     /// The agency's legal name
-    #[arg(long)]
+    #[arg(long, value_parser = named)]
     pub legal_name: String,
     /// What kind of public agency it is
     #[arg(long)]
     pub kind: AgencyKind,
     /// The county that it is in
-    #[arg(long)]
+    #[arg(long, value_parser = named)]
     pub county: String,
     /// What partners will dial: `https://HOST` or `https://HOST:PORT`
     #[arg(long)]
     pub url: HttpsUrl,
+}
+
+/// A name that partners can read.
+fn named(text: &str) -> Result<String, String> {
+    let legible = screen::legible(text) && text.chars().count() <= 200 && !text.contains(char::is_control);
+    if legible { Ok(text.trim().to_owned()) } else { Err("write 1 to 200 printable characters".to_owned()) }
 }
 
 /// Why no node was made.
@@ -158,6 +165,15 @@ mod tests {
         }
     }
 
+    #[test]
+    fn it_listens_where_partners_dial() {
+        for (url, port) in [("https://alpr.alder.example:9443", 9443), ("https://alpr.alder.example", 443)] {
+            let InitArgs { ori, legal_name, kind, county, .. } = args();
+            let config = Config::new(Founding { ori, legal_name, kind, county, url: url.parse().unwrap() });
+            assert_eq!(config.peer.listen.port(), port, "{url}");
+        }
+    }
+
     fn init(dir: &Path) -> (Result<Exit, Problem>, String) {
         let mut to = Vec::new();
         let result = run(dir, args(), &mut Output::new(Form::Plain, &mut to));
@@ -173,6 +189,7 @@ mod tests {
         assert!(said.contains("concordat.toml") && said.contains("log.key"), "{said}");
         let config = Config::load(&dir.join(FILE_NAME)).unwrap();
         assert_eq!(config.keys.log_origin, "alpr.alder.example/CA0010000");
+        assert_eq!(config.peer.listen.port(), 7443);
         assert_eq!(fs::metadata(dir.join("keys")).unwrap().permissions().mode() & 0o777, 0o700);
         let before = fs::read(dir.join(FILE_NAME)).unwrap();
         let again = init(&dir).0.unwrap_err();

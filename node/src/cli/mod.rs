@@ -1,6 +1,7 @@
 //! The command line. Each command opens what it needs, calls one service and prints its result.
 
 mod ag;
+mod agent;
 mod agreement;
 pub mod ca;
 mod completions;
@@ -100,7 +101,10 @@ pub enum Command {
     /// Draft, sign, suspend and end agreements
     #[command(subcommand, after_help = "Example:\n  concordat agreement draft --template > draft.toml")]
     Agreement(agreement::AgreementCommand),
-    /// Take in plate reads: JSON lines from a file or from standard input
+    /// Let readers' agents post what they read, and stop them
+    #[command(subcommand)]
+    Agent(agent::AgentCommand),
+    /// Take in plate reads from a file or from standard input: JSON lines, or a CSV
     Ingest(ingest::IngestArgs),
     /// Ask partners for their reads of a plate
     Query(Box<query::QueryArgs>),
@@ -154,6 +158,7 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Training(command) => block_on(user::run_training(place, command, out)),
         Command::Ag(command) => block_on(ag::run(place, command, out)),
         Command::Agreement(command) => block_on(agreement::run(place, command, out)),
+        Command::Agent(command) => block_on(agent::run(place, command, out)),
         Command::Ingest(args) => block_on(ingest::run(place, args, out)),
         Command::Query(args) => block_on(query::run(place, *args, out)),
         Command::Trail(command) => block_on(trail::run(place, command, out)),

@@ -92,14 +92,14 @@ pub(super) async fn run(place: &Place, command: PeerCommand, out: &mut Output<'_
 
 /// This agency as its descriptor says it. The key of the request is that of the certificate, so this works before the
 /// authority has answered.
-pub(super) fn own_party(config: &Config) -> Result<Party, Problem> {
+pub(super) fn own_party(config: &Config, now: Instant) -> Result<Party, Problem> {
     let tls = node::read_key(&config.keys.tls_key())?;
-    Ok(agency::party(config, tls.public().id())?)
+    Ok(agency::party(config, tls.public().id(), now)?)
 }
 
 fn export(place: &Place, args: Export, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let config = place.config()?;
-    let party = own_party(&config)?;
+    let party = own_party(&config, place.now())?;
     let identity = node::read_key(&config.keys.identity_key())?;
     let file = descriptor::write(&party, &identity).map_err(|error| incomplete(&config, error))?;
     // Read back as a partner will: the seal verifies with the key that the file names.

@@ -17,6 +17,8 @@ struct Serving {
     peer: SocketAddr,
     console: SocketAddr,
     ops: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    intake: Option<SocketAddr>,
 }
 
 pub(super) async fn run(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
@@ -25,11 +27,14 @@ pub(super) async fn run(place: &Place, out: &mut Output<'_>) -> Result<Exit, Pro
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
     let running = serve::start(&node, Ringer::Cron)?;
-    let serving = Serving { ori: node.ori(), peer: running.peer, console: running.console, ops: running.ops };
-    out.one(&serving, |serving| {
+    let serve::Running { peer, console, ops, intake, .. } = running;
+    let tls = node.config().ingest.webhook.tls;
+    out.one(&Serving { ori: node.ori(), peer, console, ops, intake }, |serving| {
+        let scheme = if tls { "https" } else { "http" };
+        let agents = intake.map(|at| format!(" readers' agents at {scheme}://{at}/rekor,")).unwrap_or_default();
         format!(
-            "{} serves: partners at {} (mutual TLS), console at http://{}, metrics at http://{}/metrics.\nCtrl-C stops it.",
-            serving.ori, serving.peer, serving.console, serving.ops
+            "{} serves: partners at {peer} (mutual TLS),{agents} console at http://{console}, metrics at http://{ops}/metrics.\nCtrl-C stops it.",
+            serving.ori
         )
     })?;
     loop {

@@ -5,6 +5,7 @@
 
 mod agency;
 mod error;
+mod intake;
 mod mail;
 mod node;
 mod read;
@@ -20,11 +21,13 @@ use serde::{Deserialize, Serialize};
 
 pub use agency::{Agency, Approvals, Elements, Policy};
 pub use error::{ConfigError, TextError, UnknownKey};
+pub use intake::{Columns, Csv, Folder, Ingest, Webhook};
 pub use mail::{Mail, MailAddress, MailAddressError, MailBackend, MailTls};
-pub use node::{Console, Ingest, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
+pub use node::{Console, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
 pub use secret::{Secret, SecretError, SecretText};
 pub use values::{
-    DatabaseSecretError, DatabaseUrl, DatabaseUrlError, HttpsUrl, HttpsUrlError, LoopbackAddr, NotLoopback,
+    DatabaseSecretError, DatabaseUrl, DatabaseUrlError, Delimiter, DelimiterError, HttpsUrl, HttpsUrlError, LoopbackAddr,
+    NotLoopback, SeenFormat, SeenFormatError, SourceName, SourceNameError, TimeZoneName, TimeZoneNameError,
 };
 
 /// The name of the file in a node's folder.
@@ -57,7 +60,7 @@ pub struct Config {
     /// Logs.
     #[serde(default)]
     pub log: Log,
-    /// Limits on what is ingested.
+    /// Limits on what is ingested, and where it comes from.
     #[serde(default)]
     pub ingest: Ingest,
     /// The owner's own limits on partners' queries.
@@ -160,22 +163,28 @@ impl Config {
         for database in [&mut self.store.registry, &mut self.store.reads] {
             database.resolve(folder);
         }
-        let files = self.peer.ca.iter_mut().chain(&mut self.peer.crl);
+        let folders = self.ingest.folder.values_mut().map(|watched| &mut watched.path);
+        let files = self.peer.ca.iter_mut().chain(&mut self.peer.crl).chain(folders);
         for path in [&mut self.store.images, &mut self.keys.folder].into_iter().chain(files) {
             *path = folder.join(&*path);
         }
         self.mail.resolve(folder);
     }
 
-    /// A value in which every key is present: what the keys of a file are compared with.
+    /// A value in which every key is present: what the keys of a file are compared with. Sections with names of the
+    /// file's own choice have the name `NAME`.
     fn specimen() -> Option<Self> {
-        Some(Self::new(Founding {
+        let mut config = Self::new(Founding {
             ori: "CA0000000".parse().ok()?,
             legal_name: String::new(),
             kind: AgencyKind::County,
             county: String::new(),
             url: "https://localhost".parse().ok()?,
-        }))
+        });
+        let name: SourceName = "NAME".parse().ok()?;
+        config.ingest.csv.insert(name.clone(), Csv::default());
+        config.ingest.folder.insert(name, Folder::at("NAME".into()));
+        Some(config)
     }
 }
 
@@ -213,6 +222,15 @@ mod tests {
         config.mail.administrators = vec!["a@x.example".parse().unwrap(), "b@x.example".parse().unwrap()];
         config.mail.password = Secret::File("keys/smtp password".into());
         config.rules.sensitive = agreements::decide::Sensitive::Deny;
+        let columns = Columns { plate: "Plate \"No\"".to_owned(), ..Columns::default() };
+        let format = Some("%m/%d/%Y %H:%M:%S".parse().unwrap());
+        let time_zone = Some(TimeZoneName::LosAngeles);
+        let csv = Csv { delimiter: "\t".parse().unwrap(), seen_at_format: format, time_zone, columns };
+        config.ingest.csv.insert("acme".parse().unwrap(), csv);
+        config.ingest.csv.insert("bolt".parse().unwrap(), Csv::default());
+        let folder = Folder { csv: Some("acme".parse().unwrap()), ..Folder::at("in/acme".into()) };
+        config.ingest.folder.insert("acme".parse().unwrap(), folder);
+        config.ingest.webhook.listen = Some("[::1]:7482".parse().unwrap());
         assert_eq!(Config::parse(&config.to_toml()).unwrap(), config);
         assert!(!format!("{config:?}").contains("secret"), "Debug shows a database's password");
     }
@@ -223,10 +241,12 @@ mod tests {
         let path = folder.path().join(FILE_NAME);
         let mut config = Config::new(alder());
         config.peer.ca = vec!["ca.pem".into(), "/etc/ca.pem".into()];
+        config.ingest.folder.insert("acme".parse().unwrap(), Folder::at("in".into()));
         std::fs::write(&path, config.to_toml()).unwrap();
         let loaded = Config::load(&path).unwrap();
         assert_eq!(loaded.store.registry, DatabaseUrl::Sqlite(folder.path().join("registry.db")));
         assert_eq!(loaded.store.images, folder.path().join("images"));
+        assert_eq!(loaded.ingest.folder.values().next().unwrap().path, folder.path().join("in"));
         assert_eq!(loaded.keys.seal_key(), folder.path().join("keys/seal.key"));
         assert_eq!(loaded.peer.ca, [folder.path().join("ca.pem"), PathBuf::from("/etc/ca.pem")]);
     }

@@ -147,7 +147,7 @@ pub struct Peer {
 impl Peer {
     pub(super) fn new(url: HttpsUrl) -> Self {
         Self {
-            listen: Self::default_listen(),
+            listen: (Ipv4Addr::UNSPECIFIED, url.port()).into(),
             url,
             ca: Vec::new(),
             crl: Vec::new(),
@@ -244,25 +244,6 @@ pub enum LogLevel {
     Debug,
     /// And everything.
     Trace,
-}
-
-/// `[ingest]`: limits on what is ingested.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Ingest {
-    /// The longest line of input, bytes (it carries the images in base64).
-    pub max_line_bytes: NonZeroUsize,
-    /// The largest image, bytes.
-    pub max_image_bytes: NonZeroUsize,
-}
-
-impl Default for Ingest {
-    fn default() -> Self {
-        Self {
-            max_line_bytes: NonZeroUsize::MIN.saturating_add((8 << 20) - 1),
-            max_image_bytes: NonZeroUsize::MIN.saturating_add((2 << 20) - 1),
-        }
-    }
 }
 
 /// `[rules]`: the owner's own limits, whatever an agreement grants. Quotas are the agreement's.

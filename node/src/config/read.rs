@@ -48,6 +48,10 @@ fn deserialise(
         let line = key_offset(tree.get_ref(), &path).map(|offset| line_of(text.as_bytes(), offset));
         return Err(TextError::Value { key: Some(key.to_owned()), line, message: message.to_owned() });
     }
+    if let Some((path, message)) = config.ingest.contradiction() {
+        let line = key_offset(tree.get_ref(), &path).map(|offset| line_of(text.as_bytes(), offset));
+        return Err(TextError::Value { key: Some(path.join(".")), line, message: message.to_owned() });
+    }
     Ok(config)
 }
 
@@ -373,6 +377,27 @@ mod tests {
             assert_eq!(line, Some(line_in_template(from)), "{to}");
             assert!(message.contains(says), "{to}: {message}");
         }
+    }
+
+    #[test]
+    fn keys_that_contradict_each_other_are_named() {
+        let with = |more: &str| Config::parse(&(Config::template(alder()) + more)).unwrap_err().to_string();
+        let zoneless = with("[ingest.csv.acme]\nseen_at_format = \"%F %T\"\n");
+        assert!(zoneless.contains("ingest.csv.acme.time_zone") && zoneless.contains("%z"), "{zoneless}");
+        let unknown = with("[ingest.folder.in]\npath = \"in\"\ncsv = \"acme\"\n");
+        assert!(unknown.contains("ingest.folder.in.csv (line") && unknown.contains("[ingest.csv]"), "{unknown}");
+        let typo = with("[ingest.csv.acme]\ndelimitter = \";\"\n[ingest.csv.acme.columns]\nplates = \"P\"\n");
+        assert!(typo.contains("`ingest.csv.acme.delimitter`"), "{typo}");
+        assert!(typo.contains("did you mean `ingest.csv.NAME.delimiter`?"), "{typo}");
+        assert!(typo.contains("did you mean `ingest.csv.NAME.columns.plate`?"), "{typo}");
+        let blank = with("[ingest.csv.acme.columns]\nplate = \"\"\n");
+        assert!(blank.contains("ingest.csv.acme.columns (line") && blank.contains("not be blank"), "{blank}");
+        let twice = with("[ingest.csv.acme.columns]\nplate = \"X\"\ncamera = \"x\"\n");
+        assert!(twice.contains("ingest.csv.acme.columns") && twice.contains("twice"), "{twice}");
+        let open = Config::template(alder()).replace("listen = \"\"", "listen = \"0.0.0.0:7482\"");
+        assert!(Config::parse(&open).is_ok());
+        let bare = Config::parse(&open.replace("tls = true", "tls = false")).unwrap_err().to_string();
+        assert!(bare.contains("ingest.webhook.tls (line") && bare.contains("loopback"), "{bare}");
     }
 
     #[test]

@@ -103,9 +103,62 @@ const MEANINGS: &[(&str, &str)] = &[
     ("log", "Logs, on standard error. Plates, names, case numbers and keys are never in them."),
     ("log.format", "human or json."),
     ("log.level", "error, warn, info, debug or trace; the environment variable CONCORDAT_LOG overrides it."),
-    ("ingest", "Limits on what is ingested; what exceeds them goes to the error report."),
+    ("ingest", "How reads come in. What exceeds these limits goes to the error report."),
     ("ingest.max_line_bytes", "The longest line of input, bytes; a line carries its images in base64."),
     ("ingest.max_image_bytes", "The largest image, bytes."),
+    (
+        "ingest.webhook",
+        "The door for readers' agents that post what they read (Rekor/OpenALPR): POST /rekor with a token of `concordat agent add`.",
+    ),
+    ("ingest.webhook.listen", "Where it listens, such as \"10.1.2.3:7482\"; \"\" opens no such door."),
+    (
+        "ingest.webhook.tls",
+        "Whether it speaks TLS 1.3, with the node's own certificate; agents must trust its authority, and need no certificate. Without it only loopback is allowed, for a proxy on this machine.",
+    ),
+    (
+        "ingest.webhook.max_body_bytes",
+        "The longest body, bytes, also after it is decompressed; a body carries its images in base64.",
+    ),
+    ("ingest.webhook.queue", "How many bodies may wait to be kept; to those beyond, agents get 429 and send again."),
+    ("ingest.webhook.max_waiting_bytes", "How many bytes of bodies may be in memory at once; beyond, 429 too."),
+    (
+        "ingest.csv",
+        "Layouts of CSV files, each a section with a name of its own: `concordat ingest FILE --source NAME` reads one. A file whose columns have the plain names below needs none. For example:",
+    ),
+    ("ingest.csv.NAME", "How the source of this name writes its CSV files. Its name is part of each read's identity."),
+    ("ingest.csv.NAME.delimiter", "What parts the columns, such as \",\", \";\" or \"\\t\"."),
+    (
+        "ingest.csv.NAME.seen_at_format",
+        "How times are written, in strftime's directives; \"\" is RFC 3339, or milliseconds since 1970.",
+    ),
+    (
+        "ingest.csv.NAME.time_zone",
+        "The zone of times that are written without one: America/Los_Angeles or UTC; \"\" refuses such times.",
+    ),
+    (
+        "ingest.csv.NAME.columns",
+        "What its columns are called; capitals make no difference. The first three must be there.",
+    ),
+    ("ingest.csv.NAME.columns.plate", "The plate."),
+    ("ingest.csv.NAME.columns.seen_at", "When the vehicle was seen."),
+    ("ingest.csv.NAME.columns.camera", "The camera's name or number."),
+    ("ingest.csv.NAME.columns.state", "The issuing state, two letters."),
+    ("ingest.csv.NAME.columns.lat", "Latitude, degrees."),
+    ("ingest.csv.NAME.columns.lon", "Longitude, degrees."),
+    ("ingest.csv.NAME.columns.confidence", "Confidence in the plate, percent (0 to 100)."),
+    ("ingest.csv.NAME.columns.direction", "Direction of travel, degrees clockwise from north."),
+    ("ingest.csv.NAME.columns.image_path", "The JPEG of the plate: a path in or below the folder of the CSV."),
+    (
+        "ingest.folder",
+        "Folders that a running node takes files from, each a section with a name of its own. A file that was taken is in its folder's done, one that cannot be in failed, with a report. For example:",
+    ),
+    ("ingest.folder.NAME", "A folder; its files are taken in the order of their names."),
+    ("ingest.folder.NAME.path", "Where it is. Whoever may write there brings in reads."),
+    ("ingest.folder.NAME.csv", "The layout of its CSV files: the NAME of an [ingest.csv.NAME]; \"\" is the plain one."),
+    (
+        "ingest.folder.NAME.settle_seconds",
+        "A file is whole once its size and time stood still for so long, seconds. Names that begin with a dot or end in .tmp, .part, .partial or .filepart are left alone.",
+    ),
     (
         "rules",
         "This agency's own limits on partners' queries, whatever an agreement grants. Quotas are the agreement's.",
@@ -142,28 +195,59 @@ const MEANINGS: &[(&str, &str)] = &[
     ("mail.operators", "Addresses that get what system administrators must know: certificates, revocation lists."),
 ];
 
+/// The sections whose names are the file's own, with what a file without one shows.
+const NAMED: [(&str, &str); 2] = [
+    (
+        "ingest.csv",
+        "[ingest.csv.acme]\ndelimiter = \";\"\nseen_at_format = \"%m/%d/%Y %H:%M:%S\"\ntime_zone = \"America/Los_Angeles\"\n\
+         [ingest.csv.acme.columns]\nplate = \"Plate Number\"\nseen_at = \"Read Time\"\ncamera = \"Device\"\n",
+    ),
+    ("ingest.folder", "[ingest.folder.acme]\npath = \"incoming/acme\"\ncsv = \"acme\"\nsettle_seconds = 5\n"),
+];
+
 pub(super) fn render(config: &Config) -> String {
     let mut out = comment(HEADING);
     // A `Config` has string keys and no values that TOML lacks, so this cannot fail; the round-trip tests hold it.
     let table = toml::Table::try_from(config).unwrap_or_default();
     for (path, meaning) in MEANINGS {
-        match find(&table, path) {
-            Some(value @ toml::Value::Table(section)) if !Secret::is_one(value) => {
-                let _ = write!(out, "\n{}[{path}]\n", comment(meaning));
-                if *path == "peer.hosts" {
-                    for (name, address) in section {
-                        let _ = writeln!(out, "{} = {address}", toml::Value::from(name.as_str()));
-                    }
-                }
+        if let Some((_, example)) = NAMED.iter().find(|(named, _)| named == path) {
+            let _ = write!(out, "\n{}", comment(meaning));
+            example.lines().for_each(|line| _ = writeln!(out, "#   {line}"));
+            if let Some(toml::Value::Table(sections)) = find(&table, path) {
+                sections.keys().for_each(|name| named(&mut out, &table, path, name));
             }
-            Some(value) => {
-                let name = path.rsplit_once('.').map_or(*path, |(_, name)| name);
-                let _ = writeln!(out, "{}{name} = {}", comment(meaning), written(value));
-            }
-            None => {}
+        } else if !path.contains(".NAME") {
+            item(&mut out, &table, path, path, meaning);
         }
     }
     out
+}
+
+/// One section with a name of its own, and all below it.
+fn named(out: &mut String, table: &toml::Table, parent: &str, name: &str) {
+    let general = format!("{parent}.NAME");
+    for (path, meaning) in MEANINGS.iter().filter(|(path, _)| path.starts_with(&general)) {
+        item(out, table, path, &path.replacen("NAME", name, 1), meaning);
+    }
+}
+
+/// One section's head, or one key with its value, if the configuration has it.
+fn item(out: &mut String, table: &toml::Table, path: &str, own: &str, meaning: &str) {
+    match find(table, own) {
+        Some(value @ toml::Value::Table(section)) if !Secret::is_one(value) => {
+            let _ = write!(out, "\n{}[{own}]\n", comment(meaning));
+            if path == "peer.hosts" {
+                for (name, address) in section {
+                    let _ = writeln!(out, "{} = {address}", toml::Value::from(name.as_str()));
+                }
+            }
+        }
+        Some(value) => {
+            let name = own.rsplit_once('.').map_or(own, |(_, name)| name);
+            let _ = writeln!(out, "{}{name} = {}", comment(meaning), written(value));
+        }
+        None => {}
+    }
 }
 
 fn find<'t>(table: &'t toml::Table, path: &str) -> Option<&'t toml::Value> {

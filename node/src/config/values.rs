@@ -5,6 +5,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use jiff::civil;
+use jiff::fmt::strtime;
+use jiff::tz::TimeZone;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -97,6 +100,7 @@ impl fmt::Debug for DatabaseUrl {
 pub struct HttpsUrl {
     origin: String,
     host: String,
+    port: u16,
 }
 
 /// A text that is no URL of a peer port.
@@ -116,6 +120,12 @@ impl HttpsUrl {
     pub fn host(&self) -> &str {
         &self.host
     }
+
+    /// The port that partners dial: 443 when none is written.
+    #[must_use]
+    pub fn port(&self) -> u16 {
+        self.port
+    }
 }
 
 impl FromStr for HttpsUrl {
@@ -128,7 +138,8 @@ impl FromStr for HttpsUrl {
             return Err(HttpsUrlError);
         }
         let host = url.host_str().ok_or(HttpsUrlError)?.to_owned();
-        Ok(Self { origin: url.as_str().trim_end_matches('/').to_owned(), host })
+        let port = url.port_or_known_default().ok_or(HttpsUrlError)?;
+        Ok(Self { origin: url.as_str().trim_end_matches('/').to_owned(), host, port })
     }
 }
 
@@ -176,6 +187,172 @@ impl fmt::Display for LoopbackAddr {
     }
 }
 
+/// What parts the columns of a CSV: one visible ASCII character other than a letter, a digit or a quote, or a tab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delimiter(u8);
+
+/// A text that parts no columns.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "a delimiter is one character such as \",\", \";\", \"|\" or \"\\t\"; no letter, digit, quote, dot, hyphen or space"
+)]
+pub struct DelimiterError;
+
+impl Delimiter {
+    /// The character.
+    #[must_use]
+    pub fn byte(self) -> u8 {
+        self.0
+    }
+}
+
+impl Default for Delimiter {
+    fn default() -> Self {
+        Self(b',')
+    }
+}
+
+impl FromStr for Delimiter {
+    type Err = DelimiterError;
+
+    fn from_str(text: &str) -> Result<Self, DelimiterError> {
+        match text.as_bytes() {
+            [byte] if *byte == b'\t' || (byte.is_ascii_punctuation() && !b"\"'.-+".contains(byte)) => Ok(Self(*byte)),
+            _ => Err(DelimiterError),
+        }
+    }
+}
+
+impl fmt::Display for Delimiter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", char::from(self.0))
+    }
+}
+
+/// The name of a source of reads in the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SourceName(String);
+
+/// A text that names no source.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a source's name is 1 to 64 of a-z, A-Z, 0-9, hyphen and underscore")]
+pub struct SourceNameError;
+
+impl SourceName {
+    /// The name.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SourceName {
+    type Err = SourceNameError;
+
+    fn from_str(text: &str) -> Result<Self, SourceNameError> {
+        let formed = text.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_".contains(&b));
+        if formed && (1..=64).contains(&text.len()) { Ok(Self(text.to_owned())) } else { Err(SourceNameError) }
+    }
+}
+
+impl fmt::Display for SourceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// A zone in which vendors write local times. California has one; exports in UTC are the other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimeZoneName {
+    /// `America/Los_Angeles`.
+    LosAngeles,
+    /// `UTC`.
+    Utc,
+}
+
+/// A text that names neither.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the zones are America/Los_Angeles and UTC")]
+pub struct TimeZoneNameError;
+
+impl TimeZoneName {
+    /// The zone.
+    #[must_use]
+    pub fn zone(self) -> TimeZone {
+        static LOS_ANGELES: TimeZone = jiff::tz::get!("America/Los_Angeles");
+        match self {
+            Self::LosAngeles => LOS_ANGELES.clone(),
+            Self::Utc => TimeZone::UTC,
+        }
+    }
+}
+
+impl FromStr for TimeZoneName {
+    type Err = TimeZoneNameError;
+
+    fn from_str(text: &str) -> Result<Self, TimeZoneNameError> {
+        [Self::LosAngeles, Self::Utc].into_iter().find(|zone| zone.to_string() == text).ok_or(TimeZoneNameError)
+    }
+}
+
+impl fmt::Display for TimeZoneName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::LosAngeles => "America/Los_Angeles",
+            Self::Utc => "UTC",
+        })
+    }
+}
+
+/// How a vendor writes times, in the directives of `strftime`: at least the date, the hour and the minute.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SeenFormat(String);
+
+/// A text that says no time.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("write a form with date, hour and minute, such as %m/%d/%Y %H:%M:%S, or %Y-%m-%d %H:%M:%S %z with its zone")]
+pub struct SeenFormatError;
+
+impl SeenFormat {
+    /// The form.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether the form has the zone, too.
+    #[must_use]
+    pub fn has_zone(&self) -> bool {
+        self.specimen().is_some_and(|(_, offset)| offset)
+    }
+
+    /// A time written and read back in this form, and whether its zone was in it.
+    fn specimen(&self) -> Option<(civil::DateTime, bool)> {
+        let written = civil::date(2026, 11, 23).at(20, 17, 0, 0).to_zoned_datetime(TimeZone::UTC).ok()?;
+        let text = strtime::format(&self.0, &written).ok()?;
+        let read = strtime::parse(&self.0, &text).ok()?;
+        Some((read.to_datetime().ok()?, read.offset().is_some()))
+    }
+}
+
+impl FromStr for SeenFormat {
+    type Err = SeenFormatError;
+
+    fn from_str(text: &str) -> Result<Self, SeenFormatError> {
+        let form = Self(text.to_owned());
+        match form.specimen() {
+            Some((read, _)) if read == civil::date(2026, 11, 23).at(20, 17, 0, 0) => Ok(form),
+            _ => Err(SeenFormatError),
+        }
+    }
+}
+
+impl fmt::Display for SeenFormat {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
 /// Serialises through `Display` and back through `FromStr`.
 macro_rules! as_text {
     ($($name:ident)*) => {$(
@@ -192,7 +369,7 @@ macro_rules! as_text {
         }
     )*};
 }
-as_text!(HttpsUrl LoopbackAddr);
+as_text!(Delimiter HttpsUrl LoopbackAddr SeenFormat SourceName TimeZoneName);
 
 impl Serialize for DatabaseUrl {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -266,6 +443,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_csv_files_are_written_with() {
+        for good in [",", ";", "|", "\t"] {
+            assert_eq!(good.parse::<Delimiter>().unwrap().to_string(), good);
+        }
+        for bad in ["", ",,", "\"", "a", "1", ".", "-", " ", "\n", "\r", "\u{e9}"] {
+            assert_eq!(bad.parse::<Delimiter>(), Err(DelimiterError), "{bad:?}");
+        }
+        for (good, zone) in [("%m/%d/%Y %H:%M:%S", false), ("%Y%m%d %I:%M %p", false), ("%F %T %z", true)] {
+            assert_eq!(good.parse::<SeenFormat>().map(|form| form.has_zone()), Ok(zone), "{good}");
+        }
+        for bad in ["", "%m/%d/%Y", "%H:%M", "%m/%d %H:%M", "%Q", "%m/%d/%Y %I:%M"] {
+            assert_eq!(bad.parse::<SeenFormat>(), Err(SeenFormatError), "{bad}");
+        }
+        assert_eq!("UTC".parse(), Ok(TimeZoneName::Utc));
+        assert_eq!("America/New_York".parse::<TimeZoneName>(), Err(TimeZoneNameError));
+        assert!("acme-2".parse::<SourceName>().is_ok() && "a b".parse::<SourceName>().is_err());
+    }
+
+    #[test]
     fn stores_urls_and_addresses_are_what_they_must_be() {
         assert_eq!("sqlite:a.db".parse(), Ok(DatabaseUrl::Sqlite("a.db".into())));
         assert!("postgresql://db/reads".parse::<DatabaseUrl>().is_ok());
@@ -273,7 +469,8 @@ mod tests {
             assert_eq!(bad.parse::<DatabaseUrl>(), Err(DatabaseUrlError), "{bad}");
         }
         let url: HttpsUrl = "https://Alder.example:7443/".parse().unwrap();
-        assert_eq!((url.as_str(), url.host()), ("https://alder.example:7443", "alder.example"));
+        assert_eq!((url.as_str(), url.host(), url.port()), ("https://alder.example:7443", "alder.example", 7443));
+        assert_eq!("https://alder.example".parse::<HttpsUrl>().unwrap().port(), 443);
         for bad in ["http://a", "https://", "https://u@a", "https://a/x", "https://a/?q", "https://a/#f", "alder"] {
             assert_eq!(bad.parse::<HttpsUrl>(), Err(HttpsUrlError), "{bad}");
         }

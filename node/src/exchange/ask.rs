@@ -23,6 +23,7 @@ pub use super::report::{Gave, Line, Report};
 use super::standing;
 use super::sworn::{self, Evidence, Sworn};
 use super::versions;
+use super::window::{self, WindowError};
 use super::wire::{self, Bulk, Envelope};
 use crate::db::Tx;
 use crate::node::{Desk, Node, fresh_rid};
@@ -80,6 +81,9 @@ pub enum AskError {
     /// The person may not ask.
     #[error("{0}")]
     Person(String),
+    /// The window of time has nothing in it.
+    #[error(transparent)]
+    Window(#[from] WindowError),
     /// The question fails rules that every owner applies; it is recorded that it was tried.
     #[error("{}", said(.0))]
     Screened(Vec<Rule>),
@@ -131,6 +135,7 @@ impl Term {
 pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
     let now = node.now();
     let account = person(node, desk, &ask.username)?;
+    window::check(ask.from, ask.until, now)?;
     let mut targets = targets(node, desk, &ask.whom, now)?;
     let v = agree_on_version(node, &mut targets).await;
     let question = question(node, &ask, &account, &targets.partners, v, now);

@@ -16,6 +16,7 @@ pub mod report;
 pub mod standing;
 pub mod sworn;
 pub mod versions;
+pub mod window;
 pub mod wire;
 
 pub use failure::Failure;

@@ -1,12 +1,13 @@
-//! Fields of a reader's JSON, each taken as one type or refused by its name. No error repeats what the line says: it
-//! may be a plate.
+//! Fields of a reader's JSON, each taken as one type or refused by its name; and why records of any format are refused.
+//! No error repeats what the record says: it may be a plate.
 
 use std::borrow::Cow;
-use std::ops::RangeInclusive;
 
 use agreements::plate::PlateError;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::check::Scale;
 
 /// A field as it stands in the line; `None` when it is absent or `null`.
 pub(super) type Raw<'a> = Option<&'a RawValue>;
@@ -47,6 +48,18 @@ pub enum Problem {
     /// Over the image limit.
     #[error("is an image of more than {0} bytes")]
     Large(usize),
+    /// A local time that its zone has twice, or skips.
+    #[error("stands twice in its time zone, or not at all, when summer time changes; export it with a zone or in UTC")]
+    Changing,
+    /// A path that leaves the folder of its file.
+    #[error("must name a file in or below the folder of the CSV, without `..`, links or a leading `/`")]
+    Outward,
+    /// A path of no file.
+    #[error("names no file that can be read beside the CSV")]
+    NoFile,
+    /// A path in what came through a pipe.
+    #[error("cannot be followed: what comes through a pipe has no folder; ingest the file itself")]
+    NoFolder,
 }
 
 /// Why a line was refused.
@@ -78,6 +91,20 @@ pub enum LineError {
     /// Over the line limit.
     #[error("the line is longer than {0} bytes")]
     Long(usize),
+    /// A record with more or fewer fields than its header has.
+    #[error("the line has {found} fields and the header {expected}: a column is shifted, or a quote is missing")]
+    Width {
+        /// Its fields.
+        found: usize,
+        /// The header's.
+        expected: usize,
+    },
+    /// A quote that is not closed.
+    #[error("a quote that begins on this line is not closed")]
+    OpenQuote,
+    /// A carriage return that ends no line.
+    #[error("the line has a carriage return within; end lines with LF or CRLF")]
+    CarriageReturn,
 }
 
 pub(super) fn wrong(field: &'static str, problem: Problem) -> LineError {
@@ -115,21 +142,11 @@ pub(super) fn whole(field: &'static str, raw: Raw<'_>) -> Result<Option<i64>, Li
     serde_json::from_str(raw.get()).map(Some).map_err(|_| wrong(field, Problem::Not("a whole number")))
 }
 
-/// A decimal number within `range` (`says` in words), as a whole number of `1 / scale`, rounded to the nearest.
-pub(super) fn decimal(
-    field: &'static str,
-    raw: Raw<'_>,
-    range: RangeInclusive<f64>,
-    says: &'static str,
-    scale: f64,
-) -> Result<Option<i32>, LineError> {
+/// A decimal number as a whole number of the scale's units.
+pub(super) fn decimal(field: &'static str, raw: Raw<'_>, scale: &Scale) -> Result<Option<i32>, LineError> {
     let Some(raw) = raw else { return Ok(None) };
     let number: f64 = serde_json::from_str(raw.get()).map_err(|_| wrong(field, Problem::Not("a number")))?;
-    if !range.contains(&number) {
-        return Err(wrong(field, Problem::Outside(says)));
-    }
-    #[expect(clippy::cast_possible_truncation, reason = "in range: at most 180 degrees in millionths, and rounded")]
-    Ok(Some((number * scale).round() as i32))
+    scale.of(field, number).map(Some)
 }
 
 /// An object with the keys of `T`, others ignored.

@@ -1,24 +1,20 @@
-//! Takes JSON lines from a file or a pipe into the read store.
+//! Takes the records of a source into whatever keeps reads.
 
-use std::io::{self, BufRead};
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agreements::ids::Digest;
 use agreements::time::Instant;
-use bytes::Bytes;
-use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
-use super::images::{ImageError, Images};
-use super::lines::{Taken, take};
+use super::field::LineError;
+use super::images::ImageError;
+use super::keep::{Keep, KeepError, MOST};
 use super::read::NewRead;
 use super::rejects::Report;
-use super::rekor::{self, Line, LineError};
-use super::store::{ReadsDb, StoreError};
+use super::source::{Line, Source};
+use super::store::StoreError;
 use crate::clock::Clock;
 
-/// How many images of a batch are written at once: most of the time of each is waiting for the disk.
-const IMAGES_AT_ONCE: usize = 16;
 /// The most bytes of images that a batch holds, before its number of reads ends it.
 const BATCH_BYTES: usize = 16 << 20;
 
@@ -29,7 +25,7 @@ pub struct Options {
     pub line_limit: usize,
     /// The largest image, in bytes after decoding.
     pub image_limit: usize,
-    /// Reads in one transaction; at most 2,000, so that their values fit one statement.
+    /// Reads in one transaction; at most [`MOST`].
     pub batch: usize,
     /// The error report: JSON lines `{line, reason, bytes}`. Replaced when something is rejected.
     pub report: PathBuf,
@@ -44,22 +40,24 @@ impl Options {
 }
 
 /// Where an ingest stands after a batch: all of this is on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes taken from the source.
     pub bytes: u64,
-    /// Lines taken from the source.
+    /// Records taken from the source.
     pub lines: u64,
     /// Reads kept.
     pub kept: u64,
-    /// Lines refused.
+    /// Reads that the store already had.
+    pub repeated: u64,
+    /// Records refused.
     pub rejected: u64,
 }
 
 /// What an ingest did.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Summary {
-    /// Lines of the source, blank ones included.
+    /// Records of the source: lines of JSON, blank ones included; rows of a CSV, its header not included.
     pub lines: u64,
     /// Reads that are new in the store. One line may hold several, or none.
     pub kept: u64,
@@ -79,6 +77,15 @@ pub struct Summary {
     pub stopped: bool,
     /// The error report, if a line was refused.
     pub report: Option<PathBuf>,
+}
+
+impl Summary {
+    /// Whether there were records and every one was refused: then it is not this format any more, and whoever sees to it
+    /// must notice.
+    #[must_use]
+    pub fn is_all_refused(&self) -> bool {
+        self.rejected > 0 && self.kept + self.repeated + self.heartbeats == 0
+    }
 }
 
 /// Why an ingest ended early. What its last [`Progress`] said is kept; the same source again goes on from there.
@@ -113,57 +120,44 @@ pub enum IngestError {
     },
 }
 
-/// Keeps the reads of `reader`'s lines (the layout of [`rekor`]), up to its end or until `stop` says so.
+/// Keeps the reads of `source`, up to its end or until `stop` says so.
 ///
-/// A read is known again by its uuid, time and plate, so delivering lines again is harmless. Each batch is whole: its
+/// A read is known again by its uuid, time and plate, so delivering records again is harmless. Each batch is whole: its
 /// rejections are in the report and its images on the disk before its reads are committed, and only then `progress`
-/// hears of it. No more than one line and one batch is in memory.
+/// hears of it. No more than one record and one batch is in memory.
 ///
 /// Reading and writing block the thread between batches: run this on a thread of its own, under a tokio runtime.
 ///
 /// # Errors
-/// The source, the disk or the store failed. A line that is wrong is no error: it goes to the report.
+/// The source, the disk or the store failed. A record that is wrong is no error: it goes to the report.
 pub async fn ingest(
-    reader: &mut impl BufRead,
-    store: &ReadsDb,
-    images: &Images,
+    source: &mut dyn Source,
+    keep: &impl Keep,
     options: &Options,
     clock: &dyn Clock,
     progress: &mut dyn FnMut(Progress),
     stop: &AtomicBool,
 ) -> Result<Summary, IngestError> {
     let mut run = Run {
-        store,
-        images,
+        keep,
         options,
-        clock,
         report: Report::at(&options.report),
         summary: Summary::default(),
         batch: Vec::new(),
         held: 0,
         bytes: 0,
     };
-    let mut line = Vec::new();
     loop {
         if stop.load(Ordering::SeqCst) {
             run.summary.stopped = true;
             break;
         }
-        let lines = run.summary.lines;
-        let taken =
-            take(reader, &mut line, options.line_limit).map_err(|error| IngestError::Source { line: lines, error })?;
-        let bytes = match taken {
-            Taken::End => break,
-            Taken::Whole => line.len() as u64,
-            Taken::TooLong { bytes } => bytes,
-        };
+        let line = run.summary.lines;
+        let record = source.next(clock.now()).map_err(|error| IngestError::Source { line, error })?;
+        let Some(record) = record else { break };
         run.summary.lines += 1;
-        run.bytes += bytes + 1;
-        let parsed = match taken {
-            Taken::TooLong { .. } => Err(LineError::Long(options.line_limit)),
-            _ => run.parse(&line),
-        };
-        run.sort(parsed, bytes)?;
+        run.bytes += record.taken;
+        run.sort(record.said, record.line, record.bytes)?;
         if run.batch.len() >= options.batch || run.held >= BATCH_BYTES {
             run.flush(progress).await?;
             tokio::task::yield_now().await; // so that on a single thread, who would stop us gets to say so
@@ -175,11 +169,9 @@ pub async fn ingest(
 }
 
 /// One ingest under way.
-struct Run<'a> {
-    store: &'a ReadsDb,
-    images: &'a Images,
+struct Run<'a, K> {
+    keep: &'a K,
     options: &'a Options,
-    clock: &'a dyn Clock,
     report: Report<'a>,
     summary: Summary,
     batch: Vec<NewRead>,
@@ -189,21 +181,12 @@ struct Run<'a> {
     bytes: u64,
 }
 
-impl Run<'_> {
-    fn parse(&self, line: &[u8]) -> Result<Option<Line>, LineError> {
-        // A byte-order mark, which some exporters put before the first line.
-        let line = if self.summary.lines == 1 { line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line) } else { line };
-        if line.iter().all(u8::is_ascii_whitespace) {
-            return Ok(None);
-        }
-        rekor::parse(line, self.clock.now(), self.options.image_limit).map(Some)
-    }
-
-    /// Counts a line and puts its reads into the batch or its error into the report.
-    fn sort(&mut self, parsed: Result<Option<Line>, LineError>, bytes: u64) -> Result<(), IngestError> {
-        match parsed {
+impl<K: Keep> Run<'_, K> {
+    /// Counts a record and puts its reads into the batch or its error into the report.
+    fn sort(&mut self, said: Result<Option<Line>, LineError>, line: u64, bytes: u64) -> Result<(), IngestError> {
+        match said {
             Ok(None) => {}
-            Ok(Some(Line::Heartbeat)) => self.summary.heartbeats += 1,
+            Ok(Some(Line::Heartbeat { .. })) => self.summary.heartbeats += 1,
             Ok(Some(Line::Reads(reads))) => {
                 for read in reads {
                     self.held += read.image.as_ref().map_or(0, Vec::len);
@@ -212,8 +195,7 @@ impl Run<'_> {
             }
             Err(error) => {
                 self.summary.rejected += 1;
-                let written = self.report.add(self.summary.lines, error, bytes);
-                written.map_err(|error| self.report_failed(error))?;
+                self.report.add(line, error, bytes).map_err(|error| self.report_failed(error))?;
             }
         }
         Ok(())
@@ -225,40 +207,27 @@ impl Run<'_> {
 
     async fn flush(&mut self, progress: &mut dyn FnMut(Progress)) -> Result<(), IngestError> {
         self.report.sync().map_err(|error| self.report_failed(error))?;
-        let batch = std::mem::take(&mut self.batch);
         self.held = 0;
         let line = self.summary.lines;
-        let reads: Vec<(NewRead, Option<Digest>)> = stream::iter(batch)
-            .map(|read| stored(self.images, read))
-            .buffered(IMAGES_AT_ONCE)
-            .try_collect()
-            .await
-            .map_err(|error| IngestError::Image { line, error })?;
+        let mut batch = std::mem::take(&mut self.batch);
         // A frame may hold more plates than a batch has room for.
-        for part in reads.chunks(self.options.batch.clamp(1, 2000)) {
-            let kept = self.store.keep(part, self.clock.now()).await?;
-            self.summary.kept += kept as u64;
-            self.summary.repeated += part.len().saturating_sub(kept) as u64;
+        while !batch.is_empty() {
+            let rest = batch.split_off(batch.len().min(self.options.batch.clamp(1, MOST)));
+            let kept = self.keep.keep(std::mem::replace(&mut batch, rest)).await.map_err(|error| match error {
+                KeepError::Image(error) => IngestError::Image { line, error },
+                KeepError::Store(error) => IngestError::Store(error),
+            })?;
+            let summary = &mut self.summary;
+            summary.kept += kept.new.len() as u64;
+            summary.repeated += kept.repeated;
+            summary.images += kept.images;
+            summary.first_seen = summary.first_seen.min(kept.first_seen).or(summary.first_seen).or(kept.first_seen);
+            summary.last_seen = summary.last_seen.max(kept.last_seen);
         }
-        for (read, image) in &reads {
-            self.summary.images += u64::from(image.is_some());
-            let seen = Some(read.seen_at);
-            self.summary.first_seen = self.summary.first_seen.min(seen).or(seen);
-            self.summary.last_seen = self.summary.last_seen.max(seen);
-        }
-        let Summary { lines, kept, rejected, .. } = self.summary;
-        progress(Progress { bytes: self.bytes, lines, kept, rejected });
+        let Summary { lines, kept, repeated, rejected, .. } = self.summary;
+        progress(Progress { bytes: self.bytes, lines, kept, repeated, rejected });
         Ok(())
     }
-}
-
-/// Stores the read's image, and lets go of its bytes.
-async fn stored(images: &Images, mut read: NewRead) -> Result<(NewRead, Option<Digest>), ImageError> {
-    let image = match read.image.take() {
-        Some(bytes) => Some(images.put(Bytes::from(bytes)).await?),
-        None => None,
-    };
-    Ok((read, image))
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::rekor::LineError;
+use super::field::LineError;
 
 /// `reads.jsonl` gets its report in `reads.jsonl.rejected` beside it.
 #[must_use]

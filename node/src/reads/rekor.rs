@@ -11,23 +11,14 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::error::Category;
 
+use super::check::{self, CONFIDENCE, DIRECTION, LATITUDE, LONGITUDE};
 pub use super::field::{LineError, Problem};
 use super::field::{Raw, array, decimal, identifier, object, required, text, whole, wrong};
 use super::read::{NewRead, Vehicle};
+pub use super::source::Line;
 
-/// 2000-01-01T00:00:00Z in milliseconds: a reader that says an earlier time has no clock.
-const YEAR_2000_MS: i64 = 946_684_800_000;
 /// The longest name of a vehicle's property, in characters.
 const MAX_NAME: usize = 64;
-
-/// What one line says.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Line {
-    /// Reads: one of an `alpr_group`, none or several of an `alpr_results`.
-    Reads(Vec<NewRead>),
-    /// A reader that says that it lives.
-    Heartbeat,
-}
 
 /// The top-level fields that this node uses, of both layouts.
 #[derive(Deserialize)]
@@ -125,7 +116,7 @@ pub fn parse(line: &[u8], now: Instant, image_limit: usize) -> Result<Line, Line
     match required("data_type", text("data_type", message.data_type)?)?.as_ref() {
         "alpr_group" => Ok(Line::Reads(vec![group(&message, now, image_limit)?])),
         "alpr_results" => frame(&message, now, image_limit).map(Line::Reads),
-        "heartbeat" => Ok(Line::Heartbeat),
+        "heartbeat" => Ok(Line::Heartbeat { agent: identifier("agent_uid", message.agent_uid)? }),
         _ => Err(wrong("data_type", Problem::Not("alpr_group, alpr_results or heartbeat"))),
     }
 }
@@ -204,13 +195,9 @@ impl Origin {
             Some(number) if number < 0 => return Err(wrong("camera_id", Problem::Negative)),
             number => number.map(|n| n.to_string()),
         };
-        let lat = decimal("gps_latitude", message.gps_latitude, -90.0..=90.0, "-90 to 90", 1e6)?;
-        let lon = decimal("gps_longitude", message.gps_longitude, -180.0..=180.0, "-180 to 180", 1e6)?;
-        match (lat, lon) {
-            (Some(_), None) => return Err(wrong("gps_longitude", Problem::Missing)),
-            (None, Some(_)) => return Err(wrong("gps_latitude", Problem::Missing)),
-            _ => {}
-        }
+        let lat = decimal("gps_latitude", message.gps_latitude, &LATITUDE)?;
+        let lon = decimal("gps_longitude", message.gps_longitude, &LONGITUDE)?;
+        check::place(["gps_latitude", "gps_longitude"], lat, lon)?;
         Ok(Self {
             agent: identifier("agent_uid", message.agent_uid)?.or(agent_in_uuid),
             camera: required("camera_id", camera.or(camera_in_uuid))?,
@@ -222,8 +209,7 @@ impl Origin {
 }
 
 fn plate(field: &'static str, raw: Raw<'_>) -> Result<Plate, LineError> {
-    let text = required(field, text(field, raw)?)?;
-    text.parse().map_err(|error| wrong(field, Problem::Plate(error)))
+    check::plate(field, &required(field, text(field, raw)?)?)
 }
 
 /// Other plates than the one kept. What is no plate is no candidate: agents put templates and gaps among them.
@@ -249,22 +235,15 @@ fn state(field: &'static str, raw: Raw<'_>) -> Result<Option<String>, LineError>
 
 fn seen_at(field: &'static str, raw: Raw<'_>, now: Instant) -> Result<Instant, LineError> {
     let ms = required(field, whole(field, raw)?)?;
-    let seen = Instant::from_micros(ms.saturating_mul(1000));
-    match ms {
-        ..0 => Err(wrong(field, Problem::Negative)),
-        0..YEAR_2000_MS => Err(wrong(field, Problem::Early)),
-        _ if seen > now.plus(Instant::DAY) => Err(wrong(field, Problem::Future)),
-        _ => Ok(seen),
-    }
+    check::seen_at(field, Instant::from_micros(ms.saturating_mul(1000)), now)
 }
 
 fn confidence(field: &'static str, raw: Raw<'_>) -> Result<Option<i32>, LineError> {
-    decimal(field, raw, 0.0..=100.0, "0 to 100", 1000.0)
+    decimal(field, raw, &CONFIDENCE)
 }
 
 fn direction(raw: Raw<'_>) -> Result<Option<i32>, LineError> {
-    let hundredths = decimal("travel_direction", raw, 0.0..=360.0, "0 to 360", 100.0)?;
-    Ok(hundredths.map(|h| h % 36_000))
+    Ok(decimal("travel_direction", raw, &DIRECTION)?.map(check::direction))
 }
 
 fn vehicle(raw: Raw<'_>) -> Result<Option<Vehicle>, LineError> {
@@ -303,13 +282,7 @@ fn image(field: &'static str, raw: Raw<'_>, limit: usize) -> Result<Option<Vec<u
         return Err(wrong(field, Problem::Large(limit)));
     }
     let bytes = STANDARD.decode(encoded.as_bytes()).map_err(|_| wrong(field, Problem::Base64))?;
-    if bytes.len() > limit {
-        return Err(wrong(field, Problem::Large(limit)));
-    }
-    if !bytes.starts_with(&[0xff, 0xd8]) {
-        return Err(wrong(field, Problem::Jpeg));
-    }
-    Ok(Some(bytes))
+    check::jpeg(field, bytes, limit).map(Some)
 }
 
 #[cfg(test)]

@@ -1,5 +1,6 @@
 //! The table of reads: kept once, found by exact plate in a window of time.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -175,15 +176,19 @@ impl ReadsDb {
         self.touches.load(Ordering::SeqCst)
     }
 
-    /// Keeps `reads` in one transaction, each with the image that is already stored for it. Returns how many were new:
-    /// the others (same plate, time and uuid) stay as they were. Blocks the thread while it writes.
+    /// Keeps `reads` in one transaction, each with the image that is already stored for it. Returns for each its new id,
+    /// or `None` when it was there (same plate, time and uuid) and stays as it was. Blocks the thread while it writes.
     ///
     /// # Errors
     /// Nothing is kept.
-    pub(super) async fn keep(&self, reads: &[(NewRead, Option<Digest>)], now: Instant) -> Result<usize, StoreError> {
+    pub(super) async fn keep(
+        &self,
+        reads: &[(NewRead, Option<Digest>)],
+        now: Instant,
+    ) -> Result<Vec<Option<ReadId>>, StoreError> {
         let rows = reads.iter().map(|(read, image)| NewRow::new(read, *image, now)).collect::<Result<Vec<_>, _>>()?;
         if rows.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let mut writer = self.writer.lock().await;
         let kept = match writer.keep(&self.place, &rows, now) {
@@ -194,29 +199,33 @@ impl ReadsDb {
             }
             kept => kept,
         }?;
-        self.kept.fetch_add(kept as u64, Ordering::SeqCst);
-        Ok(kept)
+        self.kept.fetch_add(kept.len() as u64, Ordering::SeqCst);
+        let id = |row: NewRow| -> Result<Option<ReadId>, StoreError> {
+            let kept = kept.contains(&row.id).then(|| ReadId::from_slice(&row.id));
+            kept.transpose().map_err(|_| StoreError::Damaged("id"))
+        };
+        rows.into_iter().map(id).collect()
     }
 }
 
 impl Writer {
-    /// Inserts `rows`. After a failure the connection is not used again, and what was known of partitions is forgotten.
-    fn keep(&mut self, place: &Place, rows: &[Row], now: Instant) -> Result<usize, StoreError> {
+    /// Inserts `rows`, and returns the ids of those that were new. After a failure the connection is not used again, and what was known of partitions is forgotten.
+    fn keep(&mut self, place: &Place, rows: &[NewRow], now: Instant) -> Result<HashSet<Vec<u8>>, StoreError> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => place.connect_writer()?,
         };
         let mut months = std::mem::take(&mut self.months);
-        let insert = diesel::insert_into(read::table).values(rows).on_conflict_do_nothing();
-        let kept = match &mut conn {
-            Conn::Sqlite(c) => c.immediate_transaction(|c| insert.execute(c))?,
+        let insert = diesel::insert_into(read::table).values(rows).on_conflict_do_nothing().returning(read::id);
+        let kept: Vec<Vec<u8>> = match &mut conn {
+            Conn::Sqlite(c) => c.immediate_transaction(|c| insert.load(c))?,
             Conn::Pg(c) => {
                 months.provide(c, rows.iter().map(|row| row.seen_at), now)?;
-                c.build_transaction().read_committed().read_write().run(|c| insert.execute(c))?
+                c.build_transaction().read_committed().read_write().run(|c| insert.load(c))?
             }
         };
         *self = Self { conn: Some(conn), months };
-        Ok(kept)
+        Ok(kept.into_iter().collect())
     }
 }
 

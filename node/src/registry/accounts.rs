@@ -49,7 +49,7 @@ pub enum Action {
     ManagePeople,
     /// To read the trail.
     ReadTrail,
-    /// To bring in reads.
+    /// To bring in reads, and to let readers' agents bring them in.
     Ingest,
 }
 

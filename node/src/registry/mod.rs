@@ -7,6 +7,7 @@
 pub mod accounts;
 pub mod ag;
 pub mod agencies;
+pub mod agents;
 pub mod agreements;
 pub mod exchanged;
 pub mod job_runs;

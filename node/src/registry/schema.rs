@@ -68,6 +68,19 @@ diesel::table! {
 }
 
 diesel::table! {
+    agent (key) {
+        key -> Text,
+        uid -> Text,
+        secret -> Binary,
+        added_at -> BigInt,
+        added_by -> Text,
+        revoked_at -> Nullable<BigInt>,
+        revoked_by -> Nullable<Text>,
+        heard_at -> Nullable<BigInt>,
+    }
+}
+
+diesel::table! {
     day_use (agreement, day) {
         agreement -> Text,
         day -> Text,

@@ -4,5 +4,6 @@ mod between_nodes;
 mod help;
 mod node_files;
 mod by_itself;
+mod intake;
 mod one_node;
 mod program;

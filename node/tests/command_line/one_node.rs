@@ -30,6 +30,14 @@ fn init_makes_a_node_once_and_says_what_is_next() {
     let federal = init("CAFBILA00", "county").ended(2);
     assert!(federal.contains("not a California agency") && federal.contains("1798.90.5(f)"), "{federal}");
     assert!(init(ALDER, "federal").ended(2).contains("subdivision"));
+    let blank = |name: &str, county_name: &str| {
+        let about = ["--ori", ALDER, "--kind", "county", "--url", "https://alder.test"];
+        let names = ["--legal-name", name, "--county", county_name];
+        concordat([&["--dir", &county.path("alder"), "init"], &about[..], &names[..]].concat()).ended(2)
+    };
+    for (name, county_name) in [("", "Alder"), ("  ", "Alder"), ("Alder", " "), ("-", "Alder"), ("A\u{7}", "Alder")] {
+        assert!(blank(name, county_name).contains("printable characters"), "{name:?} {county_name:?}");
+    }
     assert!(!fs::exists(county.path("alder")).unwrap(), "nothing is written half");
     let said = init(ALDER, "county").ended(0);
     for next in ["tls.csr", "ca issue", "[policy]", "identity.key", "offline", "user add"] {
@@ -116,6 +124,29 @@ fn what_cannot_be_asked_is_said_before_anything_is_opened() {
     assert!(!fs::exists(node.path("registry.db")).unwrap(), "nothing was opened");
     // Nobody by this name: refused by a rule, not a usage error.
     assert!(question(&node, "7ABC123", &peer).ended(1).contains("user add"));
+}
+
+#[test]
+fn a_date_to_come_and_a_window_of_nothing_are_refused() {
+    let county = County::new();
+    let node = county.node("alder", ALDER);
+    node.staff();
+    let ask = |from: &str, to: &str| {
+        let about = ["query", "7ABC123", "--purpose", "criminal_investigation", "--ref", "case:2026-118842", "--peer"];
+        let rest = ["CA0990100", "--reason", "vehicle fled an armed robbery", "--from", from, "--to", to];
+        node.run_as("investigator", &[&about[..], &rest[..]].concat())
+    };
+    let before = node.run(&["trail", "verify"]).ended(0);
+    let inverted = ask("2026-01-20", "2026-01-19").ended(2);
+    assert!(inverted.contains("ends before it begins") && inverted.contains("--from"), "{inverted}");
+    let future = ask("2199-01-01", "2199-01-02").ended(2);
+    assert!(future.contains("2199-01-01") && future.contains("--from an earlier time"), "{future}");
+    assert_eq!(node.run(&["trail", "verify"]).ended(0), before, "nothing is recorded");
+    node.configure(|config| config.policy.checked_on = Some("2199-01-01".parse().unwrap()));
+    for arguments in [&["serve"][..], &["peer", "export"]] {
+        let said = node.run(arguments).ended(2);
+        assert!(said.contains("policy.checked_on is 2199-01-01") && said.contains("still to come"), "{said}");
+    }
 }
 
 #[test]
@@ -234,6 +265,9 @@ fn every_command_shows_an_example() {
         "agreement resume",
         "agreement terminate",
         "agreement sync",
+        "agent add",
+        "agent list",
+        "agent revoke",
         "ingest",
         "query",
         "trail search",

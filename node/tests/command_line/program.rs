@@ -188,7 +188,8 @@ impl Node {
         let mut line = String::new();
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let said: Value = serde_json::from_str(&line).unwrap();
-        Serving { child, peer: said["peer"].as_str().unwrap().parse().unwrap() }
+        let address = |door: &str| said[door].as_str().map(|at| at.parse().unwrap());
+        Serving { child, peer: address("peer").unwrap(), intake: address("intake") }
     }
 }
 
@@ -196,9 +197,17 @@ impl Node {
 pub struct Serving {
     child: Child,
     pub peer: SocketAddr,
+    /// Where readers' agents post, if they may.
+    pub intake: Option<SocketAddr>,
 }
 
 impl Serving {
+    /// Ends it without a word, as a power cut does.
+    pub fn kill(mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
     fn signal(&self, name: &str) {
         let kill = Command::new("kill").args([name, &self.child.id().to_string()]).status().unwrap();
         assert!(kill.success());

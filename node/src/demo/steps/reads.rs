@@ -8,10 +8,10 @@ use agreements::ids::Ori;
 use crate::demo::generator::{self, Agency};
 use crate::demo::page::Page;
 use crate::demo::stage::{SEED, Site, Stage};
-use crate::intake::{self, Feed, Stores};
-use crate::reads::images::Images;
+use crate::intake::{self, By, Feed, Stores};
 use crate::reads::ingest::{Options, Summary};
 use crate::reads::rejects;
+use crate::reads::source::JsonLines;
 use crate::registry::accounts::Action;
 
 /// Reads of each agency that has any.
@@ -46,13 +46,13 @@ async fn take(site: &Site, first_camera: u32, page: &mut Page<'_>) -> anyhow::Re
     let word = site.fiction.word;
     page.typed(&format!("concordat --dir $D/{word} ingest $D/{word}/reads.jsonl --as {by}"))?;
     let node = &site.node;
-    let stores = Stores { reads: Arc::clone(node.reads()), images: Images::in_folder(&node.config().store.images)? };
+    let options = Options::reporting_to(rejects::beside(&path));
     let feed = Feed {
-        lines: Box::new(BufReader::new(std::fs::File::open(&path)?)),
+        source: Box::new(JsonLines::new(BufReader::new(std::fs::File::open(&path)?), &options)),
         progress: Box::new(|_| {}),
         stop: Arc::default(),
     };
-    Ok(intake::take(node.registry(), stores, Options::reporting_to(rejects::beside(&path)), feed, &by).await?)
+    Ok(intake::take(node.registry(), Stores::of(node)?, options, feed, &By::Person(by)).await?)
 }
 
 /// How an agency's agent names itself.

@@ -1,18 +1,22 @@
 use std::io::{BufReader, Read as _};
 use std::path::Path;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::*;
 use crate::clock::SetClock;
 use crate::demo::generator::{Agency, lines, shared_plates};
-use crate::reads::store::SearchBounds;
+use crate::reads::images::Images;
+use crate::reads::keep::Keeper;
+use crate::reads::source::JsonLines;
+use crate::reads::store::{ReadsDb, SearchBounds};
 
 const SAMPLES: &str = include_str!("../../../tests/fixtures/alder.alpr_group.jsonl");
 
 struct Station {
     dir: tempfile::TempDir,
-    db: ReadsDb,
+    db: Arc<ReadsDb>,
     images: Images,
     clock: SetClock,
     options: Options,
@@ -24,7 +28,7 @@ impl Station {
         let dir = tempfile::tempdir().unwrap();
         let options = Options::reporting_to(dir.path().join("rejected"));
         Self {
-            db: ReadsDb::open(&format!("sqlite:{}", dir.path().join("reads.db").display())).unwrap(),
+            db: Arc::new(ReadsDb::open(&format!("sqlite:{}", dir.path().join("reads.db").display())).unwrap()),
             images: Images::in_folder(&dir.path().join("images")).unwrap(),
             clock: SetClock::at("2026-11-23T20:00:00Z".parse().unwrap()),
             options,
@@ -34,8 +38,18 @@ impl Station {
     }
 
     async fn take_watched(&self, source: &[u8], progress: &mut dyn FnMut(Progress)) -> Result<Summary, IngestError> {
-        let mut reader = BufReader::new(source);
-        ingest(&mut reader, &self.db, &self.images, &self.options, &self.clock, progress, &self.stop).await
+        self.take_from(BufReader::new(source), progress).await
+    }
+
+    async fn take_from(
+        &self,
+        reader: impl io::BufRead + Send,
+        progress: &mut dyn FnMut(Progress),
+    ) -> Result<Summary, IngestError> {
+        let keeper =
+            Keeper { reads: Arc::clone(&self.db), images: self.images.clone(), clock: Arc::new(self.clock.clone()) };
+        let mut source = JsonLines::new(reader, &self.options);
+        ingest(&mut source, &keeper, &self.options, &self.clock, progress, &self.stop).await
     }
 
     async fn take(&self, source: &[u8]) -> Result<Summary, IngestError> {
@@ -170,18 +184,10 @@ async fn a_source_that_breaks_loses_nothing_acknowledged() {
     let mut station = Station::new();
     station.options.batch = 10;
     let source = generated(25);
-    let mut reader = BufReader::new(source.as_bytes().chain(Broken));
+    let reader = BufReader::new(source.as_bytes().chain(Broken));
     let mut acknowledged = 0;
     let mut progress = |progress: Progress| acknowledged = progress.kept;
-    let run = ingest(
-        &mut reader,
-        &station.db,
-        &station.images,
-        &station.options,
-        &station.clock,
-        &mut progress,
-        &station.stop,
-    );
+    let run = station.take_from(reader, &mut progress);
     assert!(matches!(run.await, Err(IngestError::Source { line: 25, .. })));
     assert_eq!((acknowledged, station.count()), (20, 20));
 }

@@ -7,6 +7,7 @@ use super::*;
 const ALDER: &str = include_str!("../../../tests/fixtures/alder.alpr_group.jsonl");
 const BIRCH: &str = include_str!("../../../tests/fixtures/birch.alpr_group.jsonl");
 const LIMIT: usize = 2 << 20;
+const YEAR_2000_MS: i64 = 946_684_800_000;
 
 fn now() -> Instant {
     "2026-11-23T20:00:00Z".parse().unwrap()
@@ -15,7 +16,7 @@ fn now() -> Instant {
 fn parsed(value: &Value) -> Result<Vec<NewRead>, LineError> {
     match parse(value.to_string().as_bytes(), now(), LIMIT)? {
         Line::Reads(reads) => Ok(reads),
-        Line::Heartbeat => panic!("a heartbeat"),
+        Line::Heartbeat { .. } => panic!("a heartbeat"),
     }
 }
 
@@ -85,7 +86,9 @@ fn the_most_confident_name_wins_and_heartbeats_are_heartbeats() {
     assert_eq!(parsed(&line).unwrap()[0].vehicle, Some(expected));
     line["vehicle"] = json!({});
     assert_eq!(parsed(&line).unwrap()[0].vehicle, None);
-    assert_eq!(parse(br#"{"data_type":"heartbeat","x":[]}"#, now(), LIMIT), Ok(Line::Heartbeat));
+    assert_eq!(parse(br#"{"data_type":"heartbeat","x":[]}"#, now(), LIMIT), Ok(Line::Heartbeat { agent: None }));
+    let named = br#"{"data_type":"heartbeat","agent_uid":"AGENT","video_streams":[{}]}"#;
+    assert_eq!(parse(named, now(), LIMIT), Ok(Line::Heartbeat { agent: Some("AGENT".to_owned()) }));
 }
 
 #[test]
@@ -203,7 +206,7 @@ fn what_is_no_object_says_so_and_repeats_nothing() {
         assert_eq!(parse(line, now(), LIMIT), Err(expected));
     }
     let deep = format!("{{\"data_type\":\"heartbeat\",\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));
-    assert_eq!(parse(deep.as_bytes(), now(), LIMIT), Ok(Line::Heartbeat));
+    assert_eq!(parse(deep.as_bytes(), now(), LIMIT), Ok(Line::Heartbeat { agent: None }));
 }
 
 fn pointers(value: &Value, at: &str, out: &mut Vec<String>) {

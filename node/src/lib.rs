@@ -14,6 +14,7 @@ pub mod db;
 pub mod demo;
 pub mod desk;
 pub mod exchange;
+pub mod hotlists;
 pub mod intake;
 pub mod keyfile;
 pub mod keys;

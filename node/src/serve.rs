@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::console::{self, StatusSource};
 use crate::node::Node;
-use crate::{ops, peer};
+use crate::{hotlists, ops, peer};
 
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
@@ -67,7 +67,8 @@ pub fn start(node: &Arc<Node>) -> Result<Running, ServeError> {
             })
         })
         .collect();
-    tasks.push(rt::spawn(look_after(Arc::clone(node), stopped)));
+    tasks.push(rt::spawn(look_after(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(refresh(Arc::clone(node), stopped)));
     let running = Running {
         peer: first(&peer_at),
         console: first(&console_at),
@@ -108,6 +109,24 @@ impl Running {
     }
 }
 
+/// Pulls partners' hotlists when they moved or have to be renewed. Apart from what else is looked after: a partner may take
+/// its time.
+async fn refresh(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let refreshed = tokio::select! {
+            _ = stopped.changed() => return,
+            refreshed = hotlists::refresh::refresh_due(&node) => refreshed,
+        };
+        if let Err(error) = refreshed {
+            tracing::error!(%error, "partners' hotlists could not be refreshed");
+        }
+    }
+}
+
 /// Follows what other processes change: revocation lists, enrolments; and writes the aggregate entry.
 async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
     let desk = node.desk();
@@ -126,6 +145,9 @@ async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
         }
         if let Err(error) = desk.registry(|conn| node.refresh_partners(conn)) {
             tracing::error!(%error, "the enrolled partners could not be read again");
+        }
+        if let Err(error) = hotlists::refresh::erase_due(&node).await {
+            tracing::error!(%error, "a partner's hotlist whose lease ended is not erased yet; it matches nothing");
         }
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(REFUSED_EVERY)

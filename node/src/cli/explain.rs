@@ -136,7 +136,7 @@ impl Explain for OpenError {
             Self::Tls(error) => error.exit(),
             Self::Agency(error) => error.exit(),
             Self::OtherAgency(..) | Self::Seal(..) => Exit::Refused,
-            Self::Reads(_) | Self::Key(..) | Self::Query(_) => Exit::Failure,
+            Self::Reads(_) | Self::Key(..) | Self::Query(_) | Self::Shared(_) => Exit::Failure,
         }
     }
 
@@ -150,7 +150,7 @@ impl Explain for OpenError {
             Self::KeyFile(error) => error.hint(),
             Self::Tls(error) => error.hint(),
             Self::Agency(error) => error.hint(),
-            Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) => None,
+            Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) | Self::Shared(_) => None,
         }
     }
 }

@@ -17,10 +17,10 @@ use super::place::{As, Place};
 use super::{Output, Problem, local};
 use crate::config::Config;
 use crate::intake::{self, Feed, Stores};
+use crate::node;
 use crate::reads::images::Images;
 use crate::reads::ingest::{Options, Progress, Summary};
 use crate::reads::rejects;
-use crate::reads::store::ReadsDb;
 
 /// Where the report of what came through a pipe goes.
 const REPORT_OF_PIPE: &str = "ingest.rejected";
@@ -59,8 +59,9 @@ pub(super) async fn run(place: &Place, args: IngestArgs, out: &mut Output<'_>) -
     let config = place.config()?;
     let (lines, length) = source(&args.file)?;
     let db = place.registry_of(&config)?;
+    let (reads, _) = node::open_reads(&config, &db)?;
     let stores = Stores {
-        reads: Arc::new(ReadsDb::open(&config.store.reads.to_string())?),
+        reads: Arc::new(reads),
         images: Images::in_folder(&config.store.images)?,
     };
     let stop = Arc::new(AtomicBool::new(false));

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 
 pub use agency::{Agency, Approvals, Elements, Policy};
 pub use error::{ConfigError, TextError, UnknownKey};
-pub use node::{Console, Ingest, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
+pub use node::{Console, Hotlists, Ingest, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
 pub use values::{DatabaseUrl, DatabaseUrlError, HttpsUrl, HttpsUrlError, LoopbackAddr, NotLoopback};
 
 /// The name of the file in a node's folder.
@@ -54,6 +54,9 @@ pub struct Config {
     /// Limits on what is ingested.
     #[serde(default)]
     pub ingest: Ingest,
+    /// Loading, refreshing and matching hotlists.
+    #[serde(default)]
+    pub hotlists: Hotlists,
     /// The owner's own limits on partners' queries.
     #[serde(default)]
     pub rules: Rules,
@@ -90,6 +93,7 @@ impl Config {
             ops: Ops::default(),
             log: Log::default(),
             ingest: Ingest::default(),
+            hotlists: Hotlists::default(),
             rules: Rules::default(),
         }
     }

@@ -29,7 +29,7 @@ use tokio::sync::oneshot;
 pub use conn::Conn;
 pub use error::{DbError, RecordError, StoreError};
 pub use recorded::{Entry, Recorded, Slot};
-pub(crate) use transaction::snapshot;
+pub(crate) use transaction::{immediate, snapshot};
 pub use tx::Tx;
 
 use crate::clock::Clock;

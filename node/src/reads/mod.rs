@@ -6,7 +6,7 @@
 mod field;
 pub mod images;
 pub mod ingest;
-mod lines;
+pub(crate) mod lines;
 mod open;
 mod read;
 pub mod rejects;

@@ -12,6 +12,7 @@ use agreements::plate::Plate;
 use agreements::time::Instant;
 use diesel::dsl::{count_star, max, min};
 use diesel::prelude::*;
+use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::open::Place;
@@ -43,6 +44,9 @@ pub enum StoreError {
     /// A row that this program cannot have written.
     #[error("the read store has a row whose {0} is damaged")]
     Damaged(&'static str),
+    /// The reads are kept, and whoever hears of them failed.
+    #[error("the reads are kept, but were not matched against the hotlists ({0}); deliver them again, which keeps nothing twice")]
+    Watch(String),
     /// No random bytes.
     #[error("no random bytes: {0}")]
     Random(#[from] openssl::error::ErrorStack),
@@ -105,12 +109,19 @@ pub struct Found {
     pub more: bool,
 }
 
+/// Hears of every batch of reads that is in the store, whoever brought it in.
+pub trait Watch: Send + Sync {
+    /// These reads are on the disk, each with the image that is stored for it; some may have been there before.
+    fn kept<'a>(&'a self, reads: &'a [(NewRead, Option<Digest>)]) -> BoxFuture<'a, Result<(), String>>;
+}
+
 /// The read store. One per database and process: its writers queue at one lock, first come first served (SQLite's own
 /// lock starves some of them).
 pub struct ReadsDb {
     place: Place,
     writer: Mutex<Conn>,
     touches: Arc<AtomicU64>,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 impl ReadsDb {
@@ -122,7 +133,13 @@ impl ReadsDb {
     pub fn open(url: &str) -> Result<Self, StoreError> {
         let place = Place::parse(url)?;
         let writer = Mutex::new(place.connect_writer()?);
-        Ok(Self { place, writer, touches: Arc::default() })
+        Ok(Self { place, writer, touches: Arc::default(), watch: None })
+    }
+
+    /// The same, with somebody who hears of every read that is kept.
+    #[must_use]
+    pub fn watched_by(self, watch: Arc<dyn Watch>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// A new connection that can only read. Keep it: one per worker thread.
@@ -144,7 +161,7 @@ impl ReadsDb {
     /// the others (same plate, time and uuid) stay as they were. Blocks the thread while it writes.
     ///
     /// # Errors
-    /// Nothing is kept.
+    /// Nothing is kept; or, [`StoreError::Watch`], the reads are kept and have to be delivered again.
     pub(super) async fn keep(&self, reads: &[(NewRead, Option<Digest>)], now: Instant) -> Result<usize, StoreError> {
         let rows = reads.iter().map(|(read, image)| Row::new(read, *image, now)).collect::<Result<Vec<_>, _>>()?;
         if rows.is_empty() {
@@ -156,7 +173,12 @@ impl ReadsDb {
             Conn::Sqlite(c) => c.immediate_transaction(|c| insert.execute(c)),
             Conn::Pg(c) => c.transaction(|c| insert.execute(c)),
         };
-        Ok(kept?)
+        let kept = kept?;
+        drop(conn);
+        if let Some(watch) = &self.watch {
+            watch.kept(reads).await.map_err(StoreError::Watch)?;
+        }
+        Ok(kept)
     }
 }
 

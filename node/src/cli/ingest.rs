@@ -115,7 +115,7 @@ fn bar(length: Option<u64>) -> ProgressBar {
 
 /// The first Ctrl-C stops before the next batch; the second, as when a pipe gives nothing more, at once. What was kept
 /// by then stays either way.
-async fn interrupted(stop: Arc<AtomicBool>) {
+pub(super) async fn interrupted(stop: Arc<AtomicBool>) {
     if tokio::signal::ctrl_c().await.is_err() {
         return;
     }

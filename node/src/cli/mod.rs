@@ -6,6 +6,8 @@ pub mod ca;
 mod demo;
 mod exit;
 mod explain;
+mod hit;
+mod hotlist;
 mod ingest;
 mod init;
 mod local;
@@ -87,6 +89,12 @@ pub enum Command {
     Agreement(agreement::AgreementCommand),
     /// Take in plate reads: JSON lines from a file or from standard input
     Ingest(ingest::IngestArgs),
+    /// Load, share and accept hotlists
+    #[command(subcommand)]
+    Hotlist(hotlist::HotlistCommand),
+    /// See reads that matched a hotlist, and verify them
+    #[command(subcommand)]
+    Hit(hit::HitCommand),
     /// Ask partners for their reads of a plate
     Query(Box<query::QueryArgs>),
     /// Search, verify and prove the trail
@@ -130,6 +138,8 @@ fn run(command: Command, place: &Place, out: &mut Output<'_>) -> Result<Exit, Pr
         Command::Ag(command) => block_on(ag::run(place, command, out)),
         Command::Agreement(command) => block_on(agreement::run(place, command, out)),
         Command::Ingest(args) => block_on(ingest::run(place, args, out)),
+        Command::Hotlist(command) => block_on(hotlist::run(place, command, out)),
+        Command::Hit(command) => block_on(hit::run(place, command, out)),
         Command::Query(args) => block_on(query::run(place, *args, out)),
         Command::Trail(command) => block_on(trail::run(place, command, out)),
         Command::Request(command) => block_on(request::run(place, command, out)),

@@ -128,7 +128,8 @@ mod tests {
         let add: Line<'_> = serde_json::from_str(r#"{"add":{"plate":"7ABC123","category":"local"}}"#).unwrap();
         assert!(matches!(add, Line::Add(raw) if raw.get() == r#"{"plate":"7ABC123","category":"local"}"#));
         let digest = Digest::of(b"x");
-        let remove: Line<'_> = serde_json::from_str(&format!(r#"{{"remove":"{digest}"}}"#)).unwrap();
+        let text = format!(r#"{{"remove":"{digest}"}}"#);
+        let remove: Line<'_> = serde_json::from_str(&text).unwrap();
         assert!(matches!(remove, Line::Remove(found) if found == digest));
         assert!(serde_json::from_str::<Line<'_>>(r#"{"keep":{}}"#).is_err());
     }

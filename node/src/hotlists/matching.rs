@@ -17,7 +17,6 @@ use futures_util::future::BoxFuture;
 use serde::Serialize;
 
 use super::shared::{SharedError, SharedLists};
-use crate::clock::Clock;
 use crate::db::{Conn, Db, DbError, RecordError, Tx};
 use crate::node::fresh_rid;
 use crate::people;

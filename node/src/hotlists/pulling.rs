@@ -418,9 +418,9 @@ async fn settle(
     let (id, rid) = (under.id, asked.rid);
     let job = move |tx: &mut Tx<'_>| keep(tx, message, id, rid, evidence);
     let allowed = node.registry().record(job).await.map_err(Failure::from)?.into_inner();
-    let (asserted, at, generation, new) = match (what?, allowed) {
+    let (asserted, at, generation) = match (what?, allowed) {
         (What::Denied(why), _) => return Ok(Pulled::Denied { why }),
-        (What::List { asserted, at, generation, new }, Ok(())) => (asserted, at, generation, new),
+        (What::List { asserted, at, generation, .. }, Ok(())) => (asserted, at, generation),
         (What::List { generation, new, .. }, Err(why)) => {
             if new {
                 let shared = Arc::clone(node.shared_lists());

@@ -8,8 +8,11 @@
 //! Each version of a list is a table that is filled in many transactions and used from the one that names it in its
 //! lease; that same transaction drops the version before.
 
+mod place;
+mod schema;
+
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -22,6 +25,8 @@ use diesel::sql_types::{BigInt, Binary, Integer, Text};
 
 use crate::config::DatabaseUrl;
 use crate::db::{Conn, each, immediate, snapshot};
+use place::Place;
+use schema::{generation, lease};
 
 /// The name of the file beside a registry in SQLite.
 pub const FILE_NAME: &str = "shared-lists.db";
@@ -29,37 +34,6 @@ pub const FILE_NAME: &str = "shared-lists.db";
 const ABANDONED: i64 = 30 * Instant::MINUTE;
 /// Rows of one transaction when a version is copied.
 const COPIED: i64 = 5000;
-
-diesel::table! {
-    lease (owner, list) {
-        owner -> Text,
-        list -> Text,
-        version -> BigInt,
-        contents -> Binary,
-        entries -> BigInt,
-        source_loaded_at -> Nullable<BigInt>,
-        asserted_at -> BigInt,
-        received_at -> BigInt,
-        ends_at -> BigInt,
-        log_index -> BigInt,
-        generation -> BigInt,
-    }
-}
-
-diesel::table! {
-    generation (id) {
-        id -> BigInt,
-        made_at -> BigInt,
-    }
-}
-
-const SCHEMA: &str = "
-    CREATE TABLE IF NOT EXISTS lease (
-        owner TEXT NOT NULL, list TEXT NOT NULL, version BIGINT NOT NULL, contents BYTEA NOT NULL,
-        entries BIGINT NOT NULL, source_loaded_at BIGINT, asserted_at BIGINT NOT NULL, received_at BIGINT NOT NULL,
-        ends_at BIGINT NOT NULL, log_index BIGINT NOT NULL, generation BIGINT NOT NULL, PRIMARY KEY (owner, list));
-    CREATE TABLE IF NOT EXISTS generation (id BIGINT PRIMARY KEY NOT NULL, made_at BIGINT NOT NULL);
-";
 
 /// Why the place of shared lists failed.
 #[derive(Debug, thiserror::Error)]
@@ -188,45 +162,6 @@ fn digest(bytes: Vec<u8>) -> Result<Digest, SharedError> {
     bytes.try_into().map(Digest).map_err(|_| SharedError::Damaged("digest"))
 }
 
-/// Where partners' lists are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
-    Sqlite(PathBuf),
-    Postgres(String),
-}
-
-impl Place {
-    fn connect(&self) -> Result<Conn, SharedError> {
-        match self {
-            Self::Sqlite(path) => {
-                make_private(path)?;
-                let path = path.to_str().ok_or(SharedError::Damaged("path"))?;
-                let mut conn = SqliteConnection::establish(path)?;
-                // Nothing of an entry may reach another file: temporary tables stay in memory.
-                conn.batch_execute(
-                    "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
-                     PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF;",
-                )?;
-                Ok(Conn::Sqlite(conn))
-            }
-            Self::Postgres(url) => {
-                let mut conn = PgConnection::establish(url)?;
-                conn.batch_execute("SET search_path = concordat_shared")?;
-                Ok(Conn::Pg(conn))
-            }
-        }
-    }
-}
-
-/// Makes the file, if there is none, so that only this user reads it.
-fn make_private(path: &Path) -> Result<(), SharedError> {
-    let mut options = std::fs::OpenOptions::new();
-    options.create(true).append(true);
-    #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    options.open(path).map(drop).map_err(|error| SharedError::File(path.to_owned(), error))
-}
-
 /// The place of partners' lists. Its methods block.
 pub struct SharedLists {
     place: Place,
@@ -241,25 +176,8 @@ impl SharedLists {
     /// # Errors
     /// It cannot be opened.
     pub fn beside(registry: &DatabaseUrl) -> Result<Self, SharedError> {
-        let place = match registry {
-            DatabaseUrl::Sqlite(path) => Place::Sqlite(path.with_file_name(FILE_NAME)),
-            DatabaseUrl::Postgres(url) => Place::Postgres(url.clone()),
-        };
-        if let Place::Postgres(url) = &place {
-            let mut conn = PgConnection::establish(url)?;
-            // Two processes may start at once.
-            conn.transaction(|conn| {
-                conn.batch_execute("SELECT pg_advisory_xact_lock(7304108914); CREATE SCHEMA IF NOT EXISTS concordat_shared")
-            })?;
-        }
-        let mut conn = place.connect()?;
-        let postgres = matches!(conn, Conn::Pg(_));
-        immediate(&mut conn, |conn| {
-            if postgres {
-                conn.batch_execute("SELECT pg_advisory_xact_lock(7304108914)")?;
-            }
-            conn.batch_execute(SCHEMA)
-        })?;
+        let place = Place::beside(registry);
+        let conn = place.make()?;
         // Whoever was here last may have died between erasing and emptying the log.
         Ok(Self { place, writer: Mutex::new(Some(conn)), unclean: AtomicBool::new(true) })
     }

@@ -219,7 +219,7 @@ fn field(line: &[u8], from: usize, to: usize) -> &str {
 
 /// A local time of California as an instant.
 fn local(time: DateTime) -> Option<Instant> {
-    let zoned = time.to_zoned(LOS_ANGELES.clone()).ok()?;
+    let zoned = time.to_zoned_datetime(LOS_ANGELES.clone()).ok()?;
     Some(Instant::from_micros(zoned.timestamp().as_microsecond()))
 }
 

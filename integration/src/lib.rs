@@ -6,6 +6,7 @@
 pub mod clock;
 pub mod federation;
 pub mod forge;
+pub mod hotlists;
 pub mod logs;
 pub mod node;
 pub mod pair;

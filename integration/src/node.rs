@@ -25,7 +25,7 @@ use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::{descriptor, standing};
 use concordat::node::{Node, OpenError, read_key};
 use concordat::reads::images::Images;
-use concordat::reads::ingest::{Options, ingest};
+use concordat::reads::ingest::{Options, Summary, ingest};
 use concordat::registry::exchanged::{self, Receipt};
 use concordat::trail::search::{Filter, Row};
 use concordat::trail::{head, search, verify};
@@ -222,13 +222,23 @@ impl TestNode {
 
     /// Brings in one read, as a reader sends it: a line in the Rekor layout, through the product's own ingest.
     pub async fn ingests(&self, plate: &str, seen_at: Instant) {
+        let summary = self.delivers(plate, seen_at).await;
+        assert_eq!((summary.kept, summary.rejected), (1, 0), "{summary:?}");
+    }
+
+    /// Brings in a read that is there already.
+    pub async fn delivers_again(&self, plate: &str, seen_at: Instant) {
+        let summary = self.delivers(plate, seen_at).await;
+        assert_eq!((summary.kept, summary.repeated), (0, 1), "{summary:?}");
+    }
+
+    async fn delivers(&self, plate: &str, seen_at: Instant) -> Summary {
         let line = rekor(plate, seen_at);
         let images = Images::in_folder(&self.config.store.images).unwrap();
         let options = Options::reporting_to(self.registry_file().with_file_name("rejects.jsonl"));
         let (mut source, go_on) = (line.as_bytes(), AtomicBool::new(false));
         let reads = self.node().reads();
-        let summary = ingest(&mut source, reads, &images, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap();
-        assert_eq!((summary.kept, summary.rejected), (1, 0), "{summary:?}");
+        ingest(&mut source, reads, &images, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap()
     }
 
     /// A question of the investigator that every rule lets pass.

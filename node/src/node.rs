@@ -207,7 +207,7 @@ impl Node {
             reads: Arc::new(reads),
             shared,
             hotlist_contents: ContentsCache::default(),
-            hotlist_schedule: Schedule::default(),
+            hotlist_schedule: Schedule::new(clock.now()),
             trust,
             dialer,
             partners: ArcSwap::default(),

@@ -2,6 +2,7 @@
 
 mod agreements;
 mod audit;
+mod hotlists;
 mod identity;
 mod input;
 mod queries;

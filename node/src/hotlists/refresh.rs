@@ -47,8 +47,10 @@ pub enum RefreshError {
 }
 
 /// When each partner was looked at and each list was pulled last.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Schedule {
+    /// When the node was opened: nobody is looked at before the first turn after that.
+    opened: Instant,
     looked: Mutex<HashMap<Ori, Instant>>,
     tried: Mutex<HashMap<(Ori, String), Instant>>,
     /// One refreshing at a time.
@@ -56,11 +58,18 @@ pub struct Schedule {
 }
 
 impl Schedule {
+    /// The schedule of a node that is opened `now`.
+    #[must_use]
+    pub fn new(now: Instant) -> Self {
+        Self { opened: now, looked: Mutex::default(), tried: Mutex::default(), turn: tokio::sync::Mutex::default() }
+    }
+
     /// Whether it is time to look at a partner; notes that it is looked at.
     fn look(&self, owner: Ori, now: Instant, every: i64) -> bool {
         let mut looked = self.looked.lock().unwrap_or_else(PoisonError::into_inner);
         // A clock that was set back is no reason to wait for it.
-        let due = looked.get(&owner).is_none_or(|last| now.since(*last).unsigned_abs() >= every.unsigned_abs());
+        let last = looked.get(&owner).copied().unwrap_or(self.opened);
+        let due = now.since(last).unsigned_abs() >= every.unsigned_abs();
         if due {
             looked.insert(owner, now);
         }

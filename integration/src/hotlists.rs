@@ -16,6 +16,7 @@ use concordat::hotlists::shared::Held;
 use concordat::people::PeopleError;
 use concordat::registry::hits::HitStatus;
 
+use crate::federation::start;
 use crate::node::TestNode;
 
 /// A text in every entry of [`TestNode::lists`] that nothing else has.
@@ -37,7 +38,7 @@ impl TestNode {
 
     /// The same with a category for each.
     pub async fn lists_of(&self, list: &str, entries: &[(&str, &str)]) -> Loaded {
-        let expires = self.clock.now().plus(60 * Instant::DAY);
+        let expires = start().plus(60 * Instant::DAY);
         let mut text = "plate,state,category,reason,case_number,entered_by,contact,expires_at\n".to_owned();
         for (plate, category) in entries {
             text += &format!("{plate},CA,{category},Taken from a driveway on Elm Street,2026-118901,det204,{CONTACT},{expires}\n");

@@ -362,7 +362,7 @@ async fn at_its_sunset_nothing_of_a_shared_list_is_used() {
     pair.set_clocks(sunset);
     pair.alder.ingests(READ, sunset.plus(-Instant::MINUTE)).await;
     assert_eq!(pair.alder.hits(READ).len(), 1);
-    assert!(matches!(pair.alder.pulls().await, Err(PullError::NotNow(why)) if why.contains("ended")));
+    assert!(matches!(pair.alder.pulls().await, Err(PullError::NotNow(why)) if why.contains("sunset")));
 }
 
 #[actix_web::test]

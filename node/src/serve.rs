@@ -109,6 +109,13 @@ impl Running {
     }
 }
 
+/// Erases partners' hotlists whose lease has ended.
+async fn erase(node: &Arc<Node>) {
+    if let Err(error) = hotlists::refresh::erase_due(node).await {
+        tracing::error!(%error, "a partner's hotlist whose lease ended is not erased yet; it matches nothing");
+    }
+}
+
 /// Pulls partners' hotlists when they moved or have to be renewed. Apart from what else is looked after: a partner may take
 /// its time.
 async fn refresh(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
@@ -131,6 +138,7 @@ async fn refresh(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
 async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
     let desk = node.desk();
     let mut ticks: u32 = 0;
+    erase(&node).await;
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
@@ -146,9 +154,7 @@ async fn look_after(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
         if let Err(error) = desk.registry(|conn| node.refresh_partners(conn)) {
             tracing::error!(%error, "the enrolled partners could not be read again");
         }
-        if let Err(error) = hotlists::refresh::erase_due(&node).await {
-            tracing::error!(%error, "a partner's hotlist whose lease ended is not erased yet; it matches nothing");
-        }
+        erase(&node).await;
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(REFUSED_EVERY)
             && let Err(error) = node.record_refused().await

@@ -1,29 +1,29 @@
 //! Loading an own hotlist: compare the source with the version in place, stage what differs in small transactions, and
 //! put the new version in place in one last transaction with its entry in the trail.
 
+mod kinds;
+
 use std::collections::HashSet;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use agreements::entry::Kind;
-use agreements::hotlist::{Category, Entry};
+use agreements::hotlist::Entry;
 use agreements::ids::Digest;
-use agreements::plate::Plate;
 use agreements::time::Instant;
-use diesel::result::Error;
 use serde::Serialize;
 use tokio::runtime::Handle;
-use tokio::task::JoinError;
 
 use super::layout::Layout;
 use super::reading::{self, At, Contents, Key, ReadingError, Watch, key};
-use crate::db::{Db, DbError, RecordError, Tx};
+use crate::db::{Db, Tx};
 use crate::people;
 use crate::registry::accounts::{self, Action};
 use crate::registry::hotlists::{self, EntryRow, List, Part};
 use crate::trail::Facts;
+
+pub use kinds::{Change, Load, LoadError, Loaded, Progress, Watcher, name_formed};
 
 /// Rows of one transaction.
 const BATCH: usize = 1000;
@@ -34,119 +34,6 @@ const SHOWN: usize = 5;
 /// How long a version is remembered after another followed it, in microseconds: longer than any lease, so that every
 /// partner whose copy lives gets the difference.
 const REMEMBERED: i64 = 2 * Instant::DAY;
-
-/// What is to be loaded, and what is let pass.
-#[derive(Debug, Clone)]
-pub struct Load {
-    /// The source.
-    pub path: PathBuf,
-    /// The list.
-    pub list: String,
-    /// Its layout; by its first line when absent.
-    pub layout: Option<Layout>,
-    /// Who loads it.
-    pub by: String,
-    /// Who approved the entries of a custom list.
-    pub approved_by: Option<String>,
-    /// Where rejected lines are reported.
-    pub report: PathBuf,
-    /// Only show what would change.
-    pub dry_run: bool,
-    /// Load it although it has far fewer entries.
-    pub accept_shrink: bool,
-    /// Load it although its date is older or in the future.
-    pub accept_date: bool,
-    /// How old a source may be, in microseconds.
-    pub max_age: i64,
-}
-
-/// Where a load stands.
-#[derive(Debug, Clone, Copy)]
-pub enum Progress {
-    /// It reads the source.
-    Reading(At),
-    /// It stages what differs: how many of how many.
-    Staging(u64, u64),
-}
-
-/// Who watches a load, and how it is stopped.
-pub struct Watcher {
-    /// Hears where it stands.
-    pub progress: Box<dyn FnMut(Progress) + Send>,
-    /// Stops it before the next batch.
-    pub stop: Arc<AtomicBool>,
-}
-
-/// A change, as it is shown to whoever loads.
-#[derive(Debug, Clone, Serialize)]
-pub struct Change {
-    /// `added` or `removed`.
-    pub change: &'static str,
-    /// The plate.
-    pub plate: Plate,
-    /// The state.
-    pub state: Option<String>,
-    /// The category.
-    pub category: Category,
-}
-
-/// What a load did, or would do.
-#[derive(Debug, Clone, Serialize)]
-pub struct Loaded {
-    /// The list.
-    pub list: String,
-    /// Its layout.
-    pub layout: &'static str,
-    /// When its source was made.
-    pub source_at: Instant,
-    /// The version that was in place; 0 for none.
-    pub before: i64,
-    /// The version that is in place now; the same when nothing changed.
-    pub version: i64,
-    /// How many entries there are now, or would be.
-    pub entries: u64,
-    /// Entries that are new.
-    pub added: u64,
-    /// Entries that are gone.
-    pub removed: u64,
-    /// Entries that stay.
-    pub unchanged: u64,
-    /// Records in the source.
-    pub records: u64,
-    /// Records of type N: counted and dropped.
-    pub dropped: u64,
-    /// Records that were rejected.
-    pub rejected: u64,
-    /// Where they are reported.
-    pub report: Option<PathBuf>,
-    /// The first few changes.
-    pub first: Vec<Change>,
-    /// Whether nothing was written.
-    pub dry_run: bool,
-}
-
-/// Why nothing was loaded. The version in place stays as it is.
-#[derive(Debug, thiserror::Error)]
-pub enum LoadError {
-    /// A rule refuses it; the sentence says what to do.
-    #[error("{0}")]
-    Refused(String),
-    /// The source.
-    #[error("the source is refused, and nothing changed: {0}")]
-    Reading(#[from] ReadingError),
-    /// The registry.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-    /// The registry cannot be read.
-    #[error("the registry: {0}")]
-    Registry(#[from] Error),
-    /// The registry cannot be opened.
-    #[error("the registry: {0}")]
-    Open(#[from] DbError),
-    /// The thread of the load died.
-    #[error("the load ended by itself: {0}")]
-    Thread(#[from] JoinError),
-}
 
 /// Loads a source. Must be called inside a tokio runtime; reads on a thread of its own.
 ///
@@ -533,11 +420,4 @@ fn row(list: &str, stage: i64, found: reading::Found) -> Result<EntryRow, Readin
         category: found.entry.category.as_str().to_owned(),
         body,
     })
-}
-
-/// Whether a text can be the name of a list: it stands in paths.
-#[must_use]
-pub fn name_formed(name: &str) -> bool {
-    (1..=64).contains(&name.len())
-        && name.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-' || b == b'_')
 }

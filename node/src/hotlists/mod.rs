@@ -14,3 +14,4 @@ pub mod pulling;
 pub mod reading;
 pub mod refresh;
 pub mod shared;
+mod taking;

@@ -488,7 +488,10 @@ impl SharedLists {
         self.unclean.store(true, Ordering::SeqCst);
         let busy = self.writing(|conn| match conn {
             Conn::Sqlite(c) => {
+                // It would wait for whoever reads; the next turn is a second later.
+                c.batch_execute("PRAGMA busy_timeout = 100")?;
                 let result: Checkpointed = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(c)?;
+                c.batch_execute("PRAGMA busy_timeout = 10000")?;
                 Ok(result.busy != 0)
             }
             Conn::Pg(_) => Ok(false),
@@ -533,3 +536,6 @@ fn with_keys(conn: &mut Conn, generation: Generation, keys: &BTreeSet<&str>) -> 
 pub fn ends(asserted_at: Instant, received_at: Instant, lasts: i64, sunset: Instant) -> Instant {
     Lease { asserted_at, received_at, lasts, sunset }.ends()
 }
+
+#[cfg(test)]
+mod tests;

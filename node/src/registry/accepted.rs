@@ -70,3 +70,27 @@ pub fn see(conn: &mut Conn, owner: Ori, list: &str, index: u64) -> QueryResult<b
         .filter(accepted_list::seen_index.lt(index));
     Ok(diesel::update(older).set(accepted_list::seen_index.eq(index)).execute(conn)? == 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::trail::testing::TestTrail;
+
+    #[test]
+    fn only_a_higher_position_in_the_owners_log_replaces() {
+        let trail = TestTrail::new();
+        let db = trail.open();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let owner: Ori = "CA0990100".parse().unwrap();
+        let seen = db.write("test", move |conn| {
+            insert(conn, owner, "wanted", "sasha", Instant::from_micros(0))?;
+            let mut seen = Vec::new();
+            for index in [0, 5, 5, 4, 0, 6] {
+                seen.push(see(conn, owner, "wanted", index)?);
+            }
+            seen.push(see(conn, owner, "other", 9)?);
+            Ok(seen)
+        });
+        assert_eq!(runtime.block_on(seen).unwrap(), [true, true, false, false, false, true, false]);
+    }
+}

@@ -143,8 +143,15 @@ impl Entry {
     /// Whether every text in it has a length that an entry may have.
     #[must_use]
     pub fn bounded(&self) -> bool {
-        let texts =
-            [&self.reason, &self.case_number, &self.entered_by, &self.contact, &self.county, &self.vehicle, &self.state];
+        let texts = [
+            &self.reason,
+            &self.case_number,
+            &self.entered_by,
+            &self.contact,
+            &self.county,
+            &self.vehicle,
+            &self.state,
+        ];
         texts.into_iter().flatten().all(|text| text.chars().count() <= MAX_TEXT)
     }
 }

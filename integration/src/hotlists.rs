@@ -40,9 +40,8 @@ impl TestNode {
     pub async fn lists_of(&self, list: &str, entries: &[(&str, &str)]) -> Loaded {
         let expires = start().plus(60 * Instant::DAY);
         let mut text = "plate,state,category,reason,case_number,entered_by,contact,expires_at\n".to_owned();
-        for (plate, category) in entries {
-            text += &format!("{plate},CA,{category},Taken from a driveway on Elm Street,2026-118901,det204,{CONTACT},{expires}\n");
-        }
+        let rest = format!("Taken from a driveway on Elm Street,2026-118901,det204,{CONTACT},{expires}");
+        text.extend(entries.iter().map(|(plate, category)| format!("{plate},CA,{category},{rest}\n")));
         let path = self.outside().join("own.csv");
         std::fs::write(&path, text).unwrap();
         self.loads(&path, list, |_| {}).await.unwrap()

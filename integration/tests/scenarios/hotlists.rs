@@ -177,8 +177,13 @@ async fn s28_records_of_type_n_are_counted_and_dropped() {
     let alder = &pair.alder;
     let plate = |line: &str| line[27..37].trim().to_owned();
     let loaded: Vec<String> = NCIC.lines().skip(1).filter(|line| !line.starts_with('N')).map(plate).collect();
-    let of_n: Vec<String> =
-        NCIC.lines().skip(1).filter(|line| line.starts_with('N')).map(plate).filter(|it| !loaded.contains(it)).collect();
+    let of_n: Vec<String> = NCIC
+        .lines()
+        .skip(1)
+        .filter(|line| line.starts_with('N'))
+        .map(plate)
+        .filter(|it| !loaded.contains(it))
+        .collect();
     assert!(of_n.len() > 3);
     let source = alder.source("VEHEXTRT.txt", NCIC);
     let done = alder.loads(&source, "ncic", |_| {}).await.unwrap();
@@ -207,7 +212,10 @@ async fn s28_a_source_that_is_not_whole_changes_nothing_of_what_was_there() {
     for (text, says) in [
         (SVS.replace("00000040", "00000041"), "says TOTAL RECORD 41, but has 40"),
         (SVS.replace("TOTAL RECORDS 00000040\n", ""), "cut off"),
-        (SVS.lines().take(30).fold(String::new(), |text, line| text + line + "\n") + "TOTAL RECORDS 00000029\n", "--accept-shrink"),
+        (
+            SVS.lines().take(30).fold(String::new(), |text, line| text + line + "\n") + "TOTAL RECORDS 00000029\n",
+            "--accept-shrink",
+        ),
         (dated("11/21/2026"), "it is an older file"),
         (dated("11/24/2026"), "in the future"),
         (SVS.replace("SVS 11", "SFR 11"), "layout svs"),

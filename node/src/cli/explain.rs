@@ -324,14 +324,15 @@ impl Explain for SharedError {
 impl Explain for LoadError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Refused(_) => Exit::Refused,
             Self::Reading(ReadingError::Source(..)) => Exit::Usage,
             Self::Reading(
                 ReadingError::Report(..) | ReadingError::Sink(_) | ReadingError::Internal(_) | ReadingError::Stopped,
-            ) => Exit::Failure,
-            Self::Reading(_) => Exit::Refused,
+            )
+            | Self::Registry(_)
+            | Self::Open(_)
+            | Self::Thread(_) => Exit::Failure,
+            Self::Refused(_) | Self::Reading(_) => Exit::Refused,
             Self::Record(error) => error.exit(),
-            Self::Registry(_) | Self::Open(_) | Self::Thread(_) => Exit::Failure,
         }
     }
 

@@ -19,7 +19,9 @@ use crate::registry::hits::HitStatus;
 #[derive(Debug, Subcommand)]
 pub enum HitCommand {
     /// Show hits, newest first. One that is not confirmed is not actionable
-    #[command(after_help = "Examples:\n  concordat hit list --as alder.investigator\n  concordat hit list --status unconfirmed --as alder.investigator")]
+    #[command(
+        after_help = "Examples:\n  concordat hit list --as alder.investigator\n  concordat hit list --status unconfirmed --as alder.investigator"
+    )]
     List(ListArgs),
     /// Say what a hit is, after looking: confirmed, or misread
     #[command(
@@ -40,6 +42,7 @@ pub struct ListArgs {
 
 /// Arguments of `hit verify`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own on the command line")]
 #[group(id = "verdict", required = true, multiple = false, args = ["confirmed", "misread"])]
 pub struct VerifyArgs {
     /// The hit
@@ -61,6 +64,7 @@ pub struct VerifyArgs {
 }
 
 #[derive(Serialize)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a member of its own in the JSON")]
 struct Shown {
     id: RequestId,
     status: &'static str,
@@ -163,7 +167,13 @@ fn age(hit: &Shown) -> String {
 }
 
 fn entry(entry: &Entry) -> String {
-    let texts = [Some(entry.plate.as_str()), entry.reason.as_deref(), entry.case_number.as_deref(), entry.vehicle.as_deref(), entry.contact.as_deref()];
+    let texts = [
+        Some(entry.plate.as_str()),
+        entry.reason.as_deref(),
+        entry.case_number.as_deref(),
+        entry.vehicle.as_deref(),
+        entry.contact.as_deref(),
+    ];
     texts.into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
@@ -176,7 +186,9 @@ async fn verify(place: &Place, args: VerifyArgs, out: &mut Output<'_>) -> Result
         let list = format!("{} of {}", hit.list, hit.owner);
         match verdict {
             HitStatus::Confirmed => format!("Confirmed: the hit on {list} may be acted on."),
-            HitStatus::Misread | HitStatus::Unconfirmed => format!("Noted: the hit on {list} is {verdict}; nobody acts on it."),
+            HitStatus::Misread | HitStatus::Unconfirmed => {
+                format!("Noted: the hit on {list} is {verdict}; nobody acts on it.")
+            }
         }
     })?;
     Ok(())

@@ -60,10 +60,7 @@ pub(super) async fn run(place: &Place, args: IngestArgs, out: &mut Output<'_>) -
     let (lines, length) = source(&args.file)?;
     let db = place.registry_of(&config)?;
     let (reads, _) = node::open_reads(&config, &db)?;
-    let stores = Stores {
-        reads: Arc::new(reads),
-        images: Images::in_folder(&config.store.images)?,
-    };
+    let stores = Stores { reads: Arc::new(reads), images: Images::in_folder(&config.store.images)? };
     let stop = Arc::new(AtomicBool::new(false));
     let bar = bar(length);
     let watched = bar.clone();

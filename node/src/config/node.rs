@@ -296,7 +296,11 @@ impl Default for Hotlists {
 
 fn substitutions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let count = u32::deserialize(deserializer)?;
-    if count <= 2 { Ok(count) } else { Err(serde::de::Error::custom("a read differs in 0, 1 or 2 characters, never more")) }
+    if count <= 2 {
+        Ok(count)
+    } else {
+        Err(serde::de::Error::custom("a read differs in 0, 1 or 2 characters, never more"))
+    }
 }
 
 /// `[rules]`: the owner's own limits, whatever an agreement grants. Quotas are the agreement's.

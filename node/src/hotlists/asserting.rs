@@ -53,7 +53,10 @@ pub struct Follows {
 
 /// What a version comes to for a set of categories: computed once, because it is a walk through the whole list.
 #[derive(Debug, Default)]
-pub struct ContentsCache(Mutex<HashMap<(String, i64, Vec<Category>), (u64, Digest)>>);
+pub struct ContentsCache(Mutex<HashMap<Shared, (u64, Digest)>>);
+
+/// A list, its version, and the categories that are told of it.
+type Shared = (String, i64, Vec<Category>);
 
 impl ContentsCache {
     /// Lists times sets of categories times recent versions.
@@ -92,8 +95,7 @@ pub async fn answer(
     body: &[u8],
 ) -> Result<Answered, Failure> {
     let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
-    let sworn: Sworn<Pull> =
-        sworn::verify(&envelope, Kind::HotlistPulled, partner, node.ori(), node.checkpoints())?;
+    let sworn: Sworn<Pull> = sworn::verify(&envelope, Kind::HotlistPulled, partner, node.ori(), node.checkpoints())?;
     let now = node.now();
     sworn::fresh(&sworn, now)?;
     if !envelope.is_bare() {
@@ -113,7 +115,9 @@ pub async fn answer(
     let (slot, outcome) = match &*recorded {
         Ok((slot, outcome, _)) => (*slot, outcome),
         Err(NotSaid::Again) => {
-            return Err(Failure::Unacceptable("this pull was answered already: pull again with a new entry".to_owned()));
+            return Err(Failure::Unacceptable(
+                "this pull was answered already: pull again with a new entry".to_owned(),
+            ));
         }
         Err(NotSaid::Moved) => return Err(Failure::Overtaken),
     };
@@ -145,8 +149,7 @@ fn prepare(
         Some(have) => known(node, desk, &permit, have, version)?,
         None => None,
     };
-    let lines =
-        Lines { list: permit.list().to_owned(), since, to: version, categories: permit.categories().to_vec() };
+    let lines = Lines { list: permit.list().to_owned(), since, to: version, categories: permit.categories().to_vec() };
     let summed = desk.registry(|conn| lines.sum(conn))?;
     let asserted = Asserted {
         version: version.unsigned_abs(),
@@ -164,13 +167,7 @@ fn prepare(
 
 /// The version that the puller has, if a difference can lead from it: it is remembered here, and what the puller has of
 /// it is what it should be.
-fn known(
-    node: &Node,
-    desk: &Desk,
-    permit: &HotlistPermit,
-    have: Have,
-    version: i64,
-) -> Result<Option<i64>, Failure> {
+fn known(node: &Node, desk: &Desk, permit: &HotlistPermit, have: Have, version: i64) -> Result<Option<i64>, Failure> {
     let Some(theirs) = i64::try_from(have.version).ok().filter(|theirs| *theirs <= version) else { return Ok(None) };
     let remembered = theirs == version
         || theirs == 0
@@ -250,12 +247,7 @@ fn still(
     })
 }
 
-fn draft(
-    sworn: &Sworn<Pull>,
-    from: &str,
-    rid: agreements::ids::RequestId,
-    outcome: &Outcome,
-) -> QueryResult<Draft> {
+fn draft(sworn: &Sworn<Pull>, from: &str, rid: agreements::ids::RequestId, outcome: &Outcome) -> QueryResult<Draft> {
     let evidence = sworn.evidence();
     let message = Assertion {
         v: PROTOCOL,
@@ -273,12 +265,7 @@ fn draft(
         rid,
         message: canonical(&message)?,
         note: canonical(&Note { from })?,
-        facts: Facts {
-            partner: Some(evidence.origin),
-            decision: Some(decision.to_owned()),
-            rule,
-            ..Facts::default()
-        },
+        facts: Facts { partner: Some(evidence.origin), decision: Some(decision.to_owned()), rule, ..Facts::default() },
     })
 }
 
@@ -344,8 +331,7 @@ pub fn offers(node: &Node, desk: &Desk, partner: &Partner) -> Result<Offers, Fai
     let ids: Vec<AgreementId> = desk.registry(|conn| documents::ids(conn, Some(partner.ori())))?;
     let mut lists: Vec<Offered> = Vec::new();
     for id in ids {
-        let standing =
-            desk.registry(|conn| node.standings().standing(conn, node.owner(), partner.ori(), id, now))?;
+        let standing = desk.registry(|conn| node.standings().standing(conn, node.owner(), partner.ori(), id, now))?;
         let (Status::InForce { .. }, Some(agreement)) = (standing.status(now), &standing.agreement) else { continue };
         for grant in agreement.hotlist_grants(node.ori(), partner.ori()) {
             if categories(&grant.categories).is_empty() || lists.iter().any(|offered| offered.list == grant.list) {

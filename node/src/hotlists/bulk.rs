@@ -110,8 +110,8 @@ pub(super) fn contents(
     let (mut sha, mut entries, mut after) = (Sha256::new(), 0_u64, None);
     loop {
         let page = hotlists::page(conn, list, Part::At(version), Some(categories), after, PAGE)?;
-        let Some((last, _)) = page.last() else { return Ok((entries, Digest(sha.finish()))) };
-        after = Some(*last);
+        let Some((newest, _)) = page.last() else { return Ok((entries, Digest(sha.finish()))) };
+        after = Some(*newest);
         for (digest, _) in page {
             entries += 1;
             sha.update(&digest.0);

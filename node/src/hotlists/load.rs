@@ -147,7 +147,9 @@ impl Job {
         if self.load.accept_date {
             return Ok(());
         }
-        Err(LoadError::Refused(format!("{why}. Fetch the newest file, or load this one with --accept-date if it is right")))
+        Err(LoadError::Refused(format!(
+            "{why}. Fetch the newest file, or load this one with --accept-date if it is right"
+        )))
     }
 
     /// Entries of the agency's own need a second person.
@@ -167,7 +169,12 @@ impl Job {
         Ok(())
     }
 
-    fn compare(&self, conn: &mut crate::db::Conn, version: i64, mut keys: HashSet<Key>) -> Result<Difference, LoadError> {
+    fn compare(
+        &self,
+        conn: &mut crate::db::Conn,
+        version: i64,
+        mut keys: HashSet<Key>,
+    ) -> Result<Difference, LoadError> {
         let (mut removed, mut unchanged, mut first) = (Vec::new(), 0, Vec::new());
         let mut after = None;
         loop {
@@ -290,7 +297,9 @@ impl Job {
             // It was stopped as soon as enough was seen, perhaps before its trailer.
             (Err(ReadingError::Cut | ReadingError::Count { .. }) | Ok(_), None) => return Ok(()),
             (Err(ReadingError::Sink(error)), _) => {
-                return Err(error.downcast::<LoadError>().map_or_else(|error| ReadingError::Sink(error).into(), |e| *e));
+                return Err(error
+                    .downcast::<LoadError>()
+                    .map_or_else(|error| ReadingError::Sink(error).into(), |e| *e));
             }
             (Err(error), _) => return Err(error.into()),
             (Ok(again), Some(_)) if again.sha256 != contents.sha256 || !difference.added.is_empty() => {
@@ -393,9 +402,8 @@ impl Job {
             return Err(ReadingError::Stopped.into());
         }
         let name = self.load.list.clone();
-        let written = self.write(move |conn| {
-            if hotlists::holds(conn, &name, stage)? { job(conn).map(Some) } else { Ok(None) }
-        })?;
+        let written =
+            self.write(move |conn| if hotlists::holds(conn, &name, stage)? { job(conn).map(Some) } else { Ok(None) })?;
         written.ok_or_else(|| LoadError::Refused("another load of this list began meanwhile; load it again".to_owned()))
     }
 }
@@ -409,8 +417,8 @@ fn change(what: &'static str, entry: &Entry) -> Change {
 }
 
 fn row(list: &str, stage: i64, found: reading::Found) -> Result<EntryRow, ReadingError> {
-    let body = String::from_utf8(found.body)
-        .map_err(|error| ReadingError::Source(PathBuf::new(), io::Error::other(error)))?;
+    let body =
+        String::from_utf8(found.body).map_err(|error| ReadingError::Source(PathBuf::new(), io::Error::other(error)))?;
     Ok(EntryRow {
         list: list.to_owned(),
         digest: found.digest.0.to_vec(),

@@ -176,9 +176,8 @@ impl Matcher {
         for candidate in by_key.get(read.plate.key().as_str()).into_iter().flatten() {
             let Some(found) = self.matches(read, candidate) else { continue };
             let key = (candidate.owner, candidate.list.as_str(), candidate.entry.category);
-            let better = |known: &Found| {
-                (found.substitutions, !found.state_known) < (known.substitutions, !known.state_known)
-            };
+            let better =
+                |known: &Found| (found.substitutions, !found.state_known) < (known.substitutions, !known.state_known);
             if best.get(&key).is_none_or(better) {
                 best.insert(key, found);
             }

@@ -224,8 +224,7 @@ pub async fn verify(
         }
         let now = tx.now();
         hits::verify(tx.conn(), id, verdict, &by, now)?;
-        let message =
-            Verified { hit: id, image: looked.image, status: looked.status, v: 1, verdict: verdict.as_str() };
+        let message = Verified { hit: id, image: looked.image, status: looked.status, v: 1, verdict: verdict.as_str() };
         let facts = Facts {
             partner: Some(hit.owner),
             plate: Some(hit.plate.as_str().to_owned()),

@@ -154,13 +154,7 @@ struct Asked {
 }
 
 /// Records the pull, if the agreement is still in force.
-async fn record(
-    node: &Node,
-    owner: Ori,
-    list: &str,
-    under: &Under,
-    have: Option<Have>,
-) -> Result<Asked, PullError> {
+async fn record(node: &Node, owner: Ori, list: &str, under: &Under, have: Option<Have>) -> Result<Asked, PullError> {
     let to = vec![To { ori: owner, agreement: under.id }];
     let message = Pull { v: PROTOCOL, to, list: list.to_owned(), have };
     let (epoch, until) = (under.epoch, under.until);
@@ -193,7 +187,12 @@ struct Came {
 enum What {
     Denied(String),
     /// Written beside what is in use, or nothing new.
-    List { asserted: Asserted, at: Instant, generation: Generation, new: bool },
+    List {
+        asserted: Asserted,
+        at: Instant,
+        generation: Generation,
+        new: bool,
+    },
 }
 
 /// Posts the pull and takes what comes. Never fails: what went wrong is in what it gives.
@@ -231,7 +230,9 @@ async fn receive(
             Outcome::Asserted(asserted) => asserted,
         };
         if at.since(node.now()) > AHEAD {
-            return Err(PullError::Wrong("its assertion is dated over five minutes ahead of our clock: check the clocks"));
+            return Err(PullError::Wrong(
+                "its assertion is dated over five minutes ahead of our clock: check the clocks",
+            ));
         }
         if asserted.categories != under.categories {
             return Err(PullError::Wrong("it asserts other categories than the agreement grants"));

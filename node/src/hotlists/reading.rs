@@ -276,8 +276,8 @@ struct Run {
 impl Run {
     /// The next line, without its end, in `self.line`.
     fn next(&mut self, reader: &mut impl BufRead) -> Result<Option<Taken>, ReadingError> {
-        let taken = take(reader, &mut self.line, MAX_LINE)
-            .map_err(|error| ReadingError::Source(PathBuf::new(), error))?;
+        let taken =
+            take(reader, &mut self.line, MAX_LINE).map_err(|error| ReadingError::Source(PathBuf::new(), error))?;
         let bytes = match taken {
             Taken::End => return Ok(None),
             Taken::Whole => self.line.len() as u64,

@@ -101,8 +101,7 @@ pub async fn refresh_due(node: &Arc<Node>) -> Result<Vec<Refreshed>, RefreshErro
     let lists = desk.registry(accepted::all)?;
     let every = i64::from(node.config().hotlists.look_seconds.get()) * Instant::SECOND;
     let owners: HashSet<Ori> = lists.iter().map(|accepted| accepted.owner).collect();
-    let due: Vec<Ori> =
-        owners.into_iter().filter(|owner| node.hotlist_schedule().look(*owner, now, every)).collect();
+    let due: Vec<Ori> = owners.into_iter().filter(|owner| node.hotlist_schedule().look(*owner, now, every)).collect();
     if due.is_empty() {
         return Ok(Vec::new());
     }
@@ -133,7 +132,9 @@ async fn of_owner(node: &Arc<Node>, owner: Ori, lists: Vec<Accepted>, held: &[He
         let Some(offered) = offered else { continue };
         let held = held.iter().find(|held| held.owner == owner && held.list == list);
         let current = held.is_some_and(|held| {
-            held.version == offered.version && now < held.asserted_at.min(held.received_at).plus(renew) && now < held.ends_at
+            held.version == offered.version
+                && now < held.asserted_at.min(held.received_at).plus(renew)
+                && now < held.ends_at
         });
         if current || !node.hotlist_schedule().try_pull(owner, &list, now, retry) {
             continue;

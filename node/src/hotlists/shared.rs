@@ -142,7 +142,8 @@ struct Counted {
 type Row = (String, String, i64, Vec<u8>, i64, Option<i64>, i64, i64, i64, i64, i64);
 
 fn held_of(row: Row) -> Result<Held, SharedError> {
-    let (owner, list, version, contents, entries, source, asserted_at, received_at, ends_at, log_index, generation) = row;
+    let (owner, list, version, contents, entries, source, asserted_at, received_at, ends_at, log_index, generation) =
+        row;
     Ok(Held {
         owner: owner.parse().map_err(|_| SharedError::Damaged("owner"))?,
         list,
@@ -268,12 +269,14 @@ impl SharedLists {
     pub fn stage(&self, generation: Generation, gone: &[Digest], new: &[NewEntry]) -> Result<bool, SharedError> {
         let table = generation.table();
         let delete = format!("DELETE FROM {table} WHERE digest = $1");
-        let insert = format!("INSERT INTO {table} (digest, plate_key, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
+        let insert =
+            format!("INSERT INTO {table} (digest, plate_key, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
         self.writing(|conn| {
             immediate(conn, |conn| {
                 let mut changed = 0;
                 for digest in gone {
-                    changed += each!(conn, c => diesel::sql_query(&delete).bind::<Binary, _>(&digest.0[..]).execute(c))?;
+                    changed +=
+                        each!(conn, c => diesel::sql_query(&delete).bind::<Binary, _>(&digest.0[..]).execute(c))?;
                 }
                 for entry in new {
                     changed += each!(conn, c => diesel::sql_query(&insert)
@@ -292,7 +295,8 @@ impl SharedLists {
     /// # Errors
     /// The place failed.
     pub fn digests(&self, generation: Generation, mut each: impl FnMut(Digest)) -> Result<(), SharedError> {
-        let page = format!("SELECT digest FROM {} WHERE digest > $1 ORDER BY digest LIMIT {COPIED}", generation.table());
+        let page =
+            format!("SELECT digest FROM {} WHERE digest > $1 ORDER BY digest LIMIT {COPIED}", generation.table());
         let mut conn = self.reader()?;
         let mut after: Vec<u8> = Vec::new();
         loop {
@@ -311,33 +315,35 @@ impl SharedLists {
     /// # Errors
     /// The place failed; the version before stays.
     pub fn keep(&self, held: &Held) -> Result<(), SharedError> {
-        let replaced = self.writing(|conn| immediate(conn, |conn| {
-            let row = lease::table.find((held.owner.as_str(), &held.list));
-            let before: Option<i64> = row.select(lease::generation).first(conn).optional()?;
-            let values = (
-                lease::version.eq(held.version.cast_signed()),
-                lease::contents.eq(held.contents.0.to_vec()),
-                lease::entries.eq(held.entries.cast_signed()),
-                lease::source_loaded_at.eq(held.source_loaded_at.map(Instant::micros)),
-                lease::asserted_at.eq(held.asserted_at.micros()),
-                lease::received_at.eq(held.received_at.micros()),
-                lease::ends_at.eq(held.ends_at.micros()),
-                lease::log_index.eq(held.log_index.cast_signed()),
-                lease::generation.eq(held.generation.0),
-            );
-            if before.is_some() {
-                diesel::update(lease::table.find((held.owner.as_str(), &held.list))).set(values).execute(conn)?;
-            } else {
-                diesel::insert_into(lease::table)
-                    .values((lease::owner.eq(held.owner.as_str()), lease::list.eq(&held.list), values))
-                    .execute(conn)?;
-            }
-            let replaced = before.filter(|before| *before != held.generation.0);
-            if let Some(before) = replaced {
-                drop_generation(conn, Generation(before))?;
-            }
-            Ok::<_, SharedError>(replaced.is_some())
-        }))?;
+        let replaced = self.writing(|conn| {
+            immediate(conn, |conn| {
+                let row = lease::table.find((held.owner.as_str(), &held.list));
+                let before: Option<i64> = row.select(lease::generation).first(conn).optional()?;
+                let values = (
+                    lease::version.eq(held.version.cast_signed()),
+                    lease::contents.eq(held.contents.0.to_vec()),
+                    lease::entries.eq(held.entries.cast_signed()),
+                    lease::source_loaded_at.eq(held.source_loaded_at.map(Instant::micros)),
+                    lease::asserted_at.eq(held.asserted_at.micros()),
+                    lease::received_at.eq(held.received_at.micros()),
+                    lease::ends_at.eq(held.ends_at.micros()),
+                    lease::log_index.eq(held.log_index.cast_signed()),
+                    lease::generation.eq(held.generation.0),
+                );
+                if before.is_some() {
+                    diesel::update(lease::table.find((held.owner.as_str(), &held.list))).set(values).execute(conn)?;
+                } else {
+                    diesel::insert_into(lease::table)
+                        .values((lease::owner.eq(held.owner.as_str()), lease::list.eq(&held.list), values))
+                        .execute(conn)?;
+                }
+                let replaced = before.filter(|before| *before != held.generation.0);
+                if let Some(before) = replaced {
+                    drop_generation(conn, Generation(before))?;
+                }
+                Ok::<_, SharedError>(replaced.is_some())
+            })
+        })?;
         if replaced {
             self.clean()?;
         }
@@ -426,9 +432,8 @@ impl SharedLists {
     /// # Errors
     /// The place failed; what is due stays due, and matches nothing meanwhile.
     pub fn erase_due(&self, now: Instant) -> Result<Vec<Held>, SharedError> {
-        let due: Vec<Row> = self.writing(|conn| {
-            Ok(lease::table.filter(lease::ends_at.le(now.micros())).load(conn)?)
-        })?;
+        let due: Vec<Row> =
+            self.writing(|conn| Ok(lease::table.filter(lease::ends_at.le(now.micros())).load(conn)?))?;
         let due: Vec<Held> = due.into_iter().map(held_of).collect::<Result<_, _>>()?;
         let mut erased = Vec::new();
         for held in due {
@@ -465,17 +470,19 @@ impl SharedLists {
     }
 
     fn erase_if(&self, owner: Ori, list: &str, due: Option<Instant>) -> Result<bool, SharedError> {
-        let erased = self.writing(|conn| immediate(conn, |conn| {
-            let row: Option<Row> = lease::table.find((owner.as_str(), list)).first(conn).optional()?;
-            let Some(held) = row.map(held_of).transpose()? else { return Ok(false) };
-            // Another process may have renewed it since.
-            if due.is_some_and(|now| now < held.ends_at) {
-                return Ok(false);
-            }
-            diesel::delete(lease::table.find((owner.as_str(), list))).execute(conn)?;
-            drop_generation(conn, held.generation)?;
-            Ok::<_, SharedError>(true)
-        }))?;
+        let erased = self.writing(|conn| {
+            immediate(conn, |conn| {
+                let row: Option<Row> = lease::table.find((owner.as_str(), list)).first(conn).optional()?;
+                let Some(held) = row.map(held_of).transpose()? else { return Ok(false) };
+                // Another process may have renewed it since.
+                if due.is_some_and(|now| now < held.ends_at) {
+                    return Ok(false);
+                }
+                diesel::delete(lease::table.find((owner.as_str(), list))).execute(conn)?;
+                drop_generation(conn, held.generation)?;
+                Ok::<_, SharedError>(true)
+            })
+        })?;
         if erased {
             self.unclean.store(true, Ordering::SeqCst);
         }

@@ -45,7 +45,9 @@ pub enum StoreError {
     #[error("the read store has a row whose {0} is damaged")]
     Damaged(&'static str),
     /// The reads are kept, and whoever hears of them failed.
-    #[error("the reads are kept, but were not matched against the hotlists ({0}); deliver them again, which keeps nothing twice")]
+    #[error(
+        "the reads are kept, but were not matched against the hotlists ({0}); deliver them again, which keeps nothing twice"
+    )]
     Watch(String),
     /// No random bytes.
     #[error("no random bytes: {0}")]

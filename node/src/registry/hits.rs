@@ -202,7 +202,6 @@ pub fn find(conn: &mut Conn, id: RequestId) -> QueryResult<Option<Hit>> {
 /// Notes what a person found. Whether there is such a hit.
 pub fn verify(conn: &mut Conn, id: RequestId, status: HitStatus, by: &str, at: Instant) -> QueryResult<bool> {
     let row = hit::table.find(id.as_bytes().to_vec());
-    let found =
-        (hit::status.eq(status.as_str()), hit::verified_at.eq(at.micros()), hit::verified_by.eq(by));
+    let found = (hit::status.eq(status.as_str()), hit::verified_at.eq(at.micros()), hit::verified_by.eq(by));
     Ok(diesel::update(row).set(found).execute(conn)? == 1)
 }

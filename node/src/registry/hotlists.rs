@@ -221,11 +221,8 @@ pub fn flip(conn: &mut Conn, list: &List, earlier: i64) -> QueryResult<()> {
 
 /// Whether a delta can lead from `version` to the one in place: what went since is still known.
 pub fn knows_version(conn: &mut Conn, name: &str, version: i64) -> QueryResult<bool> {
-    let found: Option<i64> = hotlist_version::table
-        .find((name, version))
-        .select(hotlist_version::version)
-        .first(conn)
-        .optional()?;
+    let found: Option<i64> =
+        hotlist_version::table.find((name, version)).select(hotlist_version::version).first(conn).optional()?;
     Ok(found.is_some())
 }
 
@@ -238,9 +235,7 @@ pub fn purge(conn: &mut Conn, name: &str, before: Instant, limit: i64) -> QueryR
         .select(diesel::dsl::max(hotlist_version::version))
         .first(conn)?;
     let Some(oldest) = newest_before else { return Ok(0) };
-    let old = hotlist_version::table
-        .filter(hotlist_version::list.eq(name))
-        .filter(hotlist_version::version.lt(oldest));
+    let old = hotlist_version::table.filter(hotlist_version::list.eq(name)).filter(hotlist_version::version.lt(oldest));
     diesel::delete(old).execute(conn)?;
     let gone: Vec<(Vec<u8>, i64)> = hotlist_entry::table
         .filter(hotlist_entry::list.eq(name))

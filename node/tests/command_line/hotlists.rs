@@ -57,7 +57,8 @@ fn a_load_that_is_killed_leaves_the_old_version_whole_and_the_next_one_ends_well
     assert_eq!((&first["version"], &first["entries"], &first["added"]), (&1.into(), &3.into(), &3.into()));
 
     let large = write(&node, "large.tbl", &svs(&today(), many(20_000)));
-    let load = ["--dir", &node.path(""), "hotlist", "load", &large, "--list", "stolen", "--as", "admin"].map(str::to_owned);
+    let load =
+        ["--dir", &node.path(""), "hotlist", "load", &large, "--list", "stolen", "--as", "admin"].map(str::to_owned);
     let mut child = start(&load);
     let registry = node.path("registry.db");
     let mut staged = 0;

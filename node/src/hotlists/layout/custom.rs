@@ -17,8 +17,9 @@ pub(super) fn header(line: &[u8]) -> Option<()> {
 pub(super) fn record(line: &[u8], now: Instant) -> Result<Record, LineError> {
     let line = std::str::from_utf8(line).map_err(|_| LineError::Utf8)?;
     let found = fields(line)?;
-    let [plate, state, category, reason, case_number, entered_by, contact, expires_at] =
-        <[String; 8]>::try_from(found).map_err(|found| LineError::Fields(found.len()))?.map(|text| text.trim().to_owned());
+    let [plate, state, category, reason, case_number, entered_by, contact, expires_at] = <[String; 8]>::try_from(found)
+        .map_err(|found| LineError::Fields(found.len()))?
+        .map(|text| text.trim().to_owned());
     let values = [&plate, &state, &category, &reason, &case_number, &entered_by, &contact, &expires_at];
     if let Some((name, _)) = COLUMNS.into_iter().zip(values).find(|(_, value)| value.is_empty()) {
         return Err(LineError::Blank(name));

@@ -205,7 +205,9 @@ pub enum LineError {
     #[error("reason: say in a few words of your own what this vehicle has to do with what happened")]
     Reason,
     /// A text that touches what a hotlist is not for.
-    #[error("a field touches civil immigration enforcement, protected care, or protest and religion: no hotlist is for that (V-20)")]
+    #[error(
+        "a field touches civil immigration enforcement, protected care, or protest and religion: no hotlist is for that (V-20)"
+    )]
     Sensitive,
     /// The line is not text.
     #[error("the line is not UTF-8")]

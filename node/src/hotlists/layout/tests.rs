@@ -45,7 +45,10 @@ fn each_fixture_is_known_by_its_first_line_and_read_whole() {
     let (contents, entries) = read(SVS, None).unwrap();
     assert_eq!(contents.source_at.to_string(), "2026-11-22T12:00:00.000000Z", "04:00 in Los Angeles");
     let first = &entries[0];
-    assert_eq!((first.plate.as_str(), first.state.as_deref(), first.category), ("1VSN050", Some("CA"), Category::StolenVehicle));
+    assert_eq!(
+        (first.plate.as_str(), first.state.as_deref(), first.category),
+        ("1VSN050", Some("CA"), Category::StolenVehicle)
+    );
     assert_eq!((first.county.as_deref(), first.dated), (Some("37"), Some(jiff::civil::date(2026, 1, 23))));
 }
 
@@ -68,9 +71,11 @@ fn records_of_type_n_are_dropped_whatever_else_they_say() {
     }
     let (_, entries) = read(NCIC, None).unwrap();
     let text = String::from_utf8(NCIC.to_vec()).unwrap();
-    let dropped: Vec<&str> = text.lines().filter(|line| line.starts_with('N') && line.len() == 61).map(|line| line[27..37].trim()).collect();
+    let dropped: Vec<&str> =
+        text.lines().filter(|line| line.starts_with('N') && line.len() == 61).map(|line| line[27..37].trim()).collect();
     assert_eq!(dropped.len(), 8);
-    let loaded: Vec<String> = text.lines().filter(|line| !line.starts_with('N')).map(|line| line[27..37].trim().to_owned()).collect();
+    let loaded: Vec<String> =
+        text.lines().filter(|line| !line.starts_with('N')).map(|line| line[27..37].trim().to_owned()).collect();
     assert_eq!(loaded, entries.iter().map(|entry| entry.plate.as_str().to_owned()).collect::<Vec<_>>());
 }
 
@@ -106,7 +111,8 @@ fn shifted_and_wrong_lines_are_rejected_with_their_reason() {
 
 #[test]
 fn an_entry_of_a_custom_list_needs_every_field_and_a_sound_reason() {
-    let good = r#"7ABC123,CA,local,"Robbery suspect vehicle, blue",2026-118901,det204,(555) 010-0142,2026-12-01T00:00:00Z"#;
+    let good =
+        r#"7ABC123,CA,local,"Robbery suspect vehicle, blue",2026-118901,det204,(555) 010-0142,2026-12-01T00:00:00Z"#;
     let Ok(Record::Entry(entry)) = Layout::Custom.record(good.as_bytes(), now()) else { panic!() };
     assert_eq!(entry.reason.as_deref(), Some("Robbery suspect vehicle, blue"));
     for (from, to, says) in [

@@ -35,7 +35,7 @@ async fn holding(plates: &[&str]) -> Pair {
     pair.alder.accepts(&pair.birch, LIST).await;
     match pair.alder.pulls().await.unwrap() {
         Pulled::Held { entries, .. } => assert_eq!(entries, plates.len() as u64),
-        other => panic!("{other:?}"),
+        other @ Pulled::Denied { .. } => panic!("{other:?}"),
     }
     pair
 }
@@ -344,7 +344,7 @@ async fn a_suspended_agreement_lets_nothing_flow_and_the_lease_runs_out() {
     pair.alder.try_start().unwrap();
     match pair.alder.pulls().await.unwrap() {
         Pulled::Denied { why } => assert!(why.contains("suspended"), "{why}"),
-        other => panic!("{other:?}"),
+        other @ Pulled::Held { .. } => panic!("{other:?}"),
     }
     let (row, message) = pair.birch.newest();
     assert_eq!((row.kind, &message["outcome"]["decision"]), (Kind::HotlistAsserted, &"denied".into()));

@@ -133,7 +133,9 @@ impl Matcher {
                 Some(conn) => conn,
                 None => self.shared.reader()?,
             };
-            candidates.extend(partners(&mut shared, &keys, &accepted, now)?);
+            let found = partners(&mut shared, &keys, &accepted, now);
+            // A version that was replaced between two of its statements: the next is whole.
+            candidates.extend(found.or_else(|_| partners(&mut shared, &keys, &accepted, now))?);
             connections.shared = Some(shared);
         }
         let mut by_key: BTreeMap<String, Vec<Candidate>> = BTreeMap::new();
@@ -174,7 +176,7 @@ impl Matcher {
     ) -> QueryResult<Vec<Hit>> {
         let mut best: BTreeMap<(Ori, &str, Category), Found> = BTreeMap::new();
         for candidate in by_key.get(read.plate.key().as_str()).into_iter().flatten() {
-            let Some(found) = self.matches(read, candidate) else { continue };
+            let Some(found) = matched(read, candidate, self.substitutions) else { continue };
             let key = (candidate.owner, candidate.list.as_str(), candidate.entry.category);
             let better =
                 |known: &Found| (found.substitutions, !found.state_known) < (known.substitutions, !known.state_known);
@@ -205,16 +207,16 @@ impl Matcher {
         };
         best.into_iter().map(hit).collect()
     }
+}
 
-    /// Whether a read is one of what an entry names: the plate up to confusable characters, and no other state.
-    fn matches(&self, read: &NewRead, candidate: &Candidate) -> Option<Found> {
-        let substitutions = read.plate.substitutions(&candidate.entry.plate)?;
-        let states = (&read.state, &candidate.entry.state);
-        let state_known = matches!(states, (Some(_), Some(_)));
-        let other_state = state_known && states.0 != states.1;
-        let found = Found { entry: candidate.digest, substitutions, state_known };
-        (substitutions <= self.substitutions && !other_state).then_some(found)
-    }
+/// Whether a read is one of what an entry names: the plate up to `at_most` confusable characters, and no other state.
+fn matched(read: &NewRead, candidate: &Candidate, at_most: u32) -> Option<Found> {
+    let substitutions = read.plate.substitutions(&candidate.entry.plate)?;
+    let states = (&read.state, &candidate.entry.state);
+    let state_known = matches!(states, (Some(_), Some(_)));
+    let other_state = state_known && states.0 != states.1;
+    let found = Found { entry: candidate.digest, substitutions, state_known };
+    (substitutions <= at_most && !other_state).then_some(found)
 }
 
 impl Watch for Matcher {
@@ -283,4 +285,65 @@ fn record(tx: &mut Tx<'_>, found: Vec<Hit>) -> QueryResult<u64> {
         new += 1;
     }
     Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(plate: &str, state: Option<&str>) -> NewRead {
+        NewRead {
+            uuid: "agent-1-1".to_owned(),
+            plate: plate.parse().unwrap(),
+            state: state.map(str::to_owned),
+            seen_at: Instant::from_micros(0),
+            camera: "1".to_owned(),
+            lat: None,
+            lon: None,
+            confidence: None,
+            direction: None,
+            vehicle: None,
+            candidates: Vec::new(),
+            image: None,
+            agent: None,
+        }
+    }
+
+    fn listed(plate: &str, state: Option<&str>) -> Candidate {
+        let mut entry = Entry::new(plate.parse().unwrap(), Category::StolenVehicle);
+        entry.state = state.map(str::to_owned);
+        Candidate { owner: "CA0990100".parse().unwrap(), list: "own".to_owned(), digest: Digest([0; 32]), entry }
+    }
+
+    #[test]
+    fn a_read_differs_in_as_many_confusable_characters_as_it_may_and_no_more() {
+        for (plate, differs) in [("8ABC501", Some(0)), ("BABC501", Some(1)), ("BA8C501", Some(2)), ("BA8CSO1", Some(4)), ("9ABC501", None)] {
+            for at_most in 0..=MAX_SUBSTITUTIONS {
+                let found = matched(&read(plate, None), &listed("8ABC501", None), at_most);
+                let expected = differs.filter(|differs| *differs <= at_most);
+                assert_eq!(found.map(|found| found.substitutions), expected, "{plate} {at_most}");
+            }
+        }
+    }
+
+    #[test]
+    fn another_state_is_another_vehicle_and_an_unknown_one_is_labelled() {
+        let found = |read_state, listed_state| {
+            matched(&read("8ABC501", read_state), &listed("8ABC501", listed_state), 1).map(|found| found.state_known)
+        };
+        assert_eq!(found(Some("CA"), Some("CA")), Some(true));
+        assert_eq!(found(Some("NV"), Some("CA")), None);
+        for (one, other) in [(None, Some("CA")), (Some("CA"), None), (None, None)] {
+            assert_eq!(found(one, other), Some(false));
+        }
+    }
+
+    #[test]
+    fn an_entry_of_other_hands_matches_nothing() {
+        let owner = "CA0990100".parse().unwrap();
+        let now = Instant::from_micros(0);
+        for body in ["{}", r#"{"category":"immigration_violator","plate":"8ABC501"}"#, "x"] {
+            assert!(candidate(owner, "own".to_owned(), Digest([0; 32]), body, now).is_none());
+        }
+    }
 }

@@ -78,6 +78,14 @@ fn a_load_that_is_killed_leaves_the_old_version_whole_and_the_next_one_ends_well
     let after = list();
     assert_eq!((&after["version"], &after["entries"]), (&1.into(), &3.into()), "{after}");
     node.run(&["trail", "verify"]).ended(0);
+    // What was staged by then matches nothing.
+    let plates: Vec<String> = many(20_000).skip(3).take(usize::try_from(staged).unwrap()).collect();
+    let reads = node.reads(1);
+    let mut read: Value = serde_json::from_str(&fs::read_to_string(&reads).unwrap()).unwrap();
+    read["best_plate_number"] = plates[plates.len() / 2].as_str().into();
+    fs::write(&reads, format!("{read}\n")).unwrap();
+    assert_eq!(node.run_as("admin", &["ingest", &reads, "--json"]).json()["kept"], 1);
+    assert_eq!(node.run_as("investigator", &["hit", "list", "--json"]).json(), Value::from(Vec::<Value>::new()));
     let again = node.run_as("admin", &["hotlist", "load", &large, "--list", "stolen", "--json"]).json();
     assert_eq!((&again["added"], &again["removed"], &again["entries"]), (&19_997.into(), &0.into(), &20_000.into()));
     assert_eq!(list()["entries"], 20_000);

@@ -7,6 +7,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::rt;
 use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::watch;
 
 use crate::console::{self, StatusSource};
@@ -119,17 +120,16 @@ async fn erase(node: &Arc<Node>) {
 /// Pulls partners' hotlists when they moved or have to be renewed. Apart from what else is looked after: a partner may take
 /// its time.
 async fn refresh(node: Arc<Node>, mut stopped: watch::Receiver<bool>) {
+    let mut running = FuturesUnordered::new();
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
-            () = tokio::time::sleep(TICK) => {}
-        }
-        let refreshed = tokio::select! {
-            _ = stopped.changed() => return,
-            refreshed = hotlists::refresh::refresh_due(&node) => refreshed,
-        };
-        if let Err(error) = refreshed {
-            tracing::error!(%error, "partners' hotlists could not be refreshed");
+            () = tokio::time::sleep(TICK) => running.push(hotlists::refresh::refresh_due(&node)),
+            Some(refreshed) = running.next(), if !running.is_empty() => {
+                if let Err(error) = refreshed {
+                    tracing::error!(%error, "partners' hotlists could not be refreshed");
+                }
+            }
         }
     }
 }

@@ -373,6 +373,44 @@ async fn at_its_sunset_nothing_of_a_shared_list_is_used() {
     assert!(matches!(pair.alder.pulls().await, Err(PullError::NotNow(why)) if why.contains("sunset")));
 }
 
+/// A source of so many stolen vehicles, the first of them as given.
+fn svs(first: &str, count: usize) -> String {
+    let mut records = format!("{first:<8}CA3720260123\n");
+    records.extend((1..count).map(|n| format!("{:<8}CA3720260123\n", format!("9A{n:06}"))));
+    format!("SVS 11/23/2026 04:00\n{records}TOTAL RECORDS {count:08}\n")
+}
+
+#[actix_web::test]
+async fn a_list_of_many_pages_arrives_whole_and_then_only_what_changed() {
+    // As many as somebody who measures wants.
+    let wanted = std::env::var("CONCORDAT_TEST_ENTRIES").ok().and_then(|count| count.parse().ok());
+    let count: usize = wanted.unwrap_or(5003);
+    let pair = Pair::under(terms()).await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    birch.loads(&birch.source("svs.tbl", svs(READ, count)), LIST, |_| {}).await.unwrap();
+    alder.accepts(birch, LIST).await;
+    match alder.pulls().await.unwrap() {
+        Pulled::Held { entries, added, removed, .. } => {
+            assert_eq!((entries, added, removed), (count as u64, count as u64, 0));
+        }
+        other @ Pulled::Denied { .. } => panic!("{other:?}"),
+    }
+    alder.sees("9A001234").await;
+    assert_eq!(alder.hits("9A001234").len(), 1);
+
+    let fewer = svs("9NEW001", count - 1100);
+    birch.loads(&birch.source("svs.tbl", fewer), LIST, |load| load.accept_shrink = true).await.unwrap();
+    match alder.pulls().await.unwrap() {
+        Pulled::Held { entries, added, removed, .. } => {
+            assert_eq!((entries, added, removed), (count as u64 - 1100, 1, 1101));
+        }
+        other @ Pulled::Denied { .. } => panic!("{other:?}"),
+    }
+    alder.sees(READ).await;
+    alder.sees("9NEW001").await;
+    assert_eq!((alder.hits(READ).len(), alder.hits("9NEW001").len()), (0, 1));
+}
+
 #[actix_web::test]
 async fn bulk_that_was_changed_on_the_way_is_not_taken() {
     for (what, from, to, says) in [

@@ -16,6 +16,9 @@ use crate::tls::{self, OwnCertificate, TlsError, TrustStore};
 /// The longest answer that is read, in bytes: ten thousand reads.
 pub const MAX_REPLY: usize = 16 << 20;
 
+/// How long a partner may at least prepare what is too long to be held, before the first byte of it.
+const PREPARING: Duration = Duration::from_secs(120);
+
 /// Why a partner gave no reply.
 #[derive(Debug, thiserror::Error)]
 pub enum DialError {
@@ -119,9 +122,10 @@ impl Dialer {
     pub async fn open(&self, partner: &Partner, path: &str, body: String) -> Result<Incoming, DialError> {
         let request =
             self.client(partner)?.post(url(partner, path)).header("content-type", "application/json").body(body);
-        let response = tokio::time::timeout(self.deadline, request.send())
+        let patience = self.deadline.max(PREPARING);
+        let response = tokio::time::timeout(patience, request.send())
             .await
-            .map_err(|_| DialError::Deadline(self.deadline))?
+            .map_err(|_| DialError::Deadline(patience))?
             .map_err(|error| DialError::Connect(reason(&error)))?;
         Ok(Incoming { status: response.status().as_u16(), response, deadline: self.deadline })
     }

@@ -229,11 +229,7 @@ async fn receive(
             }
             Outcome::Asserted(asserted) => asserted,
         };
-        if at.since(node.now()) > AHEAD {
-            return Err(PullError::Wrong(
-                "its assertion is dated over five minutes ahead of our clock: check the clocks",
-            ));
-        }
+        not_ahead(at, node.now())?;
         if asserted.categories != under.categories {
             return Err(PullError::Wrong("it asserts other categories than the agreement grants"));
         }
@@ -242,6 +238,14 @@ async fn receive(
     };
     let what = what.await;
     Came { evidence, what }
+}
+
+/// Whether an assertion is dated no further ahead of our clock than clocks may differ.
+fn not_ahead(at: Instant, now: Instant) -> Result<(), PullError> {
+    if at.since(now) > AHEAD {
+        return Err(PullError::Wrong("its assertion is dated over five minutes ahead of our clock: check the clocks"));
+    }
+    Ok(())
 }
 
 /// The message of a `hotlist.received` entry. It stays in our own trail.
@@ -359,4 +363,19 @@ fn keep(
     let (message, rid) = (canonical(&message)?, fresh_rid(now)?);
     tx.append(Draft { kind: Kind::HotlistReceived, rid, message, note: b"{}".to_vec(), facts })?;
     Ok(allowed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_assertion_over_five_minutes_ahead_is_refused() {
+        let now: Instant = "2026-11-23T20:17:00Z".parse().unwrap();
+        for ahead in [-Instant::DAY, 0, 5 * Instant::MINUTE] {
+            assert!(not_ahead(now.plus(ahead), now).is_ok());
+        }
+        let refused = not_ahead(now.plus(5 * Instant::MINUTE + 1), now).unwrap_err().to_string();
+        assert!(refused.contains("five minutes ahead"), "{refused}");
+    }
 }

@@ -53,15 +53,20 @@ pub struct Schedule {
     opened: Instant,
     looked: Mutex<HashMap<Ori, Instant>>,
     tried: Mutex<HashMap<(Ori, String), Instant>>,
-    /// One refreshing at a time.
-    turn: tokio::sync::Mutex<()>,
+    /// One refreshing of an owner's lists at a time.
+    turns: Mutex<HashMap<Ori, Arc<tokio::sync::Mutex<()>>>>,
 }
 
 impl Schedule {
     /// The schedule of a node that is opened `now`.
     #[must_use]
     pub fn new(now: Instant) -> Self {
-        Self { opened: now, looked: Mutex::default(), tried: Mutex::default(), turn: tokio::sync::Mutex::default() }
+        Self { opened: now, looked: Mutex::default(), tried: Mutex::default(), turns: Mutex::default() }
+    }
+
+    fn turn(&self, owner: Ori) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(turns.entry(owner).or_default())
     }
 
     /// Whether it is time to look at a partner; notes that it is looked at.
@@ -90,12 +95,12 @@ impl Schedule {
 }
 
 /// Looks at the owners of accepted lists that are due, and pulls what moved and what has to be renewed. A running node
-/// calls it every second; it does nothing most times.
+/// calls it every second, without waiting for the end of the call before: an owner that takes its time keeps no other one
+/// waiting, and is itself left out until it is done. It does nothing most times.
 ///
 /// # Errors
 /// The stores failed. What single partners did is in what it gives.
 pub async fn refresh_due(node: &Arc<Node>) -> Result<Vec<Refreshed>, RefreshError> {
-    let _turn = node.hotlist_schedule().turn.lock().await;
     let now = node.now();
     let desk = node.desk();
     let lists = desk.registry(accepted::all)?;
@@ -115,6 +120,8 @@ pub async fn refresh_due(node: &Arc<Node>) -> Result<Vec<Refreshed>, RefreshErro
 
 /// One owner's lists: looks what moved, pulls what did and what is due.
 async fn of_owner(node: &Arc<Node>, owner: Ori, lists: Vec<Accepted>, held: &[Held], now: Instant) -> Vec<Refreshed> {
+    let turn = node.hotlist_schedule().turn(owner);
+    let Ok(_ours) = turn.try_lock() else { return Vec::new() };
     let partners = node.partners();
     let Some(partner) = partners.find(owner) else { return Vec::new() };
     let offers = match look(node, partner).await {
@@ -169,10 +176,11 @@ pub async fn look(node: &Node, partner: &Partner) -> Result<Offers, String> {
 /// # Errors
 /// The registry failed. What single partners did is in what it gives.
 pub async fn refresh(node: &Arc<Node>, only: Option<Ori>) -> Result<Vec<Refreshed>, RefreshError> {
-    let _turn = node.hotlist_schedule().turn.lock().await;
     let lists = node.desk().registry(accepted::all)?;
     let mut refreshed = Vec::new();
     for Accepted { owner, list, .. } in lists.into_iter().filter(|list| only.is_none_or(|only| only == list.owner)) {
+        let turn = node.hotlist_schedule().turn(owner);
+        let _ours = turn.lock().await;
         let came = pulling::pull(node, owner, &list).await;
         refreshed.push(Refreshed { owner, list, came });
     }

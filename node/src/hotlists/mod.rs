@@ -15,3 +15,5 @@ pub mod reading;
 pub mod refresh;
 pub mod shared;
 mod taking;
+
+pub use refresh::{erase_due, refresh_due};

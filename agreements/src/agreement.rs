@@ -281,6 +281,27 @@ impl Agreement {
         })
     }
 
+    /// The right of `recipient` to get the hotlist `list` of `owner`.
+    #[must_use]
+    pub fn hotlist_grant(&self, owner: Ori, recipient: Ori, list: &str) -> Option<&HotlistGrant> {
+        self.hotlist_grants(owner, recipient).find(|grant| grant.list == list)
+    }
+
+    /// The rights of `recipient` to get hotlists of `owner`.
+    pub fn hotlist_grants(&self, owner: Ori, recipient: Ori) -> impl Iterator<Item = &HotlistGrant> {
+        self.grants.iter().filter_map(move |grant| match grant {
+            Grant::Hotlist(hotlist) if hotlist.owner == owner && hotlist.recipient == recipient => Some(hotlist),
+            _ => None,
+        })
+    }
+
+    /// How long an entry of a shared hotlist is used after its owner asserted it, in microseconds: at most 24 hours
+    /// (V-26).
+    #[must_use]
+    pub fn hotlist_lease(&self) -> i64 {
+        i64::from(self.commitments.hotlist_max_age_hours.min(24)) * Instant::HOUR
+    }
+
     /// The parties' policy elements (A-G) that are missing, as (party, letters).
     #[must_use]
     pub fn missing_elements(&self) -> Vec<(Ori, Vec<char>)> {
@@ -376,6 +397,11 @@ impl Agreement {
             let unique: std::collections::BTreeSet<_> = hotlist.categories.iter().collect();
             if unique.is_empty() || unique.len() != hotlist.categories.len() || !hotlist.categories.iter().all(listed) {
                 problems.push(format!("the hotlist grant from {owner} must list each category once, and at least one"));
+            }
+            for name in &hotlist.categories {
+                if let Err(error) = name.parse::<crate::hotlist::Category>() {
+                    problems.push(format!("the hotlist grant from {owner}: {}: {error}", name.escape_debug()));
+                }
             }
         }
         if let Grant::Query(query) = grant {

@@ -63,6 +63,30 @@ pub enum Kind {
     /// The trail was searched.
     #[serde(rename = "trail.searched")]
     TrailSearched,
+    /// An own hotlist got a new version from its source, or was loaded unchanged.
+    #[serde(rename = "hotlist.loaded")]
+    HotlistLoaded,
+    /// A person accepted a partner's hotlist for matching, or ended that.
+    #[serde(rename = "hotlist.accepted")]
+    HotlistAccepted,
+    /// The newest version of a partner's hotlist was asked for.
+    #[serde(rename = "hotlist.pulled")]
+    HotlistPulled,
+    /// The owner's assertion of a hotlist to one partner, or why there is none.
+    #[serde(rename = "hotlist.asserted")]
+    HotlistAsserted,
+    /// What came of a pull: the leaf hash of the assertion, and whether its list is in use.
+    #[serde(rename = "hotlist.received")]
+    HotlistReceived,
+    /// A partner's hotlist was erased: its lease ran out, or it is no longer accepted.
+    #[serde(rename = "hotlist.erased")]
+    HotlistErased,
+    /// A read matched an entry of a hotlist.
+    #[serde(rename = "hit.matched")]
+    HitMatched,
+    /// A person compared a hit with its image and its entry (IV-07).
+    #[serde(rename = "hit.verified")]
+    HitVerified,
 }
 
 impl Kind {
@@ -86,6 +110,14 @@ impl Kind {
             Self::ReadsIngested => "reads.ingested",
             Self::RefusedCounted => "refused.counted",
             Self::TrailSearched => "trail.searched",
+            Self::HotlistLoaded => "hotlist.loaded",
+            Self::HotlistAccepted => "hotlist.accepted",
+            Self::HotlistPulled => "hotlist.pulled",
+            Self::HotlistAsserted => "hotlist.asserted",
+            Self::HotlistReceived => "hotlist.received",
+            Self::HotlistErased => "hotlist.erased",
+            Self::HitMatched => "hit.matched",
+            Self::HitVerified => "hit.verified",
         }
     }
 }
@@ -224,6 +256,14 @@ mod tests {
             Kind::ReadsIngested,
             Kind::RefusedCounted,
             Kind::TrailSearched,
+            Kind::HotlistLoaded,
+            Kind::HotlistAccepted,
+            Kind::HotlistPulled,
+            Kind::HotlistAsserted,
+            Kind::HotlistReceived,
+            Kind::HotlistErased,
+            Kind::HitMatched,
+            Kind::HitVerified,
         ] {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
             assert_eq!(kind.as_str().parse::<Kind>().unwrap(), kind);

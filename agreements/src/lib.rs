@@ -8,6 +8,7 @@
 pub mod agreement;
 pub mod decide;
 pub mod entry;
+pub mod hotlist;
 pub mod ids;
 pub mod json;
 pub mod message;

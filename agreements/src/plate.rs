@@ -54,6 +54,15 @@ impl Plate {
         };
         PlateKey(self.0.chars().map(fold).collect())
     }
+
+    /// In how many characters the other plate differs, if they differ only by characters that readers confuse: 0 for the
+    /// same plate, `None` when they are no misreading of each other.
+    #[must_use]
+    pub fn substitutions(&self, other: &Self) -> Option<u32> {
+        let confusable = self.key() == other.key();
+        let differing = self.0.chars().zip(other.0.chars()).filter(|(a, b)| a != b).count();
+        confusable.then(|| u32::try_from(differing).unwrap_or(u32::MAX))
+    }
 }
 
 impl PlateKey {
@@ -115,6 +124,16 @@ mod tests {
         assert_eq!(plate.as_str(), "8OBZG1S");
         assert_eq!(plate.key().as_str(), "8082615");
         assert_eq!(format!("{plate:?}"), "Plate(..)");
+    }
+
+    #[test]
+    fn misreadings_are_counted() {
+        let count = |a: &str, b: &str| a.parse::<Plate>().unwrap().substitutions(&b.parse().unwrap());
+        assert_eq!(count("8ABC123", "8ABC123"), Some(0));
+        assert_eq!(count("8ABC123", "BABC123"), Some(1));
+        assert_eq!(count("8ABC123", "BABCIZ3"), Some(3));
+        assert_eq!(count("8ABC123", "9ABC123"), None);
+        assert_eq!(count("8ABC123", "8ABC12"), None);
     }
 
     #[test]

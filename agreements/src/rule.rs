@@ -94,7 +94,7 @@ impl Rule {
             Self::GrantExists => (
                 "grant_exists",
                 &["V-03", "V-08"],
-                "The agreement grants no queries in this direction: an amendment would have to.",
+                "The agreement grants nothing of this kind in this direction: an amendment would have to.",
             ),
             Self::PurposeGranted => (
                 "purpose_granted",

@@ -7,6 +7,7 @@ pub mod clock;
 pub mod database;
 pub mod federation;
 pub mod forge;
+pub mod hotlists;
 pub mod logs;
 pub mod mail;
 pub mod node;

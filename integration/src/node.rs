@@ -27,7 +27,7 @@ use concordat::exchange::{descriptor, standing};
 use concordat::intake::{Door, Stores, agents};
 use concordat::jobs::{self, Report as JobReport, Ringer};
 use concordat::node::{Node, OpenError, read_key};
-use concordat::reads::ingest::{Options, ingest};
+use concordat::reads::ingest::{Options, Summary, ingest};
 use concordat::reads::source::JsonLines;
 use concordat::reads::store::Reader;
 use concordat::registry::exchanged::{self, Receipt};
@@ -259,13 +259,23 @@ impl TestNode {
 
     /// Brings in one read, as a reader sends it: a line in the Rekor layout, through the product's own ingest.
     pub async fn ingests(&self, plate: &str, seen_at: Instant) {
+        let summary = self.delivers(plate, seen_at).await;
+        assert_eq!((summary.kept, summary.rejected), (1, 0), "{summary:?}");
+    }
+
+    /// Brings in a read that is there already.
+    pub async fn delivers_again(&self, plate: &str, seen_at: Instant) {
+        let summary = self.delivers(plate, seen_at).await;
+        assert_eq!((summary.kept, summary.repeated), (0, 1), "{summary:?}");
+    }
+
+    async fn delivers(&self, plate: &str, seen_at: Instant) -> Summary {
         let line = rekor(plate, seen_at);
         let door = Door::new(self.node().registry(), Stores::of(self.node()).unwrap());
         let options = Options::reporting_to(self.config.store.images.with_file_name("rejects.jsonl"));
         let mut source = JsonLines::new(line.as_bytes(), &options);
         let go_on = AtomicBool::new(false);
-        let summary = ingest(&mut source, &door, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap();
-        assert_eq!((summary.kept, summary.rejected), (1, 0), "{summary:?}");
+        ingest(&mut source, &door, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap()
     }
 
     /// Opens the door for readers' agents, without TLS, as behind a proxy on this machine.

@@ -1,6 +1,6 @@
 //! Two agencies under an agreement.
 
-use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, QueryGrant};
+use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, HotlistGrant, QueryGrant};
 use agreements::ids::{AgreementId, Ori};
 use agreements::party::Party;
 use agreements::purpose::Purpose;
@@ -23,6 +23,8 @@ pub struct Terms {
     pub sunset_on: Date,
     /// What each grants the other.
     pub query: QueryGrant,
+    /// Which hotlists each grants the other, with their categories.
+    pub lists: Vec<(&'static str, Vec<&'static str>)>,
 }
 
 impl Default for Terms {
@@ -46,6 +48,7 @@ impl Default for Terms {
                 without_plate: false,
                 authorization: Authorization::Standing,
             },
+            lists: Vec::new(),
         }
     }
 }
@@ -63,12 +66,26 @@ impl Terms {
         let grant = |owner: &Party, recipient: &Party| {
             Grant::Query(QueryGrant { owner: owner.ori, recipient: recipient.ori, ..self.query.clone() })
         };
+        let lists = |owner: &Party, recipient: &Party| {
+            let grant = |(list, categories): &(&str, Vec<&str>)| {
+                Grant::Hotlist(HotlistGrant {
+                    owner: owner.ori,
+                    recipient: recipient.ori,
+                    list: (*list).to_owned(),
+                    categories: categories.iter().map(|&name| name.to_owned()).collect(),
+                })
+            };
+            self.lists.iter().map(grant).collect::<Vec<_>>()
+        };
+        let mut grants = vec![grant(one, other), grant(other, one)];
+        grants.extend(lists(one, other));
+        grants.extend(lists(other, one));
         Agreement {
             format: FORMAT.to_owned(),
             id: agreement_id(),
             revision: 1,
             supersedes: None,
-            grants: vec![grant(one, other), grant(other, one)],
+            grants,
             parties,
             commitments: Commitments {
                 lawful_use: true,

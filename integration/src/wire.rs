@@ -146,11 +146,38 @@ async fn read_reply<R: tokio::io::AsyncRead + Unpin>(
         Some(length) if method != "HEAD" => length.parse().map_err(io::Error::other)?,
         _ => 0,
     };
+    if reply.header("transfer-encoding") == Some("chunked") {
+        reply.body = chunks(from, received).await?;
+        return Ok(reply);
+    }
     while received.len() < length {
         more(from, received).await?;
     }
     reply.body = received.drain(..length).collect();
     Ok(reply)
+}
+
+/// A body that comes in chunks, whole.
+async fn chunks<R: tokio::io::AsyncRead + Unpin>(from: &mut R, received: &mut Vec<u8>) -> io::Result<Vec<u8>> {
+    let mut body = Vec::new();
+    loop {
+        let line_ends = loop {
+            if let Some(at) = received.windows(2).position(|two| two == b"\r\n") {
+                break at;
+            }
+            more(from, received).await?;
+        };
+        let line = String::from_utf8(received.drain(..line_ends + 2).collect()).map_err(io::Error::other)?;
+        let length = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+        while received.len() < length + 2 {
+            more(from, received).await?;
+        }
+        body.extend(received.drain(..length));
+        received.drain(..2);
+        if length == 0 {
+            return Ok(body);
+        }
+    }
 }
 
 async fn more<R: tokio::io::AsyncRead + Unpin>(from: &mut R, received: &mut Vec<u8>) -> io::Result<()> {

@@ -15,6 +15,7 @@ pub mod demo;
 pub mod desk;
 pub mod doctor;
 pub mod exchange;
+pub mod hotlists;
 pub mod intake;
 pub mod jobs;
 pub mod keyfile;

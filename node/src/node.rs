@@ -25,6 +25,10 @@ use crate::exchange::dial::Dialer;
 use crate::exchange::partner::Partners;
 use crate::exchange::standing::{Owner, StandingCache};
 use crate::exchange::versions::Versions;
+use crate::hotlists::asserting::ContentsCache;
+use crate::hotlists::matching::Matcher;
+use crate::hotlists::refresh::Schedule;
+use crate::hotlists::shared::{SharedError, SharedLists};
 use crate::jobs::Bell;
 use crate::keyfile::{self, KeyFileError};
 use crate::mail::{self, Mailer};
@@ -76,6 +80,9 @@ pub enum OpenError {
     /// Its rows cannot be compared with the trail.
     #[error(transparent)]
     Compare(#[from] Failure),
+    /// The place of partners' hotlists.
+    #[error(transparent)]
+    Shared(#[from] SharedError),
 }
 
 /// The log's key, over openssl.
@@ -129,6 +136,19 @@ pub fn open_registry(config: &Config, clock: Arc<dyn Clock>, on_fatal: OnFatal) 
     Ok(Db::open(&config.store.registry.to_string(), signer, clock, on_fatal)?)
 }
 
+/// Opens the read store, whose reads are matched against the hotlists as they are kept, and the place of partners'
+/// lists.
+///
+/// # Errors
+/// See [`OpenError`].
+pub fn open_reads(config: &Config, registry: &Db) -> Result<(ReadsDb, Arc<SharedLists>), OpenError> {
+    let shared = Arc::new(SharedLists::beside(&config.store.registry)?);
+    let substitutions = config.hotlists.substitutions;
+    let matcher = Matcher::new(registry.clone(), Arc::clone(&shared), config.agency.ori, substitutions);
+    let reads = ReadsDb::open(&config.store.reads.to_string())?.watched_by(Arc::new(matcher));
+    Ok((reads, shared))
+}
+
 /// A node with everything that exchange needs.
 pub struct Node {
     config: Config,
@@ -137,6 +157,9 @@ pub struct Node {
     seal: SealStore,
     registry: Db,
     reads: Arc<ReadsDb>,
+    shared: Arc<SharedLists>,
+    hotlist_contents: ContentsCache,
+    hotlist_schedule: Schedule,
     clock: Arc<dyn Clock>,
     trust: TrustStore,
     dialer: Dialer,
@@ -192,13 +215,17 @@ impl Node {
         let party = agency::party(&config, own.spki(), clock.now())?;
         let trust = TrustStore::open(TrustFiles { ca: config.peer.ca.clone(), crl: config.peer.crl.clone() })?;
         let registry = open_registry(&config, Arc::clone(&clock), on_fatal)?;
-        let reads = Arc::new(ReadsDb::open(&config.store.reads.to_string())?);
+        let (reads, shared) = open_reads(&config, &registry)?;
         let deadline = Duration::from_millis(config.peer.deadline_ms.get());
         let dialer = Dialer::new(own, trust.clone(), Arc::clone(&clock), config.peer.hosts.clone(), deadline);
         let node = Self {
             owner: Owner { ori: config.agency.ori, rules: rules(&config) },
             party,
             seal: SealStore::open(&config)?,
+            reads: Arc::new(reads),
+            shared,
+            hotlist_contents: ContentsCache::default(),
+            hotlist_schedule: Schedule::new(clock.now()),
             trust,
             dialer,
             partners: ArcSwap::default(),
@@ -268,6 +295,24 @@ impl Node {
     #[must_use]
     pub fn reads(&self) -> &Arc<ReadsDb> {
         &self.reads
+    }
+
+    /// Partners' hotlists.
+    #[must_use]
+    pub fn shared_lists(&self) -> &Arc<SharedLists> {
+        &self.shared
+    }
+
+    /// What own hotlists come to for partners.
+    #[must_use]
+    pub fn hotlist_contents(&self) -> &ContentsCache {
+        &self.hotlist_contents
+    }
+
+    /// When partners' hotlists were looked at and pulled last.
+    #[must_use]
+    pub fn hotlist_schedule(&self) -> &Schedule {
+        &self.hotlist_schedule
     }
 
     /// The time.

@@ -2,7 +2,7 @@
 //! entry of the trail in the same transaction.
 
 use agreements::entry::Kind;
-use agreements::ids::Digest;
+use agreements::ids::{Digest, RequestId};
 use agreements::json;
 use agreements::screen;
 use agreements::status::{AgCheck, Finding};
@@ -68,6 +68,19 @@ pub(crate) fn record<M: Serialize>(
     };
     tx.append(draft)?;
     Ok(())
+}
+
+/// Appends the entry of what this node did by itself. Its id.
+pub(crate) fn record_by_node<M: Serialize>(
+    tx: &mut Tx<'_>,
+    kind: Kind,
+    message: &M,
+    facts: Facts,
+) -> QueryResult<RequestId> {
+    let rid = fresh_rid(tx.now())?;
+    let message = json::canonical(message).map_err(|error| Error::SerializationError(error.into()))?;
+    tx.append(Draft { kind, rid, message, note: b"{}".to_vec(), facts })?;
+    Ok(rid)
 }
 
 /// A new account.

@@ -8,6 +8,7 @@ use std::time::Duration;
 use actix_web::dev::ServerHandle;
 use actix_web::rt;
 use futures_util::future::join_all;
+use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{Notify, watch};
 
 use crate::console::{self, StatusSource};
@@ -17,7 +18,7 @@ use crate::jobs::{self, Ringer, Stop};
 use crate::node::Node;
 use crate::reads::images::ImageError;
 use crate::registry::agents;
-use crate::{ops, peer, tampering, upkeep, webhook};
+use crate::{hotlists, ops, peer, tampering, upkeep, webhook};
 
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
@@ -101,7 +102,8 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     let again = Arc::new(Notify::new());
     let queue = keeping.as_ref().map(|(queue, _)| queue.clone());
     tasks.push(rt::spawn(look_after(Arc::clone(node), queue, stopped.clone(), Arc::clone(&again))));
-    tasks.push(rt::spawn(folder::watch(Arc::clone(node), stopped)));
+    tasks.push(rt::spawn(folder::watch(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(refresh(Arc::clone(node), stopped)));
     let running = Running {
         peer: first(&peer_at),
         console: first(&console_at),
@@ -157,16 +159,36 @@ impl Running {
     }
 }
 
+/// Erases partners' hotlists whose lease has ended.
+async fn erase(node: &Arc<Node>) {
+    if let Err(error) = hotlists::refresh::erase_due(node).await {
+        tracing::error!(%error, "a partner's hotlist whose lease ended is not erased yet; it matches nothing");
+    }
+}
+
+/// Pulls partners' hotlists when they moved or have to be renewed. Apart from what else is looked after: a partner may take
+/// its time.
+async fn refresh(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
+    let mut running = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            () = tokio::time::sleep(TICK) => running.push(hotlists::refresh::refresh_due(&node)),
+            Some(refreshed) = running.next(), if !running.is_empty() => {
+                if let Err(error) = refreshed {
+                    tracing::error!(%error, "partners' hotlists could not be refreshed");
+                }
+            }
+        }
+    }
+}
+
 /// Follows what other processes change: certificates, revocation lists, enrolments, agents.
-async fn look_after(
-    node: Arc<Node>,
-    queue: Option<Queue>,
-    mut stopped: watch::Receiver<Stop>,
-    again: Arc<Notify>,
-) {
+async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::Receiver<Stop>, again: Arc<Notify>) {
     let mut said = BTreeSet::new();
     let desk = node.desk();
     let mut ticks: u32 = 0;
+    erase(&node).await;
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
@@ -184,6 +206,7 @@ async fn look_after(
                 Err(error) => tracing::error!(%error, "the agents cannot be counted"),
             }
         }
+        erase(&node).await;
         ticks = ticks.wrapping_add(1);
         if ticks.is_multiple_of(MINUTE) {
             each_minute(&node, queue.as_ref()).await;

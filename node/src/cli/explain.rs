@@ -10,6 +10,11 @@ use crate::exchange::ask::AskError;
 use crate::exchange::descriptor::DescriptorError;
 use crate::exchange::draft::DraftError;
 use crate::exchange::lifecycle::ActError;
+use crate::hotlists::load::LoadError;
+use crate::hotlists::people::HotlistError;
+use crate::hotlists::reading::ReadingError;
+use crate::hotlists::refresh::RefreshError;
+use crate::hotlists::shared::SharedError;
 use crate::intake::IntakeError;
 use crate::keyfile::KeyFileError;
 use crate::logs::LogsError;
@@ -139,7 +144,7 @@ impl Explain for OpenError {
             Self::Agency(error) => error.exit(),
             Self::OtherAgency(..) | Self::Seal(..) => Exit::Refused,
             Self::Compare(error) => error.exit(),
-            Self::Reads(_) | Self::Key(..) | Self::Query(_) => Exit::Failure,
+            Self::Reads(_) | Self::Key(..) | Self::Query(_) | Self::Shared(_) => Exit::Failure,
         }
     }
 
@@ -154,7 +159,7 @@ impl Explain for OpenError {
             Self::Tls(error) => error.hint(),
             Self::Agency(error) => error.hint(),
             Self::Compare(error) => error.hint(),
-            Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) => None,
+            Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) | Self::Shared(_) => None,
         }
     }
 }
@@ -314,5 +319,63 @@ impl Explain for VerifyError {}
 impl Explain for ReceiptError {
     fn exit(&self) -> Exit {
         Exit::Refused
+    }
+}
+
+impl Explain for SharedError {
+    fn hint(&self) -> Option<String> {
+        Some("see store.registry in concordat.toml: partners' hotlists are beside it".to_owned())
+    }
+}
+
+impl Explain for LoadError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Reading(ReadingError::Source(..)) => Exit::Usage,
+            Self::Reading(
+                ReadingError::Report(..) | ReadingError::Sink(_) | ReadingError::Internal(_) | ReadingError::Stopped,
+            )
+            | Self::Registry(_)
+            | Self::Open(_)
+            | Self::Thread(_) => Exit::Failure,
+            Self::Refused(_) | Self::Reading(_) => Exit::Refused,
+            Self::Record(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(_) | Self::Reading(_) => None,
+            Self::Record(error) => error.hint(),
+            Self::Registry(_) | Self::Open(_) | Self::Thread(_) => {
+                Some("the version in place stays; run the same command again".to_owned())
+            }
+        }
+    }
+}
+
+impl Explain for HotlistError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::People(error) => error.exit(),
+            Self::Query(_) | Self::Open(_) | Self::Shared(_) => Exit::Failure,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::People(error) => error.hint(),
+            Self::Shared(error) => error.hint(),
+            Self::Query(_) | Self::Open(_) => None,
+        }
+    }
+}
+
+impl Explain for RefreshError {
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Failure(error) => error.hint(),
+            Self::Shared(error) => error.hint(),
+        }
     }
 }

@@ -18,10 +18,10 @@ use super::{Output, Problem, local};
 use crate::config::{Config, SourceName};
 use crate::intake::open::{self, Format, Told};
 use crate::intake::{self, By, Feed, Stores, folder};
+use crate::node;
 use crate::reads::images::Images;
 use crate::reads::ingest::{Options, Progress, Summary};
 use crate::reads::rejects;
-use crate::reads::store::ReadsDb;
 
 /// Where the report of what came through a pipe goes.
 const REPORT_OF_PIPE: &str = "ingest.rejected";
@@ -71,11 +71,8 @@ pub(super) async fn run(place: &Place, args: IngestArgs, out: &mut Output<'_>) -
     let source = open::open(reader, (!piped).then_some(&args.file), &told, &config.ingest, &options)
         .map_err(|error| refused(&args.file, error))?;
     let db = place.registry_of(&config)?;
-    let stores = Stores {
-        reads: Arc::new(ReadsDb::open(&config.store.reads.to_string())?),
-        images: Images::in_folder(&config.store.images)?,
-        metrics: None,
-    };
+    let (reads, _) = node::open_reads(&config, &db)?;
+    let stores = Stores { reads: Arc::new(reads), images: Images::in_folder(&config.store.images)?, metrics: None };
     let stop = Arc::new(AtomicBool::new(false));
     let bar = bar(length);
     let watched = bar.clone();
@@ -133,7 +130,7 @@ fn bar(length: Option<u64>) -> ProgressBar {
 
 /// The first Ctrl-C stops before the next batch; the second, as when a pipe gives nothing more, at once. What was kept
 /// by then stays either way.
-async fn interrupted(stop: Arc<AtomicBool>) {
+pub(super) async fn interrupted(stop: Arc<AtomicBool>) {
     if tokio::signal::ctrl_c().await.is_err() {
         return;
     }

@@ -9,6 +9,8 @@ mod demo;
 mod doctor;
 mod exit;
 mod explain;
+mod hit;
+mod hotlist;
 mod ingest;
 mod init;
 mod jobs;
@@ -106,6 +108,12 @@ pub enum Command {
     Agent(agent::AgentCommand),
     /// Take in plate reads from a file or from standard input: JSON lines, or a CSV
     Ingest(ingest::IngestArgs),
+    /// Load, share and accept hotlists
+    #[command(subcommand)]
+    Hotlist(hotlist::HotlistCommand),
+    /// See reads that matched a hotlist, and verify them
+    #[command(subcommand)]
+    Hit(hit::HitCommand),
     /// Ask partners for their reads of a plate
     Query(Box<query::QueryArgs>),
     /// Search, verify and prove the trail
@@ -160,6 +168,8 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Agreement(command) => block_on(agreement::run(place, command, out)),
         Command::Agent(command) => block_on(agent::run(place, command, out)),
         Command::Ingest(args) => block_on(ingest::run(place, args, out)),
+        Command::Hotlist(command) => block_on(hotlist::run(place, command, out)),
+        Command::Hit(command) => block_on(hit::run(place, command, out)),
         Command::Query(args) => block_on(query::run(place, *args, out)),
         Command::Trail(command) => block_on(trail::run(place, command, out)),
         Command::Request(command) => block_on(request::run(place, command, out)),

@@ -23,11 +23,12 @@ pub use agency::{Agency, Approvals, Elements, Policy};
 pub use error::{ConfigError, TextError, UnknownKey};
 pub use intake::{Columns, Csv, Folder, Ingest, Webhook};
 pub use mail::{Mail, MailAddress, MailAddressError, MailBackend, MailTls};
-pub use node::{Console, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
+pub use node::{Console, Hotlists, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
 pub use secret::{Secret, SecretError, SecretText};
 pub use values::{
-    DatabaseSecretError, DatabaseUrl, DatabaseUrlError, Delimiter, DelimiterError, HttpsUrl, HttpsUrlError, LoopbackAddr,
-    NotLoopback, SeenFormat, SeenFormatError, SourceName, SourceNameError, TimeZoneName, TimeZoneNameError,
+    DatabaseSecretError, DatabaseUrl, DatabaseUrlError, Delimiter, DelimiterError, HttpsUrl, HttpsUrlError,
+    LoopbackAddr, NotLoopback, SeenFormat, SeenFormatError, SourceName, SourceNameError, TimeZoneName,
+    TimeZoneNameError,
 };
 
 /// The name of the file in a node's folder.
@@ -63,6 +64,9 @@ pub struct Config {
     /// Limits on what is ingested, and where it comes from.
     #[serde(default)]
     pub ingest: Ingest,
+    /// Loading, refreshing and matching hotlists.
+    #[serde(default)]
+    pub hotlists: Hotlists,
     /// The owner's own limits on partners' queries.
     #[serde(default)]
     pub rules: Rules,
@@ -102,6 +106,7 @@ impl Config {
             ops: Ops::default(),
             log: Log::default(),
             ingest: Ingest::default(),
+            hotlists: Hotlists::default(),
             rules: Rules::default(),
             mail: Mail::default(),
         }

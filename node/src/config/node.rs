@@ -246,6 +246,44 @@ pub enum LogLevel {
     Trace,
 }
 
+/// `[hotlists]`: loading, refreshing and matching.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Hotlists {
+    /// In how many characters a read may differ from an entry: 0, 1 or 2.
+    #[serde(deserialize_with = "substitutions")]
+    pub substitutions: u32,
+    /// How old the source of an own list may be, hours.
+    pub max_source_age_hours: NonZeroU32,
+    /// How often partners are asked whether an accepted list moved, seconds.
+    pub look_seconds: NonZeroU32,
+    /// How old an assertion gets before it is renewed, minutes.
+    pub refresh_minutes: NonZeroU32,
+    /// From which age on a read that matches is called late, minutes.
+    pub late_after_minutes: NonZeroU32,
+}
+
+impl Default for Hotlists {
+    fn default() -> Self {
+        Self {
+            substitutions: 1,
+            max_source_age_hours: NonZeroU32::MIN.saturating_add(71),
+            look_seconds: NonZeroU32::MIN.saturating_add(29),
+            refresh_minutes: NonZeroU32::MIN.saturating_add(239),
+            late_after_minutes: NonZeroU32::MIN.saturating_add(14),
+        }
+    }
+}
+
+fn substitutions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let count = u32::deserialize(deserializer)?;
+    if count <= 2 {
+        Ok(count)
+    } else {
+        Err(serde::de::Error::custom("a read differs in 0, 1 or 2 characters, never more"))
+    }
+}
+
 /// `[rules]`: the owner's own limits, whatever an agreement grants. Quotas are the agreement's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

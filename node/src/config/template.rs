@@ -106,6 +106,21 @@ const MEANINGS: &[(&str, &str)] = &[
     ("ingest", "How reads come in. What exceeds these limits goes to the error report."),
     ("ingest.max_line_bytes", "The longest line of input, bytes; a line carries its images in base64."),
     ("ingest.max_image_bytes", "The largest image, bytes."),
+    ("hotlists", "Hotlists: loading this agency's own, refreshing partners', matching reads against them."),
+    (
+        "hotlists.substitutions",
+        "In how many characters that readers confuse (0 O D Q, 1 I, 2 Z, 5 S, 8 B, 6 G) a read may differ from an entry: 0, 1 or 2. A match that is not exact is labelled so everywhere.",
+    ),
+    ("hotlists.max_source_age_hours", "How old a source may be that is loaded without --accept-date, hours."),
+    (
+        "hotlists.look_seconds",
+        "How often partners are asked whether an accepted list moved, seconds. At most 60 takes an entry that was removed out of use within a minute.",
+    ),
+    (
+        "hotlists.refresh_minutes",
+        "How old a partner's assertion gets before it is renewed, minutes. Its entries are used for at most 24 hours (1440) after it.",
+    ),
+    ("hotlists.late_after_minutes", "From which age on a read that matches is called late, minutes."),
     (
         "ingest.webhook",
         "The door for readers' agents that post what they read (Rekor/OpenALPR): POST /rekor with a token of `concordat agent add`.",

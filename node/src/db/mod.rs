@@ -33,7 +33,7 @@ pub use conn::Conn;
 pub use error::{DbError, RecordError, StoreError};
 pub use recorded::{Entry, Recorded, Slot};
 pub use server::{ServerError, Unsafe};
-pub(crate) use transaction::{snapshot, steady};
+pub(crate) use transaction::{immediate, snapshot, steady};
 pub use tx::Tx;
 
 use crate::clock::Clock;

@@ -50,6 +50,24 @@ pub(crate) fn steady<T, E: From<Error>>(conn: &mut Conn, read: impl FnOnce(&mut 
     if depth(conn) == Some(0) { snapshot(conn, read) } else { read(conn) }
 }
 
+/// Does what `write` does in one transaction that takes its write lock at once, or nothing of it.
+pub(crate) fn immediate<T, E: From<Error>>(
+    conn: &mut Conn,
+    write: impl FnOnce(&mut Conn) -> Result<T, E>,
+) -> Result<T, E> {
+    begin(conn)?;
+    match write(conn) {
+        Ok(value) => {
+            commit(conn)?;
+            Ok(value)
+        }
+        Err(error) => {
+            rollback(conn)?;
+            Err(error)
+        }
+    }
+}
+
 /// Reads one state of the database in all the statements of `read`, whatever others write meanwhile.
 pub(crate) fn snapshot<T, E: From<Error>>(
     conn: &mut Conn,

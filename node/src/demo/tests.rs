@@ -38,7 +38,7 @@ async fn a_person_reads_it_in_80_columns_and_the_folder_stays() {
     let text = String::from_utf8(out).unwrap();
     assert!(good, "{text}");
     assert_eq!(text.lines().find(|line| line.chars().count() > 80 && !line.contains("D=")), None, "{text}");
-    assert!(text.contains("All 10 steps"), "{text}");
+    assert!(text.contains("All 11 steps"), "{text}");
     assert!(root.join("alder/concordat.toml").exists());
 
     let again = run(options, &mut Vec::new()).await.unwrap_err().to_string();
@@ -94,7 +94,7 @@ async fn a_trail_edited_in_place_is_not_called_sound() {
         let mut conn = SqliteConnection::establish(stage.root.join("cedar/registry.db").to_str().unwrap()).unwrap();
         diesel::sql_query("UPDATE detail SET message = X'7B7D' WHERE idx = 3").execute(&mut conn).unwrap();
     };
-    let (failed, steps) = with_something_amiss(8, edit).await;
+    let (failed, steps) = with_something_amiss(9, edit).await;
     assert_eq!(failed, ["trails"]);
     assert!(steps[0]["detail"].as_str().unwrap().contains("cedar: entry 3"), "{}", steps[0]);
 }

@@ -316,6 +316,6 @@ fn day(now: Instant) -> jiff::civil::Date {
 }
 
 /// Canonical bytes, as a query's error.
-pub(super) fn canonical<T: Serialize>(value: &T) -> QueryResult<Vec<u8>> {
+pub(crate) fn canonical<T: Serialize>(value: &T) -> QueryResult<Vec<u8>> {
     json::canonical(value).map_err(|error| Error::SerializationError(error.into()))
 }

@@ -372,7 +372,7 @@ fn verify(
 }
 
 /// What an unsworn reply says of itself: the detail of its problem document (RFC 9457), if it is one.
-pub(super) fn problem(body: &[u8]) -> String {
+pub(crate) fn problem(body: &[u8]) -> String {
     #[derive(serde::Deserialize)]
     struct Problem {
         detail: String,
@@ -430,7 +430,7 @@ fn keep(tx: &mut Tx<'_>, (rid, leaf_hash): (RequestId, Digest), term: Term, came
 }
 
 /// A partner's entry as it is kept, for our entry `of`.
-pub(super) fn receipt_of(evidence: Evidence, of: RequestId) -> Receipt {
+pub(crate) fn receipt_of(evidence: Evidence, of: RequestId) -> Receipt {
     let Evidence { origin, leaf, leaf_hash, message, salt, proof, .. } = evidence;
     Receipt { origin, of, leaf_hash, leaf, message, salt, proof }
 }

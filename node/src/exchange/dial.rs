@@ -22,6 +22,8 @@ pub const MAX_REPLY: usize = 16 << 20;
 const KEPT: i64 = Instant::MINUTE;
 /// For how long an idle connection is kept: shorter than the server does, so that it is not closed under a request.
 const IDLE: Duration = Duration::from_secs(3);
+/// How long a partner may at least prepare what is too long to be held, before the first byte of it.
+const PREPARING: Duration = Duration::from_secs(120);
 
 /// Why a partner gave no reply.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +49,26 @@ pub struct Reply {
     pub status: u16,
     /// The body.
     pub body: Bytes,
+}
+
+/// A reply whose body is still to come.
+pub struct Incoming {
+    /// The HTTP status code.
+    pub status: u16,
+    response: reqwest::Response,
+    deadline: Duration,
+}
+
+impl Incoming {
+    /// The next bytes; `None` at the end.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn next(&mut self) -> Result<Option<Bytes>, DialError> {
+        let part = tokio::time::timeout(self.deadline, self.response.chunk()).await;
+        let part = part.map_err(|_| DialError::Deadline(self.deadline))?;
+        part.map_err(|error| DialError::Connect(reason(&error)))
+    }
 }
 
 /// Dials partners.
@@ -107,6 +129,22 @@ impl Dialer {
     pub async fn get(&self, partner: &Partner, path: &str) -> Result<Reply, DialError> {
         let request = self.client(partner)?.get(url(partner, path));
         self.reply(request).await
+    }
+
+    /// Posts `body`, and gives the reply before its body was read: for what is too long to be held. Each part may take as
+    /// long as a whole short reply.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn open(&self, partner: &Partner, path: &str, body: String) -> Result<Incoming, DialError> {
+        let request =
+            self.client(partner)?.post(url(partner, path)).header("content-type", "application/json").body(body);
+        let patience = self.deadline.max(PREPARING);
+        let response = tokio::time::timeout(patience, request.send())
+            .await
+            .map_err(|_| DialError::Deadline(patience))?
+            .map_err(|error| DialError::Connect(reason(&error)))?;
+        Ok(Incoming { status: response.status().as_u16(), response, deadline: self.deadline })
     }
 
     async fn reply(&self, request: reqwest::RequestBuilder) -> Result<Reply, DialError> {

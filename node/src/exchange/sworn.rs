@@ -32,6 +32,8 @@ pub struct Evidence {
     pub origin: Ori,
     /// Its id there.
     pub rid: RequestId,
+    /// Its position there.
+    pub index: u64,
     /// When it was appended, by the origin's clock.
     pub at: Instant,
     /// Its canonical leaf.
@@ -170,6 +172,7 @@ pub fn verify<T: Message>(
     let entry = Evidence {
         origin: partner.ori(),
         rid: leaf.rid,
+        index: included.index,
         at: leaf.at,
         leaf_hash: Leaf::hash_of(leaf_bytes),
         leaf: leaf_bytes.to_vec(),

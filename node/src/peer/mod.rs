@@ -10,14 +10,16 @@ use std::time::Duration;
 
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
-use actix_web::web::{self, Data, Path};
+use actix_web::web::{self, Bytes, Data, Path};
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
 use agreements::ids::AgreementId;
 use agreements::message::Outcome;
 use agreements::protocol::Spoken;
+use futures_util::stream::{self, StreamExt as _};
 
 use crate::exchange::versions::Description;
 use crate::exchange::{answer, lifecycle};
+use crate::hotlists::asserting;
 use crate::metrics::Decided;
 use crate::node::{Desk, Node};
 use crate::tls;
@@ -60,7 +62,9 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/queries").route(web::post().to(queries)))
                     .service(door("/agreements").route(web::post().to(offer)))
                     .service(door("/agreements/{id}").route(web::get().to(agreement)))
-                    .service(door("/agreements/{id}/events").route(web::post().to(event))),
+                    .service(door("/agreements/{id}/events").route(web::post().to(event)))
+                    .service(door("/hotlists").route(web::get().to(hotlists)))
+                    .service(door("/hotlists/{list}/pull").route(web::post().to(pull))),
             )
             .default_service(web::to(no_such_path))
     })
@@ -135,6 +139,34 @@ async fn agreement(
     let view = lifecycle::show(&node, &desk(&request, &node), peer.partner(), parsed(&id)?)?;
     let text = serde_json::to_string(&view.ok_or(Problem::NotBetweenUs)?);
     Ok(json_reply(HttpResponse::Ok(), text.map_err(|error| crate::exchange::Failure::Internal(error.into()))?))
+}
+
+async fn hotlists(peer: Peer, node: Data<Node>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let offers = asserting::offers(&node, &desk(&request, &node), peer.partner())?;
+    let text = serde_json::to_string(&offers);
+    Ok(json_reply(HttpResponse::Ok(), text.map_err(|error| crate::exchange::Failure::Internal(error.into()))?))
+}
+
+async fn pull(
+    peer: Peer,
+    node: Data<Node>,
+    request: HttpRequest,
+    list: Path<String>,
+    Body(body): Body,
+) -> Result<HttpResponse, Problem> {
+    if node.over_rate(peer.partner().ori()) {
+        return Err(Problem::Limited);
+    }
+    let desk = desk(&request, &node);
+    let answered = asserting::answer(&node, &desk, peer.partner(), &peer.address(), &list, &body).await?;
+    let mut reply = if answered.asserted { HttpResponse::Ok() } else { HttpResponse::Forbidden() };
+    let Some(follows) = answered.follows else { return Ok(json_reply(reply, answered.text)) };
+    let first = Bytes::from(answered.text + "\n");
+    // The partner keeps its place until the last byte.
+    let rest = stream::unfold((follows.bytes(&node), peer), |(mut receive, peer)| async move {
+        receive.recv().await.map(|bytes| (bytes, (receive, peer)))
+    });
+    Ok(reply.content_type("application/x-ndjson").streaming(stream::iter([Ok(first)]).chain(rest)))
 }
 
 fn parsed(id: &str) -> Result<AgreementId, Problem> {

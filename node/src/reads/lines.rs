@@ -4,7 +4,7 @@ use std::io::{self, BufRead};
 
 /// One line, without its end.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Taken {
+pub(crate) enum Taken {
     /// The line is in the buffer.
     Whole,
     /// The line was longer than the limit; it is not in the buffer.
@@ -17,7 +17,7 @@ pub(super) enum Taken {
 }
 
 /// Takes the next line (up to `\n`, which is not part of it) into `line`, which is cleared first.
-pub(super) fn take(reader: &mut impl BufRead, line: &mut Vec<u8>, limit: usize) -> io::Result<Taken> {
+pub(crate) fn take(reader: &mut impl BufRead, line: &mut Vec<u8>, limit: usize) -> io::Result<Taken> {
     line.clear();
     let mut bytes = 0_u64;
     let mut started = false;

@@ -10,7 +10,7 @@ mod field;
 pub mod images;
 pub mod ingest;
 pub mod keep;
-mod lines;
+pub(crate) mod lines;
 mod months;
 mod open;
 mod read;

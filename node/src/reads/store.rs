@@ -13,6 +13,7 @@ use agreements::plate::Plate;
 use agreements::time::Instant;
 use diesel::dsl::{count_star, max, min};
 use diesel::prelude::*;
+use futures_util::future::BoxFuture;
 use tokio::sync::Mutex;
 
 use super::months::Months;
@@ -56,6 +57,11 @@ pub enum StoreError {
     /// A row that this program cannot have written.
     #[error("the read store has a row whose {0} is damaged")]
     Damaged(&'static str),
+    /// The reads are kept, and whoever hears of them failed.
+    #[error(
+        "the reads are kept, but were not matched against the hotlists ({0}); deliver them again, which keeps nothing twice"
+    )]
+    Watch(String),
     /// No random bytes.
     #[error("no random bytes: {0}")]
     Random(#[from] openssl::error::ErrorStack),
@@ -118,6 +124,12 @@ pub struct Found {
     pub more: bool,
 }
 
+/// Hears of every batch of reads that is in the store, whoever brought it in.
+pub trait Watch: Send + Sync {
+    /// These reads are on the disk, each with the image that is stored for it; some may have been there before.
+    fn kept<'a>(&'a self, reads: &'a [(NewRead, Option<Digest>)]) -> BoxFuture<'a, Result<(), String>>;
+}
+
 /// The read store. One per database and process: its writers queue at one lock, first come first served (SQLite's own
 /// lock starves some of them).
 pub struct ReadsDb {
@@ -125,6 +137,7 @@ pub struct ReadsDb {
     writer: Mutex<Writer>,
     touches: Arc<AtomicU64>,
     kept: AtomicU64,
+    watch: Option<Arc<dyn Watch>>,
 }
 
 /// The one connection that writes.
@@ -146,13 +159,19 @@ impl ReadsDb {
         let mut conn = place.connect_writer()?;
         open::migrate(&mut conn)?;
         let writer = Mutex::new(Writer { conn: Some(conn), months: Months::default() });
-        Ok(Self { place, writer, touches: Arc::default(), kept: AtomicU64::default() })
+        Ok(Self { place, writer, touches: Arc::default(), kept: AtomicU64::default(), watch: None })
     }
 
     /// Whether it is on a server, to which a connection may break, rather than in a file.
     #[must_use]
     pub fn is_server(&self) -> bool {
         self.place.is_server()
+    }
+
+    /// The same, with somebody who hears of every read that is kept.
+    #[must_use]
+    pub fn watched_by(self, watch: Arc<dyn Watch>) -> Self {
+        Self { watch: Some(watch), ..self }
     }
 
     /// A new connection that can only read. Keep it: one per worker thread.
@@ -180,7 +199,7 @@ impl ReadsDb {
     /// or `None` when it was there (same plate, time and uuid) and stays as it was. Blocks the thread while it writes.
     ///
     /// # Errors
-    /// Nothing is kept.
+    /// Nothing is kept; or, [`StoreError::Watch`], the reads are kept and have to be delivered again.
     pub(super) async fn keep(
         &self,
         reads: &[(NewRead, Option<Digest>)],
@@ -199,7 +218,11 @@ impl ReadsDb {
             }
             kept => kept,
         }?;
+        drop(writer);
         self.kept.fetch_add(kept.len() as u64, Ordering::SeqCst);
+        if let Some(watch) = &self.watch {
+            watch.kept(reads).await.map_err(StoreError::Watch)?;
+        }
         let id = |row: NewRow| -> Result<Option<ReadId>, StoreError> {
             let kept = kept.contains(&row.id).then(|| ReadId::from_slice(&row.id));
             kept.transpose().map_err(|_| StoreError::Damaged("id"))
@@ -209,7 +232,8 @@ impl ReadsDb {
 }
 
 impl Writer {
-    /// Inserts `rows`, and returns the ids of those that were new. After a failure the connection is not used again, and what was known of partitions is forgotten.
+    /// Inserts `rows`, and returns the ids of those that were new. After a failure the connection is not used again, and
+    /// what was known of partitions is forgotten.
     fn keep(&mut self, place: &Place, rows: &[NewRow], now: Instant) -> Result<HashSet<Vec<u8>>, StoreError> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,

@@ -51,6 +51,12 @@ pub enum Action {
     ReadTrail,
     /// To bring in reads, and to let readers' agents bring them in.
     Ingest,
+    /// To load an own hotlist.
+    LoadHotlists,
+    /// To approve entries of the agency's own, to accept partners' hotlists.
+    ApproveHotlists,
+    /// To see hits and to verify them.
+    VerifyHits,
 }
 
 impl Role {
@@ -94,6 +100,9 @@ impl Role {
             Action::ManagePeople => matches!(self, Self::Supervisor | Self::SystemAdministrator),
             Action::ReadTrail => matches!(self, Self::Custodian | Self::Auditor),
             Action::Ingest => self == Self::SystemAdministrator,
+            Action::LoadHotlists => matches!(self, Self::Analyst | Self::Supervisor | Self::SystemAdministrator),
+            Action::ApproveHotlists => matches!(self, Self::Supervisor | Self::Custodian),
+            Action::VerifyHits => matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor),
         }
     }
 }

@@ -4,12 +4,15 @@
 //! What comes out of a row is parsed again, never trusted: a row edited by hand that no longer parses is an error that
 //! names the table.
 
+pub mod accepted;
 pub mod accounts;
 pub mod ag;
 pub mod agencies;
 pub mod agents;
 pub mod agreements;
 pub mod exchanged;
+pub mod hits;
+pub mod hotlists;
 pub mod job_runs;
 pub mod outbox;
 pub mod roster;

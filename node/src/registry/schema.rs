@@ -153,3 +153,82 @@ diesel::table! {
         claim_until -> Nullable<BigInt>,
     }
 }
+
+diesel::table! {
+    hotlist (name) {
+        name -> Text,
+        layout -> Text,
+        version -> BigInt,
+        staging -> BigInt,
+        entries -> BigInt,
+        dropped -> BigInt,
+        source_at -> BigInt,
+        source -> Binary,
+        loaded_at -> BigInt,
+        loaded_by -> Text,
+    }
+}
+
+diesel::table! {
+    hotlist_version (list, version) {
+        list -> Text,
+        version -> BigInt,
+        loaded_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    hotlist_entry (list, digest, since) {
+        list -> Text,
+        digest -> Binary,
+        since -> BigInt,
+        until -> Nullable<BigInt>,
+        plate_key -> Text,
+        plate -> Text,
+        category -> Text,
+        body -> Text,
+    }
+}
+
+diesel::allow_tables_to_appear_in_same_query!(hotlist, hotlist_entry);
+
+diesel::table! {
+    hotlist_share (list, partner) {
+        list -> Text,
+        partner -> Text,
+        version -> BigInt,
+        asserted_at -> BigInt,
+    }
+}
+
+diesel::table! {
+    accepted_list (owner, list) {
+        owner -> Text,
+        list -> Text,
+        accepted_at -> BigInt,
+        accepted_by -> Text,
+        seen_index -> BigInt,
+    }
+}
+
+diesel::table! {
+    hit (id) {
+        id -> Binary,
+        read_key -> Binary,
+        owner -> Text,
+        list -> Text,
+        category -> Text,
+        entry -> Binary,
+        plate -> Text,
+        state -> Nullable<Text>,
+        seen_at -> BigInt,
+        camera -> Text,
+        image -> Nullable<Binary>,
+        substitutions -> BigInt,
+        state_known -> BigInt,
+        matched_at -> BigInt,
+        status -> Text,
+        verified_at -> Nullable<BigInt>,
+        verified_by -> Nullable<Text>,
+    }
+}

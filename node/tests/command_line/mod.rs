@@ -1,9 +1,10 @@
 //! One file per matter; `program` runs the binary and makes nodes.
 
 mod between_nodes;
-mod help;
-mod node_files;
 mod by_itself;
+mod help;
+mod hotlists;
 mod intake;
+mod node_files;
 mod one_node;
 mod program;

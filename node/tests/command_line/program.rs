@@ -62,6 +62,11 @@ pub fn concordat(arguments: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Ran 
     Ran::new(command(arguments).output().unwrap())
 }
 
+/// Starts the program.
+pub fn start(arguments: &[String]) -> Child {
+    command(arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
 /// The time now.
 pub fn now() -> Instant {
     SystemClock.now()

@@ -1,6 +1,6 @@
 //! Step 3: Alder and Birch agree.
 
-use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, QueryGrant};
+use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, HotlistGrant, QueryGrant};
 use agreements::ids::AgreementId;
 use agreements::purpose::Purpose;
 use agreements::status::Status;
@@ -9,6 +9,7 @@ use anyhow::Context as _;
 use jiff::ToSpan as _;
 
 use super::founding::LOOKBACK_DAYS;
+use super::hotlist;
 use crate::demo::page::Page;
 use crate::demo::stage::{Site, Stage};
 use crate::exchange::lifecycle::{self, Act, Delivery};
@@ -24,10 +25,11 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     let draft = draft(alder, birch, stage.clock.now())?;
     let (id, document) = (draft.id, draft.to_bytes()?);
     page.say(&format!(
-        "A draft from {} to {}: each may query the other's reads of the last {LOOKBACK_DAYS} days, for {}.",
+        "A draft from {} to {}: each may query the other's reads of the last {LOOKBACK_DAYS} days, for {}; Alder gets Birch's hotlist {}.",
         draft.effective_on,
         draft.sunset_on,
         [Purpose::CriminalInvestigation, Purpose::WantedPersons, Purpose::Lifesaving].map(Purpose::as_str).join(", "),
+        hotlist::LIST,
     ))?;
     std::fs::write(alder.folder.join("agreement.json"), &document)?;
     let by = alder.person("agreements", Action::ManageAgreements)?;
@@ -82,13 +84,19 @@ fn draft(alder: &Site, birch: &Site, now: Instant) -> anyhow::Result<Agreement> 
             authorization: Authorization::Standing,
         })
     };
+    let list = Grant::Hotlist(HotlistGrant {
+        owner: birch.ori(),
+        recipient: alder.ori(),
+        list: hotlist::LIST.to_owned(),
+        categories: hotlist::CATEGORIES.map(str::to_owned).to_vec(),
+    });
     Ok(Agreement {
         format: FORMAT.to_owned(),
         id: AgreementId::new(now, random),
         revision: 1,
         supersedes: None,
         parties: [alder.node.party().clone(), birch.node.party().clone()],
-        grants: vec![grant(alder, birch), grant(birch, alder)],
+        grants: vec![grant(alder, birch), grant(birch, alder), list],
         commitments: Commitments {
             lawful_use: true,
             authorized_users_only: true,

@@ -2,6 +2,7 @@
 
 mod agreement;
 mod founding;
+mod hotlist;
 mod query;
 mod reads;
 mod refusals;
@@ -30,7 +31,7 @@ pub(super) struct Step {
 }
 
 /// All of them.
-pub(super) const STEPS: [Step; 10] = [
+pub(super) const STEPS: [Step; 11] = [
     Step {
         name: "founding",
         title: "An authority and three agencies: Alder, Birch, Cedar",
@@ -72,6 +73,12 @@ pub(super) const STEPS: [Step; 10] = [
         title: "Silence for Cedar",
         needs: &["founding"],
         act: |stage, page| Box::pin(stranger::step(stage, page)),
+    },
+    Step {
+        name: "hotlist",
+        title: "A shared hotlist matches, and dies within a day",
+        needs: &["agreement"],
+        act: |stage, page| Box::pin(hotlist::step(stage, page)),
     },
     Step {
         name: "sunset",

@@ -1,4 +1,4 @@
-//! Step 8: the last minute of the agreement, and the instant of its sunset, on copies of both nodes under a clock that
+//! Step 9: the last minute of the agreement, and the instant of its sunset, on copies of both nodes under a clock that
 //! is set.
 
 use std::sync::Arc;

@@ -1,0 +1,34 @@
+//! The tables of the place of partners' lists as diesel sees them, and as they are made. Those of entries have names of
+//! their own, one for each version.
+
+diesel::table! {
+    lease (owner, list) {
+        owner -> Text,
+        list -> Text,
+        version -> BigInt,
+        contents -> Binary,
+        entries -> BigInt,
+        source_loaded_at -> Nullable<BigInt>,
+        asserted_at -> BigInt,
+        received_at -> BigInt,
+        ends_at -> BigInt,
+        log_index -> BigInt,
+        generation -> BigInt,
+    }
+}
+
+diesel::table! {
+    generation (id) {
+        id -> BigInt,
+        made_at -> BigInt,
+    }
+}
+
+/// Every lease, and every version that was begun: `made_at` is when, in microseconds since 1970 UTC.
+pub(super) const SCHEMA: &str = "
+    CREATE TABLE IF NOT EXISTS lease (
+        owner TEXT NOT NULL, list TEXT NOT NULL, version BIGINT NOT NULL, contents BYTEA NOT NULL,
+        entries BIGINT NOT NULL, source_loaded_at BIGINT, asserted_at BIGINT NOT NULL, received_at BIGINT NOT NULL,
+        ends_at BIGINT NOT NULL, log_index BIGINT NOT NULL, generation BIGINT NOT NULL, PRIMARY KEY (owner, list));
+    CREATE TABLE IF NOT EXISTS generation (id BIGINT PRIMARY KEY NOT NULL, made_at BIGINT NOT NULL);
+";

@@ -1,6 +1,6 @@
 //! What a node does by itself: once, whoever does it, and not lost by a restart.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use agreements::status::Status;
@@ -62,7 +62,7 @@ async fn two_nodes_on_one_registry_run_each_slot_once() {
     let mut reports = 0;
     for _ in 0..30 {
         alder.clock.forward(Instant::MINUTE);
-        let nothing = Default::default();
+        let nothing = BTreeSet::default();
         let (a, b) = tokio::join!(one.ring(&nothing), two.ring(&nothing));
         reports += a.unwrap().len() + b.unwrap().len();
     }

@@ -54,7 +54,7 @@ pub(super) async fn run(place: &Place, args: DoctorArgs, out: &mut Output<'_>) -
                 of: args.peer.map_or_else(|| "partners".to_owned(), |ori| ori.to_string()),
                 check: "enrolment",
                 verdict: Verdict::NotTried,
-                says: format!("not tried: {}", problem.message),
+                says: problem.message,
                 fix: problem.hint,
             }),
         }
@@ -103,7 +103,8 @@ fn shown(findings: &[Finding], out: &mut Output<'_>) -> Result<Exit, Problem> {
             &["check", "", "found, and what to do"]
         };
         out.list(headers, findings, |finding| {
-            let fix = finding.fix.as_ref().map(|fix| format!(". {}", sentence(fix))).unwrap_or_default();
+            let stop = if finding.says.ends_with(['.', '?']) { "" } else { "." };
+            let fix = finding.fix.as_ref().map(|fix| format!("{stop} {}", sentence(fix))).unwrap_or_default();
             let mut cells =
                 vec![finding.check.to_owned(), finding.verdict.word().to_owned(), format!("{}{fix}", finding.says)];
             if several {

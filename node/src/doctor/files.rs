@@ -279,6 +279,9 @@ fn authorities(found: &mut Findings, config: &Config, now: Instant) -> Option<Tr
                 let what = if of_lists { "revocation-lists" } else { "authorities" };
                 found.fail(what, error.to_string(), "see peer.ca and peer.crl; `concordat ca crl` makes a new list");
             }
+            if !found.has_failed("revocation-lists") {
+                found.not_tried(&["revocation-lists"], "it needs the authorities");
+            }
             return None;
         }
     };
@@ -311,7 +314,7 @@ fn chain(found: &mut Findings, config: &Config, both: Option<(&OwnStore, &TrustS
 /// Whether the agency is described well enough to be enrolled, and to sign.
 fn description(found: &mut Findings, config: &Config, own: Option<&OwnStore>) {
     let what = "agency";
-    let fix = "fill it in in [agency], [policy] and [approvals] of concordat.toml";
+    let fix = "fill in [agency], [policy] and [approvals] of concordat.toml";
     let before = found.found.len();
     for (missing, key) in [
         (config.policy.sha256.is_none(), "policy.sha256"),

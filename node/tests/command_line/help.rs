@@ -219,8 +219,8 @@ fn every_command_speaks_json_whether_it_ends_well_or_not() {
     fs::write(node.path("draft.toml"), concordat::exchange::draft::TEMPLATE).unwrap();
     let samples = samples(&node);
     let known: BTreeSet<String> = leaves().into_keys().collect();
-    let sampled: BTreeSet<String> = samples.keys().map(|path| (*path).to_owned()).collect();
-    assert_eq!(known, sampled, "each command has its line in `samples`");
+    let tried: BTreeSet<String> = samples.keys().map(|path| (*path).to_owned()).collect();
+    assert_eq!(known, tried, "each command has its line in `samples`");
     let mut well = 0;
     for (path, line) in &samples {
         let line: Vec<&str> = line.iter().map(String::as_str).chain(["--json"]).collect();

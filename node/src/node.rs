@@ -31,7 +31,7 @@ use crate::hotlists::refresh::Schedule;
 use crate::hotlists::shared::{SharedError, SharedLists};
 use crate::jobs::Bell;
 use crate::keyfile::{self, KeyFileError};
-use crate::mail::{self, Mailer};
+use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
 use crate::reads::store::{ReadsDb, StoreError};
@@ -43,7 +43,7 @@ use crate::trail::note::{LogSigner, SignError, Vkey};
 use crate::trail::proof::CheckpointCache;
 use crate::trail::scrub::Scrub;
 use crate::trail::{self, Draft, Facts};
-use crate::upkeep::{self, Upkeep};
+use crate::upkeep::Upkeep;
 
 pub use crate::desk::Desk;
 
@@ -216,13 +216,13 @@ impl Node {
         let trust = TrustStore::open(TrustFiles { ca: config.peer.ca.clone(), crl: config.peer.crl.clone() })?;
         let registry = open_registry(&config, Arc::clone(&clock), on_fatal)?;
         let (reads, shared) = open_reads(&config, &registry)?;
+        let reads = Arc::new(reads);
         let deadline = Duration::from_millis(config.peer.deadline_ms.get());
         let dialer = Dialer::new(own, trust.clone(), Arc::clone(&clock), config.peer.hosts.clone(), deadline);
         let node = Self {
             owner: Owner { ori: config.agency.ori, rules: rules(&config) },
             party,
             seal: SealStore::open(&config)?,
-            reads: Arc::new(reads),
             shared,
             hotlist_contents: ContentsCache::default(),
             hotlist_schedule: Schedule::new(clock.now()),

@@ -53,7 +53,7 @@ pub fn survey(folder: &Path, now: Instant) -> Survey {
     seal(&mut found, &config, now);
     let trust = authorities(&mut found, &config, now);
     chain(&mut found, &config, own.as_ref().zip(trust.as_ref()), now);
-    description(&mut found, &config, own.as_ref());
+    description(&mut found, &config, own.as_ref(), now);
     folders(&mut found, &config);
     ports::free(&mut found, &config);
     Survey { config: Some(config), whole: whole && elsewhere, findings: found.into_vec(), own, trust }
@@ -312,7 +312,7 @@ fn chain(found: &mut Findings, config: &Config, both: Option<(&OwnStore, &TrustS
 }
 
 /// Whether the agency is described well enough to be enrolled, and to sign.
-fn description(found: &mut Findings, config: &Config, own: Option<&OwnStore>) {
+fn description(found: &mut Findings, config: &Config, own: Option<&OwnStore>, now: Instant) {
     let what = "agency";
     let fix = "fill in [agency], [policy] and [approvals] of concordat.toml";
     let before = found.found.len();
@@ -338,7 +338,7 @@ fn description(found: &mut Findings, config: &Config, own: Option<&OwnStore>) {
     if found.found.len() == before
         && let Some(spki) = spki
     {
-        match agency::party(config, spki) {
+        match agency::party(config, spki, now) {
             Err(error) => found.fail(what, error.to_string(), fix),
             Ok(party) => {
                 for problem in party.problems() {

@@ -10,7 +10,7 @@ use agreements::message::{Answer, Asker, OnBehalfOf, Outcome, PROTOCOL, Question
 use agreements::plate::Plate;
 use agreements::purpose::{Purpose, Reference};
 use agreements::rule::Rule;
-use agreements::status::{Register, Status};
+use agreements::status::Status;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 use futures_util::future::join_all;

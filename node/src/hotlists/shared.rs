@@ -44,6 +44,9 @@ pub enum SharedError {
     /// No connection.
     #[error("cannot open the place of partners' hotlists: {0}")]
     Connect(#[from] ConnectionError),
+    /// The registry's URL is named by a variable or a file that was not read.
+    #[error("the registry's URL was not read from where store.registry says that it is; load the configuration first")]
+    Unread,
     /// A statement failed.
     #[error("the place of partners' hotlists: {0}")]
     Query(#[from] diesel::result::Error),
@@ -177,7 +180,7 @@ impl SharedLists {
     /// # Errors
     /// It cannot be opened.
     pub fn beside(registry: &DatabaseUrl) -> Result<Self, SharedError> {
-        let place = Place::beside(registry);
+        let place = Place::beside(registry)?;
         let conn = place.make()?;
         // Whoever was here last may have died between erasing and emptying the log.
         Ok(Self { place, writer: Mutex::new(Some(conn)), unclean: AtomicBool::new(true) })

@@ -52,7 +52,8 @@ impl Source for Expiry {
 
     fn look(&self, node: &Node) -> Result<Vec<Ending>, JobError> {
         let config = node.config();
-        let own = node.dialer().own().identity();
+        let own = node.dialer().own().current();
+        let own = own.identity();
         let mut all = vec![Ending {
             what: "This node's TLS certificate".to_owned(),
             key: "tls".to_owned(),

@@ -251,12 +251,12 @@ pub fn server(own: &OwnStore, trust: &TrustStore, clock: Arc<dyn Clock>) -> Resu
 /// A server's side for clients without certificates: readers' agents.
 ///
 /// # Errors
-/// The key does not belong to the certificate.
-pub fn server_alone(own: &OwnCertificate, clock: Arc<dyn Clock>) -> Result<ServerConfig, TlsError> {
+/// rustls refuses the settings.
+pub fn server_alone(own: &OwnStore, clock: Arc<dyn Clock>) -> Result<ServerConfig, TlsError> {
     let mut config = ServerConfig::builder_with_details(provider(), Arc::new(TlsTime(clock)))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_no_client_auth()
-        .with_single_cert(own.chain.clone(), own.key.clone_key())?;
+        .with_cert_resolver(Arc::new(own.clone()));
     config.session_storage = Arc::new(rustls::server::NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
     Ok(config)

@@ -16,10 +16,11 @@ use crate::hotlists::people::{self, Looked, Seen};
 use crate::hotlists::pulling::Pulled;
 use crate::hotlists::refresh;
 use crate::hotlists::shared;
-use crate::intake::{self, Feed, Stores};
+use crate::intake::{self, By, Feed, Stores};
 use crate::reads::images::Images;
 use crate::reads::ingest::Options;
 use crate::reads::rejects;
+use crate::reads::source::JsonLines;
 use crate::registry::accounts::Action;
 use crate::registry::hits::HitStatus;
 
@@ -112,13 +113,13 @@ async fn see(site: &Site, plate: &str, at: Instant, page: &mut Page<'_>) -> anyh
         images: Images::in_folder(&node.config().store.images)?,
         metrics: None,
     };
+    let options = Options::reporting_to(rejects::beside(&path));
     let feed = Feed {
-        lines: Box::new(std::io::Cursor::new(std::fs::read(&path)?)),
+        source: Box::new(JsonLines::new(std::io::Cursor::new(std::fs::read(&path)?), &options)),
         progress: Box::new(|_| {}),
         stop: Arc::default(),
     };
-    let options = Options::reporting_to(rejects::beside(&path));
-    let summary = intake::take(node.registry(), stores, options, feed, &by).await?;
+    let summary = intake::take(node.registry(), stores, options, feed, &By::Person(by)).await?;
     anyhow::ensure!(summary.kept == 1, "the read was not kept: {summary:?}");
     Ok(())
 }

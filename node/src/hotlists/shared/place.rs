@@ -19,11 +19,15 @@ pub(super) enum Place {
 
 impl Place {
     /// The place that belongs to a registry.
-    pub(super) fn beside(registry: &DatabaseUrl) -> Self {
-        match registry {
+    ///
+    /// # Errors
+    /// The registry's URL is still where the configuration says that it is.
+    pub(super) fn beside(registry: &DatabaseUrl) -> Result<Self, SharedError> {
+        Ok(match registry {
             DatabaseUrl::Sqlite(path) => Self::Sqlite(path.with_file_name(super::FILE_NAME)),
             DatabaseUrl::Postgres(url) => Self::Postgres(url.clone()),
-        }
+            DatabaseUrl::Elsewhere(_) => return Err(SharedError::Unread),
+        })
     }
 
     /// Makes what is not there yet. A connection to it.

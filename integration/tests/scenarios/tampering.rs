@@ -124,10 +124,10 @@ async fn s09_a_finding_that_is_edited_added_or_taken_away_by_hand_brings_nothing
     let pair = Pair::in_force().await;
     pair.birch_saw(PLATE).await;
     pair.birch.finds(named(&pair)).await;
+    let last = pair.birch.trail_size() - 1;
     let adverse = Err(Some(Status::AdverseFinding { parties: vec![pair.alder.ori()] }));
     assert_eq!(answered(&pair).await, adverse);
     let store = pair.birch.registry_store();
-    let last = pair.birch.trail_size() - 1;
     let cleared = store.replaced("body", "named_in_suit", "cleared");
     let told = store.replaced("message", "named_in_suit", "cleared");
     let elsewhere = store.replaced("body", "CA0990000", "CA0990200");

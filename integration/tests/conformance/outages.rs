@@ -1,5 +1,6 @@
 //! A server that goes away and comes back, in the middle of what was going on.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use agreements::time::Instant;
@@ -9,6 +10,8 @@ use concordat::demo::agency::{ALDER, BIRCH};
 use concordat::exchange::ask::Gave;
 use concordat::reads::images::Images;
 use concordat::reads::ingest::{Options, ingest};
+use concordat::reads::keep::Keeper;
+use concordat::reads::source::JsonLines;
 use concordat::reads::store::ReadsDb;
 use diesel::prelude::*;
 use integration::database::Backend;
@@ -88,11 +91,11 @@ fn a_line_that_breaks_in_a_job_fails_its_batch_alone_and_one_that_breaks_at_comm
 #[test]
 fn an_ingest_goes_on_after_the_server_was_restarted() {
     let Some(server) = ThrowawayCluster::start(&[]) else { return };
-    let db = ReadsDb::open(&server.database()).unwrap();
+    let db = Arc::new(ReadsDb::open(&server.database()).unwrap());
     let folder = tempfile::tempdir().unwrap();
     let images = Images::in_folder(&folder.path().join("images")).unwrap();
     let options = Options { batch: 10, ..Options::reporting_to(folder.path().join("rejected")) };
-    let clock = SetClock::at(start());
+    let clock = Arc::new(SetClock::at(start()));
     let source: String = (1..=40).map(|n| rekor("7OUT401", start().plus(-n * Instant::SECOND))).collect();
     let mut restarts = 0;
     let mut progress = |progress: concordat::reads::ingest::Progress| {
@@ -101,8 +104,9 @@ fn an_ingest_goes_on_after_the_server_was_restarted() {
             server.restart(&[]);
         }
     };
-    let (mut bytes, go_on) = (source.as_bytes(), AtomicBool::new(false));
-    let summary = block_on(ingest(&mut bytes, &db, &images, &options, &clock, &mut progress, &go_on)).unwrap();
+    let keeper = Keeper { reads: Arc::clone(&db), images, clock: Arc::clone(&clock) as _ };
+    let (mut lines, go_on) = (JsonLines::new(source.as_bytes(), &options), AtomicBool::new(false));
+    let summary = block_on(ingest(&mut lines, &keeper, &options, clock.as_ref(), &mut progress, &go_on)).unwrap();
     assert_eq!((restarts, summary.kept, summary.rejected), (1, 40, 0));
     let mut reader = db.reader().unwrap();
     assert_eq!(reader.count().unwrap(), 40);

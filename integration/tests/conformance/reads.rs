@@ -10,6 +10,8 @@ use concordat::clock::SetClock;
 use concordat::demo::generator::{Agency, lines, shared_plates};
 use concordat::reads::images::Images;
 use concordat::reads::ingest::{Options, Summary, ingest};
+use concordat::reads::keep::Keeper;
+use concordat::reads::source::JsonLines;
 use concordat::reads::store::{Found, Reader, ReadsDb, SearchBounds};
 use concordat::reads::{Read, Vehicle};
 use integration::database::{Backend, TestDatabase};
@@ -33,14 +35,14 @@ on_both!(
 
 struct Station {
     database: TestDatabase,
-    db: ReadsDb,
+    db: Arc<ReadsDb>,
     folder: tempfile::TempDir,
 }
 
 impl Station {
     fn on(backend: Backend) -> Self {
         let database = backend.database();
-        let db = ReadsDb::open(&database.url).unwrap();
+        let db = Arc::new(ReadsDb::open(&database.url).unwrap());
         Self { database, db, folder: tempfile::tempdir().unwrap() }
     }
 
@@ -51,9 +53,10 @@ impl Station {
     fn take_at(&self, source: &str, now: Instant) -> Summary {
         let images = Images::in_folder(&self.folder.path().join("images")).unwrap();
         let options = Options::reporting_to(self.folder.path().join("rejected"));
-        let clock = SetClock::at(now);
-        let (mut bytes, go_on) = (source.as_bytes(), AtomicBool::new(false));
-        block_on(ingest(&mut bytes, &self.db, &images, &options, &clock, &mut |_| {}, &go_on)).unwrap()
+        let clock = Arc::new(SetClock::at(now));
+        let keeper = Keeper { reads: Arc::clone(&self.db), images, clock: Arc::clone(&clock) as _ };
+        let (mut lines, go_on) = (JsonLines::new(source.as_bytes(), &options), AtomicBool::new(false));
+        block_on(ingest(&mut lines, &keeper, &options, clock.as_ref(), &mut |_| {}, &go_on)).unwrap()
     }
 
     fn reader(&self) -> Reader {
@@ -156,7 +159,7 @@ fn a_re_delivery_changes_nothing_whoever_delivers_it(backend: Backend) {
     let again = station.take_at(&format!("{other}\n{other}\n{}", seen(-8)), start().plus(Instant::SECOND));
     assert_eq!((first.kept, again.kept, again.repeated), (1, 1, 2));
     let elsewhere = ReadsDb::open(&station.database.url).unwrap();
-    let station = Station { db: elsewhere, ..station };
+    let station = Station { db: Arc::new(elsewhere), ..station };
     assert_eq!((station.take(&seen(-9)).kept, station.reader().count().unwrap()), (0, 2));
     assert_eq!(station.search(&Sought::default()).rows[1..], before.rows, "the first delivery stands");
 }
@@ -228,7 +231,7 @@ fn months_have_no_seam(backend: Backend) {
     let source: String = times.iter().map(|time| rekor(PLATE, at(time))).collect();
     assert_eq!(station.take(&source).kept, 5);
     // Long ago and the day after tomorrow's month, from another opening that knows of no partition yet.
-    let again = Station { db: ReadsDb::open(&station.database.url).unwrap(), ..station };
+    let again = Station { db: Arc::new(ReadsDb::open(&station.database.url).unwrap()), ..station };
     let old = rekor("OLD1", at("2000-01-01T00:00:00Z"));
     assert_eq!(again.take_at(&old, at("2026-12-31T23:00:00Z")).kept, 1);
     let everything = Sought { from: at("2025-11-01T00:00:00Z"), ..Sought::default() };
@@ -266,7 +269,7 @@ fn two_writers_at_once_lose_nothing(backend: Backend) {
             let part: String = generated.iter().skip(n * 80).take(160).map(String::as_str).collect();
             std::thread::spawn(move || {
                 let db = ReadsDb::open(&station.database.url).unwrap();
-                let own = Station { db, database: Backend::Sqlite.database(), folder: tempfile::tempdir().unwrap() };
+                let own = Station { db: Arc::new(db), database: Backend::Sqlite.database(), folder: tempfile::tempdir().unwrap() };
                 barrier.wait();
                 let summary = own.take(&part);
                 assert_eq!(summary.rejected, 0);

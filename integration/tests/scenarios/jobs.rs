@@ -164,7 +164,7 @@ async fn what_ends_is_warned_of_in_time_once_at_each_step() {
     };
     assert_eq!(of("custodian@alder.example", "ends:ag-check"), ["30", "14", "7", "1", "0"]);
     assert!(of("operator@alder.example", "ends:ag-check").is_empty(), "not an operator's business");
-    let tls_ends = pair.alder.node().dialer().own().identity().not_after;
+    let tls_ends = pair.alder.node().dialer().own().current().identity().not_after;
     let left = tls_ends.since(pair.alder.clock.now()) / Instant::DAY;
     assert_eq!(of("operator@alder.example", "ends:tls").is_empty(), left > 30, "{left} days");
 }

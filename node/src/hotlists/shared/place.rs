@@ -20,10 +20,10 @@ pub(super) enum Place {
 impl Place {
     /// The place that belongs to a registry.
     pub(super) fn beside(registry: &DatabaseUrl) -> Self {
-        match registry {
-            DatabaseUrl::Sqlite(path) => Self::Sqlite(path.with_file_name(super::FILE_NAME)),
-            DatabaseUrl::Postgres(url) => Self::Postgres(url.clone()),
+        if let DatabaseUrl::Sqlite(path) = registry {
+            return Self::Sqlite(path.with_file_name(super::FILE_NAME));
         }
+        Self::Postgres(registry.to_string())
     }
 
     /// Makes what is not there yet. A connection to it.

@@ -317,7 +317,9 @@ mod tests {
 
     #[test]
     fn a_read_differs_in_as_many_confusable_characters_as_it_may_and_no_more() {
-        for (plate, differs) in [("8ABC501", Some(0)), ("BABC501", Some(1)), ("BA8C501", Some(2)), ("BA8CSO1", Some(4)), ("9ABC501", None)] {
+        for (plate, differs) in
+            [("8ABC501", Some(0)), ("BABC501", Some(1)), ("BA8C501", Some(2)), ("BA8CSO1", Some(4)), ("9ABC501", None)]
+        {
             for at_most in 0..=MAX_SUBSTITUTIONS {
                 let found = matched(&read(plate, None), &listed("8ABC501", None), at_most);
                 let expected = differs.filter(|differs| *differs <= at_most);

@@ -87,6 +87,9 @@ pub enum Kind {
     /// A person compared a hit with its image and its entry (IV-07).
     #[serde(rename = "hit.verified")]
     HitVerified,
+    /// Hits were looked at (VIII-03).
+    #[serde(rename = "hit.listed")]
+    HitListed,
 }
 
 impl Kind {
@@ -118,6 +121,7 @@ impl Kind {
             Self::HotlistErased => "hotlist.erased",
             Self::HitMatched => "hit.matched",
             Self::HitVerified => "hit.verified",
+            Self::HitListed => "hit.listed",
         }
     }
 }
@@ -264,6 +268,7 @@ mod tests {
             Kind::HotlistErased,
             Kind::HitMatched,
             Kind::HitVerified,
+            Kind::HitListed,
         ] {
             assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
             assert_eq!(kind.as_str().parse::<Kind>().unwrap(), kind);

@@ -14,7 +14,7 @@ use concordat::hotlists::pulling::{PullError, Pulled};
 use concordat::hotlists::refresh;
 use concordat::hotlists::shared::Held;
 use concordat::people::PeopleError;
-use concordat::registry::hits::HitStatus;
+use concordat::registry::hits::{self, HitStatus};
 
 use crate::federation::start;
 use crate::node::TestNode;
@@ -101,11 +101,18 @@ impl TestNode {
         people::lists(self.node().registry(), self.node().shared_lists()).unwrap()
     }
 
-    /// The hits of a plate, newest first.
+    /// The hits of a plate, newest first, as they are kept.
     pub fn hits(&self, plate: &str) -> Vec<Seen> {
+        let kept = hits::newest(&mut self.conn(), None, 1000).unwrap();
+        let of_plate = kept.into_iter().filter(|hit| hit.plate.as_str() == plate);
+        of_plate.map(|hit| Seen { hit, entry: None }).collect()
+    }
+
+    /// The hits of a plate as the person with this role is shown them.
+    pub async fn shows_hits(&self, plate: &str, role: &str) -> Result<Vec<Seen>, HotlistError> {
         let (db, shared) = (self.node().registry(), self.node().shared_lists());
-        let seen = people::hits(db, shared, self.ori(), None, &self.fiction.person("investigator")).unwrap();
-        seen.into_iter().filter(|seen| seen.hit.plate.as_str() == plate).collect()
+        let seen = people::hits(db, shared, self.ori(), None, &self.fiction.person(role)).await?;
+        Ok(seen.into_iter().filter(|seen| seen.hit.plate.as_str() == plate).collect())
     }
 
     pub async fn verifies(&self, hit: RequestId, verdict: HitStatus, looked: Looked) -> Result<(), PeopleError> {

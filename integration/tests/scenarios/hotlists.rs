@@ -286,7 +286,12 @@ async fn s29_a_hit_is_not_actionable_until_a_person_confirmed_image_and_status()
     let alder = &pair.alder;
     alder.lists("own", &[READ]).await;
     alder.sees(READ).await;
-    let seen = alder.hits(READ).remove(0);
+    assert!(alder.shows_hits(READ, "admin").await.unwrap_err().to_string().contains("does not allow"));
+    assert_ne!(alder.newest().0.kind, Kind::HitListed);
+    let seen = alder.shows_hits(READ, "investigator").await.unwrap().remove(0);
+    let (row, message) = alder.newest();
+    assert_eq!((row.kind, &message["found"]), (Kind::HitListed, &1.into()), "the look is recorded");
+    assert_eq!(row.facts.username.as_deref(), Some("alder.investigator"));
     assert_eq!(seen.hit.status, HitStatus::Unconfirmed);
     assert!(!seen.hit.status.actionable() && seen.hit.image.is_some());
     assert_eq!(seen.entry.unwrap().contact.as_deref(), Some(CONTACT));

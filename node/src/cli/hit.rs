@@ -18,7 +18,7 @@ use crate::registry::hits::HitStatus;
 /// See hits and verify them.
 #[derive(Debug, Subcommand)]
 pub enum HitCommand {
-    /// Show hits, newest first. One that is not confirmed is not actionable
+    /// Show hits, newest first. One that is not confirmed is not actionable. The look itself is recorded (VIII-03)
     #[command(
         after_help = "Examples:\n  concordat hit list --as alder.investigator\n  concordat hit list --status unconfirmed --as alder.investigator"
     )]
@@ -91,18 +91,18 @@ struct Shown {
 
 pub(super) async fn run(place: &Place, command: HitCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
     match command {
-        HitCommand::List(ListArgs { status, person }) => list(place, status, &person, out)?,
+        HitCommand::List(ListArgs { status, person }) => list(place, status, &person, out).await?,
         HitCommand::Verify(args) => verify(place, args, out).await?,
     }
     Ok(Exit::Done)
 }
 
-fn list(place: &Place, status: Option<HitStatus>, person: &As, out: &mut Output<'_>) -> Result<(), Problem> {
+async fn list(place: &Place, status: Option<HitStatus>, person: &As, out: &mut Output<'_>) -> Result<(), Problem> {
     let config = place.config()?;
     let db = place.registry_of(&config)?;
     let shared = SharedLists::beside(&config.store.registry).map_err(people::HotlistError::from)?;
     let late_after = i64::from(config.hotlists.late_after_minutes.get()) * Instant::MINUTE;
-    let seen = people::hits(&db, &shared, config.agency.ori, status, &person.user)?;
+    let seen = people::hits(&db, &shared, config.agency.ori, status, &person.user).await?;
     let shown: Vec<Shown> = seen.into_iter().map(|seen| shown(seen, late_after)).collect();
     let headers = ["id", "status", "plate", "match", "list", "category", "seen", "camera", "entry"];
     out.list(&headers, &shown, |hit| {

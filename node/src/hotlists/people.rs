@@ -151,22 +151,41 @@ pub struct Seen {
     pub entry: Option<Entry>,
 }
 
-/// The newest hits, for the account `by`.
+/// The message of a `hit.listed` entry.
+#[derive(Serialize)]
+struct Listed {
+    found: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<&'static str>,
+    v: u16,
+}
+
+/// The newest hits, for the account `by`. The look is an entry before anything is shown (VIII-03).
 ///
 /// # Errors
 /// See [`HotlistError`].
-pub fn hits(
+pub async fn hits(
     db: &Db,
     shared: &SharedLists,
     us: Ori,
     status: Option<HitStatus>,
     by: &str,
 ) -> Result<Vec<Seen>, HotlistError> {
+    let by = by.to_owned();
+    let job = move |tx: &mut Tx<'_>| {
+        if let Err(why) = accounts::operator(tx.conn(), &by, Action::VerifyHits)? {
+            return Ok(Err(why));
+        }
+        let found = hits::newest(tx.conn(), status, SHOWN)?;
+        let message = Listed { found: found.len(), status: status.map(HitStatus::as_str), v: 1 };
+        people::record(tx, Kind::HitListed, &message, &by, Facts::default())?;
+        Ok(Ok(found))
+    };
+    let found = people::settled(db.record(job).await.map_err(PeopleError::from)?)?;
     let mut conn = db.reader()?;
-    accounts::operator(&mut conn, by, Action::VerifyHits)?.map_err(PeopleError::Refused)?;
     let now = db.clock().now();
     let mut seen = Vec::new();
-    for hit in hits::newest(&mut conn, status, SHOWN)? {
+    for hit in found {
         let body = if hit.owner == us {
             hotlists::entry(&mut conn, &hit.list, hit.entry)?
         } else {

@@ -49,7 +49,7 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     let now = alder.node.now();
     see(alder, PLATE, now, page).await?;
     see(alder, MISREAD, now.plus(Instant::SECOND), page).await?;
-    let seen = hits(alder)?;
+    let seen = hits(alder).await?;
     let [misread, exact] = seen.as_slice() else { anyhow::bail!("{} hits, not 2", seen.len()) };
     anyhow::ensure!(
         (exact.hit.substitutions, misread.hit.substitutions) == (0, 1),
@@ -124,9 +124,9 @@ async fn see(site: &Site, plate: &str, at: Instant, page: &mut Page<'_>) -> anyh
     Ok(())
 }
 
-fn hits(site: &Site) -> anyhow::Result<Vec<Seen>> {
+async fn hits(site: &Site) -> anyhow::Result<Vec<Seen>> {
     let by = site.person("investigator", Action::VerifyHits)?;
-    Ok(people::hits(site.node.registry(), site.node.shared_lists(), site.ori(), None, &by)?)
+    Ok(people::hits(site.node.registry(), site.node.shared_lists(), site.ori(), None, &by).await?)
 }
 
 async fn verify(alder: &Site, exact: &Seen, page: &mut Page<'_>) -> anyhow::Result<()> {
@@ -152,9 +152,9 @@ async fn a_day_later(stage: &Stage, alder: &Site, until: Instant, page: &mut Pag
     anyhow::ensure!(stands_in(&folder), "the entry is not in the file of partners' lists");
     let copy = Site::open(alder.fiction.clone(), folder.clone(), Arc::new(SetClock::at(until)))?;
     page.say(&format!("A copy of Alder, to which nobody speaks, whose clock says {until}."))?;
-    let before = hits(&copy)?.len();
+    let before = hits(&copy).await?.len();
     see(&copy, PLATE, until, page).await?;
-    anyhow::ensure!(hits(&copy)?.len() == before, "an entry matched after its lease had ended");
+    anyhow::ensure!(hits(&copy).await?.len() == before, "an entry matched after its lease had ended");
     let erased = refresh::erase_due(&copy.node).await?;
     anyhow::ensure!(erased == 1 && !stands_in(&folder), "the entry still stands in the file of partners' lists");
     Ok(format!("24 hours later it matches nothing and no byte of it is in {}", shared::FILE_NAME))

@@ -104,15 +104,15 @@ pub enum Command {
     #[command(subcommand, after_help = "Example:\n  concordat agreement draft --template > draft.toml")]
     Agreement(agreement::AgreementCommand),
     /// Let readers' agents post what they read, and stop them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat agent list")]
     Agent(agent::AgentCommand),
     /// Take in plate reads from a file or from standard input: JSON lines, or a CSV
     Ingest(ingest::IngestArgs),
     /// Load, share and accept hotlists
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat hotlist list")]
     Hotlist(hotlist::HotlistCommand),
     /// See reads that matched a hotlist, and verify them
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat hit list --as indigo")]
     Hit(hit::HitCommand),
     /// Ask partners for their reads of a plate
     Query(Box<query::QueryArgs>),
@@ -125,10 +125,10 @@ pub enum Command {
     /// Print what a shell needs to complete this command line
     Completions(completions::CompletionsArgs),
     /// See and run what the node does by itself: reminders, warnings, mail
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat jobs list")]
     Jobs(jobs::JobsCommand),
     /// See the outbox, try a mail again, test the mail server
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat mail list")]
     Mail(mail::MailCommand),
 }
 

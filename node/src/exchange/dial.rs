@@ -117,9 +117,7 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`]. Whether the partner got the body is unknown then.
     pub async fn post(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
-        let request =
-            self.client(partner)?.post(url(partner, path)).header("content-type", "application/json").body(body);
-        self.reply(request).await
+        self.whole(self.send(partner, post(partner, path, body))).await
     }
 
     /// Gets `path` of the partner's peer port.
@@ -127,8 +125,8 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`].
     pub async fn get(&self, partner: &Partner, path: &str) -> Result<Reply, DialError> {
-        let request = self.client(partner)?.get(url(partner, path));
-        self.reply(request).await
+        let url = url(partner, path);
+        self.whole(self.send(partner, |client| client.get(&url))).await
     }
 
     /// Posts `body`, and gives the reply before its body was read: for what is too long to be held. Each part may take as
@@ -137,19 +135,38 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`].
     pub async fn open(&self, partner: &Partner, path: &str, body: String) -> Result<Incoming, DialError> {
-        let request =
-            self.client(partner)?.post(url(partner, path)).header("content-type", "application/json").body(body);
         let patience = self.deadline.max(PREPARING);
-        let response = tokio::time::timeout(patience, request.send())
-            .await
-            .map_err(|_| DialError::Deadline(patience))?
-            .map_err(|error| DialError::Connect(reason(&error)))?;
+        let sending = self.send(partner, post(partner, path, body));
+        let response = tokio::time::timeout(patience, sending).await.map_err(|_| DialError::Deadline(patience))??;
         Ok(Incoming { status: response.status().as_u16(), response, deadline: self.deadline })
     }
 
-    async fn reply(&self, request: reqwest::RequestBuilder) -> Result<Reply, DialError> {
+    /// Sends a request. A partner that was started again has closed the connections that are kept here, perhaps while the
+    /// request was on its way: then it is sent once more over a new one. What a partner heard already it knows by its id.
+    async fn send(
+        &self,
+        partner: &Partner,
+        request: impl Fn(&reqwest::Client) -> reqwest::RequestBuilder,
+    ) -> Result<reqwest::Response, DialError> {
+        let (client, kept) = self.client(partner)?;
+        let sent = request(&client).send().await;
+        let sent = match sent {
+            Err(error) if kept && !error.is_connect() => {
+                self.forget(partner);
+                request(&self.client(partner)?.0).send().await
+            }
+            sent => sent,
+        };
+        sent.map_err(|error| DialError::Connect(reason(&error)))
+    }
+
+    /// The whole reply, within the deadline.
+    async fn whole(
+        &self,
+        sending: impl Future<Output = Result<reqwest::Response, DialError>>,
+    ) -> Result<Reply, DialError> {
         let whole = async {
-            let mut response = request.send().await.map_err(|error| DialError::Connect(reason(&error)))?;
+            let mut response = sending.await?;
             let status = response.status().as_u16();
             let mut body = BytesMut::new();
             while let Some(part) = response.chunk().await.map_err(|error| DialError::Connect(reason(&error)))? {
@@ -163,21 +180,26 @@ impl Dialer {
         tokio::time::timeout(self.deadline, whole).await.map_err(|_| DialError::Deadline(self.deadline))?
     }
 
-    /// The client for a partner; a new one, without connections, when the lists moved or it is too old.
-    fn client(&self, partner: &Partner) -> Result<reqwest::Client, DialError> {
-        let pinned = (partner.ori(), partner.party().node.tls_spki);
-        let line = (thread::current().id(), pinned.0, pinned.1);
+    /// The client for a partner, and whether it may have connections; a new one, without any, when the lists moved or it is
+    /// too old.
+    fn client(&self, partner: &Partner) -> Result<(reqwest::Client, bool), DialError> {
+        let line = line(partner);
         let now = self.clock.now();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
         clients.retain(|_, kept| (0..KEPT).contains(&now.since(kept.since)) && self.trust.is_current(&kept.trust));
         if let Some(kept) = clients.get(&line) {
-            return Ok(kept.client.clone());
+            return Ok((kept.client.clone(), true));
         }
         // Before the handshakes that will be checked against them.
         let trust = self.trust.seen();
-        let client = self.build(pinned)?;
+        let client = self.build((line.1, line.2))?;
         clients.insert(line, Kept { client: client.clone(), since: now, trust });
-        Ok(client)
+        Ok((client, false))
+    }
+
+    /// Lets go of the connections to a partner.
+    fn forget(&self, partner: &Partner) {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&line(partner));
     }
 
     fn build(&self, pinned: (Ori, Digest)) -> Result<reqwest::Client, DialError> {
@@ -195,6 +217,17 @@ impl Dialer {
         }
         builder.build().map_err(|error| DialError::Connect(reason(&error)))
     }
+}
+
+/// This thread's line to a partner.
+fn line(partner: &Partner) -> Line {
+    (thread::current().id(), partner.ori(), partner.party().node.tls_spki)
+}
+
+/// A POST of `body`, as often as it takes.
+fn post(partner: &Partner, path: &str, body: String) -> impl Fn(&reqwest::Client) -> reqwest::RequestBuilder + use<> {
+    let (url, body) = (url(partner, path), Bytes::from(body));
+    move |client| client.post(&url).header("content-type", "application/json").body(body.clone())
 }
 
 fn url(partner: &Partner, path: &str) -> String {

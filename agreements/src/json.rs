@@ -251,7 +251,7 @@ mod tests {
         fn a_key_repeated_anywhere_is_refused(value in tree(), key in "[a-z]{1,4}", others in 1..40) {
             let inner = String::from_utf8(canonical(&value).unwrap()).unwrap();
             let key = serde_json::to_string(&key).unwrap();
-            let others: String = (0..others).map(|n| format!("\"other key {n}\":0,")).collect();
+            let others = (0..others).map(|n| format!("\"other key {n}\":0,")).collect::<Vec<_>>().concat();
             let once = format!("[{{{key}:{inner},{others}\"last\":0}}]");
             prop_assert!(check(once.as_bytes()).is_ok());
             for twice in [format!("[{{{key}:{inner},{others}{key}:{inner}}}]"), format!("[{{{others}{key}:{inner},{key}:0}}]")] {

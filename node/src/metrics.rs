@@ -178,15 +178,15 @@ impl Metrics {
             strangers,
             decisions,
             ingested,
+            certificate_end,
+            list_end,
+            changed,
             heartbeats,
             agents,
             silent,
             newest,
             waiting,
             folders,
-            certificate_end,
-            list_end,
-            changed,
         }
     }
 

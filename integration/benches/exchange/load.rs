@@ -48,7 +48,7 @@ fn processor() -> Duration {
 
 impl Run {
     fn of(mut took: Vec<Duration>, begun: &Begun) -> Self {
-        let (lasted, processor) = (begun.at.elapsed(), processor() - begun.processor);
+        let (lasted, processor) = (begun.at.elapsed(), processor().saturating_sub(begun.processor));
         took.sort_unstable();
         Self { took, lasted, processor }
     }

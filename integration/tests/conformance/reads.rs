@@ -269,7 +269,11 @@ fn two_writers_at_once_lose_nothing(backend: Backend) {
             let part: String = generated.iter().skip(n * 80).take(160).map(String::as_str).collect();
             std::thread::spawn(move || {
                 let db = ReadsDb::open(&station.database.url).unwrap();
-                let own = Station { db: Arc::new(db), database: Backend::Sqlite.database(), folder: tempfile::tempdir().unwrap() };
+                let own = Station {
+                    db: Arc::new(db),
+                    database: Backend::Sqlite.database(),
+                    folder: tempfile::tempdir().unwrap(),
+                };
                 barrier.wait();
                 let summary = own.take(&part);
                 assert_eq!(summary.rejected, 0);

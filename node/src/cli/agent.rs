@@ -16,7 +16,7 @@ use crate::registry::agents::{self, Agent};
 pub enum AgentCommand {
     /// Make the token of an agent. It is shown this once
     #[command(
-        after_help = "Example:\n  concordat agent add 5f0c2d5e-ALPRD-1 --as alder.admin\n\nThe agent sends it with every message, as `Authorization: Bearer TOKEN` or `X-Api-Key: TOKEN`, to POST /rekor at the\naddress in ingest.webhook of concordat.toml. UID is the `agent_uid` of its messages; others are refused."
+        after_help = "Example:\n  concordat agent add 5f0c2d5e-ALPRD-1 --as alder.admin\n\nThe agent sends it with every message, as `Authorization: Bearer TOKEN` or `X-Api-Key: TOKEN`, to POST /rekor at the address in ingest.webhook of concordat.toml. UID is the `agent_uid` of its messages; others are refused."
     )]
     Add(Named),
     /// Show the agents, and when each last sent something

@@ -25,7 +25,7 @@ pub enum HitCommand {
     List(ListArgs),
     /// Say what a hit is, after looking: confirmed, or misread
     #[command(
-        after_help = "Examples:\n  concordat hit verify ID --confirmed --image --status --as alder.investigator\n  concordat hit verify ID --misread --as alder.investigator\n\nNobody acts on a hit before a person compared the image with the plate, the state and the vehicle, and asked the owner of\nthe entry whether it still stands."
+        after_help = "Examples:\n  concordat hit verify 01940a2b-0000-7000-8000-000000000001 --confirmed --image --status --as indigo\n  concordat hit verify 01940a2b-0000-7000-8000-000000000001 --misread --as indigo\n\nNobody acts on a hit before a person compared the image with the plate, the state and the vehicle, and asked the owner of the entry whether it still stands."
     )]
     Verify(VerifyArgs),
 }

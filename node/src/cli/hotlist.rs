@@ -27,7 +27,7 @@ use crate::reads::rejects;
 pub enum HotlistCommand {
     /// Load a list of this agency from its source: show what changes, then put the new version in place at once
     #[command(
-        after_help = "Examples:\n  concordat hotlist load svs.tbl --list stolen --as alder.admin\n  concordat hotlist load VEHEXTRT.txt --list ncic --dry-run --as alder.admin\n  concordat hotlist load own.csv --list own --as alder.analyst --approved-by alder.supervisor\n\nLayouts: svs, sfr, slr (California DOJ), ncic (VEHEXTRT.txt; type N is counted and dropped), custom (CSV with plate, state,\ncategory, reason, case_number, entered_by, contact, expires_at; a supervisor approves). A line that is wrong goes to the\nreport with its number and the reason. A source that is not whole, or of the wrong date, changes nothing. Ctrl-C stops, and\nthe version in place stays."
+        after_help = "Examples:\n  concordat hotlist load svs.tbl --list stolen --as alder.admin\n  concordat hotlist load VEHEXTRT.txt --list ncic --dry-run --as alder.admin\n  concordat hotlist load own.csv --list own --as alder.analyst --approved-by alder.supervisor\n\nLayouts: svs, sfr, slr (California DOJ), ncic (VEHEXTRT.txt; type N is counted and dropped), custom (CSV with plate, state, category, reason, case_number, entered_by, contact, expires_at; a supervisor approves). A line that is wrong goes to the report with its number and the reason. A source that is not whole, or of the wrong date, changes nothing. Ctrl-C stops, and the version in place stays."
     )]
     Load(LoadArgs),
     /// Show own lists, what partners were told of them, and partners' lists that are accepted

@@ -29,7 +29,7 @@ const REPORT_OF_PIPE: &str = "ingest.rejected";
 /// Arguments of `ingest`.
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Examples:\n  concordat ingest reads.jsonl --as alder.admin\n  concordat ingest export.csv --source acme --as alder.admin\n  zcat reads.jsonl.gz | concordat ingest - --report rejected.jsonl --as alder.admin\n\nJSON lines of the Rekor layout: alpr_group, alpr_results, heartbeat. A CSV with the header plate, seen_at, camera, and if\nthere are any state, lat, lon, confidence, direction, image_path; what a vendor calls them, and how it writes times, stands\nin [ingest.csv.NAME] of concordat.toml. A line that is wrong goes to the report with its number and the reason; the rest is\nkept. The same lines again change nothing. Ctrl-C stops after the batch in work."
+    after_help = "Examples:\n  concordat ingest reads.jsonl --as alder.admin\n  concordat ingest export.csv --source acme --as alder.admin\n  zcat reads.jsonl.gz | concordat ingest - --report rejected.jsonl --as alder.admin\n\nJSON lines of the Rekor layout: alpr_group, alpr_results, heartbeat. A CSV with the header plate, seen_at, camera, and if there are any state, lat, lon, confidence, direction, image_path; what a vendor calls them, and how it writes times, stands in [ingest.csv.NAME] of concordat.toml. A line that is wrong goes to the report with its number and the reason; the rest is kept. The same lines again change nothing. Ctrl-C stops after the batch in work."
 )]
 pub struct IngestArgs {
     /// JSON lines (.jsonl) or a CSV (.csv); `-` is standard input

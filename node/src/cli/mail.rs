@@ -16,7 +16,7 @@ use crate::registry::outbox::{self, Queued, State};
 pub enum MailCommand {
     /// Show mails, newest first: what was sent, what waits and why
     #[command(
-        after_help = "Example:\n  concordat --dir alder mail list\n\nStates: waiting, claimed and handed_over (being sent), unknown (handed over without a reply; sent again with the same\nMessage-ID), sent, given_up."
+        after_help = "Example:\n  concordat --dir alder mail list\n\nStates: waiting, claimed and handed_over (being sent), unknown (handed over without a reply; sent again with the same Message-ID), sent, given_up."
     )]
     List(List),
     /// Try a mail again that waits or was given up; the node sends it within a minute

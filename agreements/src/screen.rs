@@ -3,6 +3,8 @@
 //! Texts are compared after folding: compatibility forms, look-alike letters of other scripts, case and accents make no
 //! difference, nor does odd spacing.
 
+mod lists;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::LazyLock;
 
@@ -11,6 +13,7 @@ use unicode_normalization::UnicodeNormalization as _;
 use unicode_normalization::char::is_combining_mark;
 
 use crate::plate::Plate;
+use lists::{AFTER_ICE, BEFORE_ICE, CAPITALS, TERMS, VAGUE};
 
 /// The version of the lists below. It goes into the note of every decision.
 pub const SCREEN_VERSION: &str = "2026-11";
@@ -26,187 +29,6 @@ pub enum Topic {
     /// Religious, political or social views or activities (III-02, III-03).
     Expression,
 }
-
-/// Terms of one word that count wherever they stand, and terms of several words that count in their order.
-const TERMS: [(Topic, &[&str]); 3] = [
-    (
-        Topic::Immigration,
-        &[
-            "immigration",
-            "immigrant",
-            "immigrants",
-            "migra",
-            "deport",
-            "deported",
-            "deportation",
-            "deportations",
-            "deporting",
-            "deportee",
-            "deportees",
-            "deportable",
-            "migrant",
-            "migrants",
-            "hsi",
-            "dhs",
-            "homeland security investigations",
-            "customs enforcement",
-            "cbp",
-            "border patrol",
-            "customs and border",
-            "undocumented",
-            "illegal alien",
-            "illegal aliens",
-            "noncitizen",
-            "noncitizens",
-            "removal order",
-            "administrative warrant",
-            "civil detainer",
-            "ice detainer",
-            "ice hold",
-            "ice agent",
-            "ice agents",
-            "ice officer",
-            "ice officers",
-            "ice detainee",
-            "ice detainees",
-            "ice enforcement",
-            "ice operation",
-            "ice operations",
-            "ice raid",
-            "ice raids",
-            "ice ero",
-            "ice assist",
-            "assist ice",
-            "for ice",
-            "by ice",
-            "with ice",
-            "over to ice",
-            "transfer to ice",
-            "ice request",
-            "ice custody",
-            "ice warrant",
-            "ero",
-            "visa overstay",
-            "citizenship status",
-            "287g",
-        ],
-    ),
-    (
-        Topic::Care,
-        &[
-            "abortion",
-            "abortions",
-            "abortifacient",
-            "planned parenthood",
-            "reproductive",
-            "mifepristone",
-            "misoprostol",
-            "miscarriage",
-            "gender affirming",
-            "transgender",
-            "puberty blocker",
-            "puberty blockers",
-            "hormone therapy",
-        ],
-    ),
-    (
-        Topic::Expression,
-        &[
-            "protest",
-            "protests",
-            "protesting",
-            "protested",
-            "protester",
-            "protesters",
-            "protestor",
-            "protestors",
-            "demonstrator",
-            "demonstrators",
-            "political rally",
-            "political meeting",
-            "activist",
-            "activists",
-            "antifa",
-            "mosque",
-            "synagogue",
-            "church service",
-            "place of worship",
-            "union organizer",
-            "black lives matter",
-            "no kings",
-            "picket line",
-        ],
-    ),
-];
-
-/// Abbreviations that are also words: alone they count only where the text writes them in capitals.
-const CAPITALS: [(Topic, &str); 1] = [(Topic::Immigration, "ICE")];
-
-/// What follows the word `ice` where it is frozen water.
-const AFTER_ICE: [&str; 11] =
-    ["cream", "rink", "skating", "skate", "hockey", "machine", "maker", "chest", "storm", "pick", "box"];
-/// What stands before the word `ice` where it is frozen water.
-const BEFORE_ICE: [&str; 2] = ["black", "dry"];
-
-/// Words that by themselves say nothing about why.
-const VAGUE: [&str; 56] = [
-    "requested",
-    "request",
-    "boss",
-    "purposes",
-    "only",
-    "use",
-    "inv",
-    "invest",
-    "investigation",
-    "investigations",
-    "investigative",
-    "investigating",
-    "ongoing",
-    "test",
-    "testing",
-    "case",
-    "query",
-    "search",
-    "searching",
-    "lookup",
-    "look",
-    "check",
-    "checking",
-    "police",
-    "work",
-    "official",
-    "business",
-    "law",
-    "enforcement",
-    "crime",
-    "criminal",
-    "none",
-    "plate",
-    "vehicle",
-    "misc",
-    "other",
-    "follow",
-    "info",
-    "information",
-    "the",
-    "and",
-    "for",
-    "per",
-    "see",
-    "report",
-    "need",
-    "needed",
-    "reason",
-    "purpose",
-    "lead",
-    "leads",
-    "active",
-    "pending",
-    "general",
-    "various",
-    "asap",
-];
 
 /// The longest reason, in characters.
 pub const MAX_REASON: usize = 500;

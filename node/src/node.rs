@@ -1,7 +1,8 @@
 //! A node: its stores, its keys, its partners and its clock, as services use them.
 
+mod open;
+
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,142 +13,37 @@ use agreements::ids::{Ori, RequestId};
 use agreements::party::Party;
 use agreements::time::Instant;
 use arc_swap::ArcSwap;
-use certs::key::SigningKey;
 use diesel::result::{Error, QueryResult};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
-use crate::agency::{self, AgencyError};
+use crate::agency;
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::db::{Conn, Db, DbError, OnFatal};
+use crate::db::{Conn, Db, OnFatal};
 use crate::exchange::Failure;
 use crate::exchange::dial::Dialer;
 use crate::exchange::partner::Partners;
 use crate::exchange::standing::{Owner, StandingCache};
 use crate::exchange::versions::Versions;
 use crate::hotlists::asserting::ContentsCache;
-use crate::hotlists::matching::Matcher;
 use crate::hotlists::refresh::Schedule;
-use crate::hotlists::shared::{SharedError, SharedLists};
+use crate::hotlists::shared::SharedLists;
 use crate::jobs::Bell;
-use crate::keyfile::{self, KeyFileError};
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
-use crate::reads::store::{ReadsDb, StoreError};
+use crate::reads::store::ReadsDb;
 use crate::registry::roster::Rosters;
 use crate::seal::{Seal, SealStore};
 use crate::tampering::{self, Changed, Table};
-use crate::tls::{OwnStore, TlsError, TrustFiles, TrustStore};
-use crate::trail::note::{LogSigner, SignError, Vkey};
+use crate::tls::{OwnStore, TrustFiles, TrustStore};
 use crate::trail::proof::CheckpointCache;
 use crate::trail::scrub::Scrub;
 use crate::trail::{self, Draft, Facts};
 use crate::upkeep::Upkeep;
 
 pub use crate::desk::Desk;
-
-/// Why a node is not opened. Each says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The registry.
-    #[error("the registry: {0}")]
-    Registry(#[from] DbError),
-    /// The read store.
-    #[error(transparent)]
-    Reads(#[from] StoreError),
-    /// A key file.
-    #[error(transparent)]
-    KeyFile(#[from] KeyFileError),
-    /// A key file with something else in it.
-    #[error("{0} holds no usable key: {1}")]
-    Key(std::path::PathBuf, String),
-    /// The seal's certificate.
-    #[error("{0} is not the certificate of this agency's seal: {1}")]
-    Seal(std::path::PathBuf, String),
-    /// Certificates.
-    #[error(transparent)]
-    Tls(#[from] TlsError),
-    /// The description of this agency.
-    #[error(transparent)]
-    Agency(#[from] AgencyError),
-    /// The certificate is another agency's.
-    #[error("the TLS certificate is of {0}, but concordat.toml is of {1}: have the certificate issued for this agency")]
-    OtherAgency(Ori, Ori),
-    /// The registry cannot be read.
-    #[error("the registry: {0}")]
-    Query(#[from] Error),
-    /// Its rows cannot be compared with the trail.
-    #[error(transparent)]
-    Compare(#[from] Failure),
-    /// The place of partners' hotlists.
-    #[error(transparent)]
-    Shared(#[from] SharedError),
-}
-
-/// The log's key, over openssl.
-struct LogKey {
-    key: SigningKey,
-    vkey: Vkey,
-}
-
-impl LogSigner for LogKey {
-    fn vkey(&self) -> &Vkey {
-        &self.vkey
-    }
-
-    fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
-        self.key.sign(message).ok().and_then(|signature| signature.try_into().ok()).ok_or(SignError)
-    }
-}
-
-/// Reads a private key, readable by its owner alone.
-///
-/// # Errors
-/// The file is missing, others can read it, or it holds something else.
-pub fn read_key(path: &Path) -> Result<SigningKey, OpenError> {
-    let pem = keyfile::read_secret(path)?;
-    SigningKey::from_pem(&pem).map_err(|error| OpenError::Key(path.to_owned(), error.to_string()))
-}
-
-/// The verifier key of this node's own log.
-///
-/// # Errors
-/// See [`read_key`].
-pub fn log_vkey(config: &Config) -> Result<Vkey, OpenError> {
-    Ok(log_key(config)?.vkey)
-}
-
-fn log_key(config: &Config) -> Result<LogKey, OpenError> {
-    let path = config.keys.log_key();
-    let key = read_key(&path)?;
-    let bad = |what: &str| OpenError::Key(path.clone(), what.to_owned());
-    let public = key.public().ed25519_bytes().ok_or_else(|| bad("it is no Ed25519 key"))?;
-    let vkey = Vkey::new(&config.keys.log_origin, public).map_err(|error| bad(&error.to_string()))?;
-    Ok(LogKey { key, vkey })
-}
-
-/// Opens the registry alone: all that commands about people, findings and the trail need.
-///
-/// # Errors
-/// See [`OpenError`].
-pub fn open_registry(config: &Config, clock: Arc<dyn Clock>, on_fatal: OnFatal) -> Result<Db, OpenError> {
-    let signer = Arc::new(log_key(config)?);
-    Ok(Db::open(&config.store.registry.to_string(), signer, clock, on_fatal)?)
-}
-
-/// Opens the read store, whose reads are matched against the hotlists as they are kept, and the place of partners'
-/// lists.
-///
-/// # Errors
-/// See [`OpenError`].
-pub fn open_reads(config: &Config, registry: &Db) -> Result<(ReadsDb, Arc<SharedLists>), OpenError> {
-    let shared = Arc::new(SharedLists::beside(&config.store.registry)?);
-    let substitutions = config.hotlists.substitutions;
-    let matcher = Matcher::new(registry.clone(), Arc::clone(&shared), config.agency.ori, substitutions);
-    let reads = ReadsDb::open(&config.store.reads.to_string())?.watched_by(Arc::new(matcher));
-    Ok((reads, shared))
-}
+pub use open::{OpenError, log_vkey, open_reads, open_registry, read_key};
 
 /// A node with everything that exchange needs.
 pub struct Node {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use agreements::decide::{Decision, Denial, Permit, Usage, decide, sensitive};
+use agreements::decide::{Decision, Denial, Permit, Standing, Usage, decide, sensitive};
 use agreements::entry::Kind;
 use agreements::ids::{Digest, Ori, ReadId};
 use agreements::json;
@@ -76,10 +76,14 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
     if !envelope.is_bare() {
         return Err(Failure::Unacceptable(wire::NO_BULK.to_owned()));
     }
-    let used = desk.registry(|conn| exchanged::used(conn, sworn.agreement(), day(now)))?;
+    let agreement = sworn.agreement();
+    let (used, standing) = desk.registry(|conn| {
+        let (epoch, used) = exchanged::epoch_and_used(conn, agreement, day(now))?;
+        Ok((used, node.standings().standing_under(conn, epoch, node.owner(), partner.ori(), agreement, now)?))
+    })?;
     let asked = Arc::new(Asked { sworn, from: from.to_owned(), used, owner: node.owner().clone() });
     let usage = Usage { today: used, over_rate: node.over_rate(partner.ori()) };
-    let prepared = prepare(node, desk, &asked, partner.ori(), usage, now)?;
+    let prepared = prepare(desk, &asked, &standing, usage, now)?;
     let committing = Arc::clone(&asked);
     let recorded = node.registry().record(move |tx| commit(tx, &committing, prepared)).await?;
     match &*recorded {
@@ -95,17 +99,8 @@ fn said(entry: Option<&Entry>, outcome: Outcome, results: Option<&str>) -> Resul
 }
 
 /// Decides, and searches if permitted.
-fn prepare(
-    node: &Node,
-    desk: &Desk,
-    asked: &Asked,
-    partner: Ori,
-    usage: Usage,
-    now: Instant,
-) -> Result<Prepared, Failure> {
-    let standing =
-        desk.registry(|conn| node.standings().standing(conn, node.owner(), partner, asked.sworn.agreement(), now))?;
-    match decide(asked.sworn.message(), &standing, usage, now) {
+fn prepare(desk: &Desk, asked: &Asked, standing: &Standing, usage: Usage, now: Instant) -> Result<Prepared, Failure> {
+    match decide(asked.sworn.message(), standing, usage, now) {
         Decision::Permit(permit) => {
             let Some(bounds) = SearchBounds::permitted(&permit) else {
                 return Prepared::no(asked, denied(Denial { rules: vec![Rule::SearchOfOwner], status: None }));

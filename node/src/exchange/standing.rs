@@ -272,6 +272,19 @@ impl StandingCache {
         now: Instant,
     ) -> QueryResult<Arc<Standing>> {
         let epoch = trail::head::epoch(conn)?;
+        self.standing_under(conn, epoch, owner, partner, agreement, now)
+    }
+
+    /// The standing, from memory when it is of `epoch`, which the caller has read before.
+    pub fn standing_under(
+        &self,
+        conn: &mut Conn,
+        epoch: i64,
+        owner: &Owner,
+        partner: Ori,
+        agreement: AgreementId,
+        now: Instant,
+    ) -> QueryResult<Arc<Standing>> {
         let key = (partner, agreement);
         if let Some((standing, changes)) = self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
             && standing.epoch == epoch

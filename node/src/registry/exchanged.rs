@@ -11,6 +11,7 @@ use super::parsed;
 use super::schema::{day_use, heard, partner_head, receipt};
 use crate::db::{Conn, each};
 use crate::trail::note::Checkpoint;
+use crate::trail::schema::head;
 
 /// What this node did about a partner's entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,6 +54,18 @@ pub fn used(conn: &mut Conn, agreement: AgreementId, day: Date) -> QueryResult<u
         each!(conn, c => day_use::table.find(key).select(day_use::questions).get_result(c).optional())?;
     Ok(u32::try_from(row.unwrap_or(0)).unwrap_or(u32::MAX))
 }
+
+/// What a decision begins with, in one look: the standing epoch, and the questions [`used`].
+pub fn epoch_and_used(conn: &mut Conn, agreement: AgreementId, day: Date) -> QueryResult<(i64, u32)> {
+    let key = (agreement.to_string(), day.to_string());
+    let (epoch, used): (i64, Option<i64>) = each!(conn, c => {
+        let used = day_use::table.find(key).select(day_use::questions).single_value();
+        head::table.find(1).select((head::epoch, used)).get_result(c)
+    })?;
+    Ok((epoch, u32::try_from(used.unwrap_or(0)).unwrap_or(u32::MAX)))
+}
+
+diesel::allow_tables_to_appear_in_same_query!(day_use, head);
 
 /// Counts one more than `used`, which the caller read in the same transaction.
 pub fn count(conn: &mut Conn, agreement: AgreementId, day: Date, used: u32) -> QueryResult<()> {

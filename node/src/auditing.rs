@@ -1,6 +1,7 @@
 //! Looking into the trail: who searches it is in it (VIII-03), and receipts verify without asking anybody.
 
 use agreements::entry::{Kind, Leaf, LeafError};
+use agreements::hotlist::Assertion;
 use agreements::ids::Digest;
 use agreements::json;
 use agreements::message::{Acknowledgement, Answer};
@@ -167,6 +168,7 @@ fn named(kind: Kind, message: &[u8]) -> Option<Digest> {
         Kind::AgreementAcknowledged => {
             json::parse::<Acknowledgement>(message).ok().map(|acknowledgement| acknowledgement.of)
         }
+        Kind::HotlistAsserted => json::parse::<Assertion>(message).ok().map(|assertion| assertion.pull),
         _ => None,
     }
 }

@@ -137,7 +137,7 @@ impl Node {
             metrics: Arc::new(Metrics::new(clock.now(), registry.commits())),
             mailer: Mailer::new(config.mail.clone(), config.peer.url.host().to_owned()),
             bell: Arc::default(),
-            overview: Overview::new(Desk::new(registry.clone(), Arc::clone(&reads))),
+            overview: Overview::new([(); 2].map(|()| Desk::new(registry.clone(), Arc::clone(&reads)))),
             rosters: Rosters::default(),
             changed: ArcSwap::default(),
             scrub: Scrub::default(),

@@ -18,12 +18,15 @@ use crate::reads::store::Reader;
 use crate::registry::ag;
 use crate::{mail, trail, upkeep};
 
-/// How long a count of the reads is shown, in microseconds: counting them all takes long when there are many.
+/// How long a count of the reads stands, in microseconds, with what this process kept since added to it: counting them all
+/// takes long when there are many.
 const COUNT_LIFE: i64 = Instant::MINUTE;
 
 /// What is kept between two looks.
 pub(crate) struct Overview {
     desk: Mutex<Desk>,
+    /// Another one, so that readiness does not wait for a count.
+    counting: Mutex<Desk>,
     agreements: Mutex<Option<Arc<Agreements>>>,
     reads: Mutex<Option<Counted>>,
 }
@@ -44,8 +47,14 @@ struct Counted {
 }
 
 impl Overview {
-    pub(crate) fn new(desk: Desk) -> Self {
-        Self { desk: Mutex::new(desk), agreements: Mutex::default(), reads: Mutex::default() }
+    /// Over two desks of the node.
+    pub(crate) fn new([desk, counting]: [Desk; 2]) -> Self {
+        Self {
+            desk: Mutex::new(desk),
+            counting: Mutex::new(counting),
+            agreements: Mutex::default(),
+            reads: Mutex::default(),
+        }
     }
 
     /// Forgets what was verified.
@@ -87,12 +96,11 @@ impl Overview {
 
     fn reads(&self, kept: u64, now: Instant) -> Result<ReadsStatus, Failure> {
         let known = self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(Counted { status, .. }) =
-            known.filter(|known| known.kept == kept && (0..COUNT_LIFE).contains(&now.since(known.at)))
-        {
-            return Ok(status);
+        if let Some(known) = known.filter(|known| (0..COUNT_LIFE).contains(&now.since(known.at))) {
+            let since = kept.saturating_sub(known.kept);
+            return Ok(ReadsStatus { count: known.status.count.saturating_add(since), ..known.status });
         }
-        let desk = self.desk.lock().unwrap_or_else(PoisonError::into_inner);
+        let desk = self.counting.lock().unwrap_or_else(PoisonError::into_inner);
         let status = ReadsStatus { count: desk.reads(Reader::count)?, newest: desk.reads(Reader::newest)? };
         drop(desk);
         let counted = Counted { at: now, kept, status: status.clone() };

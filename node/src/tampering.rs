@@ -155,7 +155,9 @@ fn of_use(conn: &mut Conn, now: Instant) -> QueryResult<Vec<String>> {
 /// Nothing was changed.
 async fn recount(db: &Db, now: Instant) -> Result<(), RecordError> {
     let Some((date, begins, ends)) = day(now) else { return Ok(()) };
-    db.write("count the day's questions again", move |conn| {
+    // Under the head's lock: no process answers, and counts, in between.
+    let counted = db.record(move |tx| {
+        let conn = tx.conn();
         let mut filter = Filter {
             since: Some(begins),
             until: Some(ends),
@@ -177,8 +179,8 @@ async fn recount(db: &Db, now: Instant) -> Result<(), RecordError> {
             }
         }
         exchanged::set_uses(conn, date, &uses)
-    })
-    .await
+    });
+    counted.await.map(drop)
 }
 
 /// Compares once, on a thread that may block, and mends what can be: a day's count.

@@ -1,22 +1,27 @@
 //! What somebody tries who knows the code: rows taken away, a partner that says more than was asked, a clock that moves
 //! between two steps.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use agreements::entry::Kind;
+use agreements::entry::{Kind, Leaf};
 use agreements::message::To;
 use agreements::purpose::Purpose;
 use agreements::status::Status;
 use agreements::time::Instant;
+use concordat::auditing;
 use concordat::exchange::Failure;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::exchange::lifecycle::{self, Act, ActError};
 use concordat::exchange::wire::Bulk;
+use concordat::registry::exchanged;
+use concordat::trail::search::Filter;
 use integration::clock::TestClock;
-use integration::pair::{Pair, days_from_start};
+use integration::pair::{Pair, Terms, agree, days_from_start};
 use integration::proxy::FaultProxy;
-use integration::tamper;
+use integration::{TestNode, tamper};
+use serde_json::Value;
 
 const PLATE: &str = "7AUD111";
 
@@ -179,4 +184,43 @@ async fn a_denial_that_brings_reads_is_no_answer() {
         Gave::Invalid { why } => assert!(why.contains("that is none"), "{why}"),
         other => panic!("{other:?}"),
     }
+}
+
+#[actix_web::test]
+async fn every_receipt_verifies_whatever_it_answers() {
+    let terms = Terms { lists: vec![("wanted", vec!["stolen_vehicle"])], ..Terms::default() };
+    let pair = Pair::under(terms).await;
+    pair.birch_saw(PLATE).await;
+    pair.birch.lists("wanted", &[PLATE]).await;
+    pair.alder.accepts(&pair.birch, "wanted").await;
+    pair.alder.pulls().await.unwrap();
+    assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));
+    let mut conn = pair.alder.conn();
+    let receipts = exchanged::receipts(&mut conn, None, 100).unwrap();
+    let mut kinds = BTreeSet::new();
+    for receipt in &receipts {
+        let verified = auditing::verify_receipt(&mut conn, receipt).unwrap();
+        let leaf = Leaf::from_bytes(&receipt.leaf).unwrap();
+        assert!(verified.is_ok(), "{}: {verified:?}", leaf.kind);
+        kinds.insert(leaf.kind.as_str());
+    }
+    assert_eq!(kinds, BTreeSet::from(["agreement.acknowledged", "hotlist.asserted", "query.answered"]));
+}
+
+#[actix_web::test]
+async fn a_newer_agreement_is_asked_under_from_the_instant_at_which_it_begins() {
+    let pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    let tomorrow = Terms { effective_on: days_from_start(1), ..Terms::default() };
+    let newer = agree(&pair.alder, &pair.birch, &tomorrow).await.unwrap();
+    let asked_under = |row: &Value| row["to"][0]["agreement"].as_str().unwrap().to_owned();
+    let newest = |node: &TestNode| {
+        let asked = node.entries(&Filter { kind: Some(Kind::QueryAsked), limit: 1, ..Filter::default() }).remove(0);
+        serde_json::from_slice::<Value>(&asked.detail.unwrap().message).unwrap()
+    };
+    assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));
+    assert_eq!(asked_under(&newest(&pair.alder)), pair.id.to_string());
+    pair.set_clocks(Instant::start_of(days_from_start(1)).unwrap());
+    assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));
+    assert_eq!(asked_under(&newest(&pair.alder)), newer.to_string(), "with no event in between");
 }

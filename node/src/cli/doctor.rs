@@ -45,6 +45,10 @@ pub(super) async fn run(place: &Place, args: DoctorArgs, out: &mut Output<'_>) -
             findings.retain(|finding| finding.verdict != Verdict::Ok);
         }
         let node = match config {
+            // To look is not to change: whoever opens a node brings its schemas up to date.
+            Some(config) if doctor::would_change(&config) => {
+                Err(Problem::refused("a store is not as this version has it; see above".to_owned(), None))
+            }
             Some(_) => place.node(),
             None => Err(Problem::usage(format!("{FILE_NAME} is not as it should be"), None)),
         };

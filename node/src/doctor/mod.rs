@@ -21,6 +21,7 @@ use crate::config::Config;
 
 pub use files::{Survey, survey};
 pub use partner::partner;
+pub use stores::would_change;
 
 /// How a check ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]

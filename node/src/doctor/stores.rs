@@ -32,6 +32,17 @@ pub(super) fn look(found: &mut Findings, config: &Config, now: Instant) {
     room(found, config);
 }
 
+/// Whether opening a store that is there would change its schema.
+pub fn would_change(config: &Config) -> bool {
+    let registry = config.store.registry.to_string();
+    let reads = config.store.reads.to_string();
+    let looked = [
+        look::schema_of(&registry, &migrations::REGISTRY_SQLITE, &migrations::REGISTRY_POSTGRES),
+        look::schema_of(&reads, &migrations::READS_SQLITE, &migrations::READS_POSTGRES),
+    ];
+    looked.iter().any(|look| matches!(look, Ok(Look::Schema { pending: 1.., .. })))
+}
+
 /// What was found out about one store's schema. Whether there is one to look into.
 fn schema(found: &mut Findings, check: &'static str, key: &str, looked: Result<Look, look::LookError>) -> bool {
     match looked {

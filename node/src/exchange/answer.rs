@@ -40,14 +40,12 @@ struct AnswerNote<'a> {
     from: &'a str,
     screen: &'static str,
     topics: Vec<screen::Topic>,
-    used_today: u32,
 }
 
 /// A question with all that its commit needs. Shared with the writer's thread.
 struct Asked {
     sworn: Sworn<Question>,
     from: String,
-    used: u32,
     owner: standing::Owner,
 }
 
@@ -81,7 +79,7 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
         let (epoch, used) = exchanged::epoch_and_used(conn, agreement, day(now))?;
         Ok((used, node.standings().standing_under(conn, epoch, node.owner(), partner.ori(), agreement, now)?))
     })?;
-    let asked = Arc::new(Asked { sworn, from: from.to_owned(), used, owner: node.owner().clone() });
+    let asked = Arc::new(Asked { sworn, from: from.to_owned(), owner: node.owner().clone() });
     let usage = Usage { today: used, over_rate: node.over_rate(partner.ori()) };
     let prepared = prepare(desk, &asked, &standing, usage, now)?;
     let committing = Arc::clone(&asked);
@@ -201,12 +199,7 @@ fn saying(asked: &Asked, outcome: &Outcome) -> QueryResult<Said> {
         question: evidence.leaf_hash,
         outcome: outcome.clone(),
     };
-    let note = AnswerNote {
-        from: &asked.from,
-        screen: screen::SCREEN_VERSION,
-        topics: sensitive(question),
-        used_today: asked.used,
-    };
+    let note = AnswerNote { from: &asked.from, screen: screen::SCREEN_VERSION, topics: sensitive(question) };
     let facts = facts(question, evidence.origin, outcome);
     Said::new(Kind::QueryAnswered, canonical(&message)?, &canonical(&note)?, facts)
 }

@@ -344,19 +344,26 @@ impl StandingCache {
     }
 }
 
-/// The agreement in force under which `us` may query `owner`, and until when; or why there is none.
+/// The agreement in force under which `us` may query `owner`, the newest one, and until when: another one may begin before it
+/// ends. Or why there is none.
 fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
     let register = ag::register(conn)?;
     let mut why = "no agreement with it; draft one with `concordat agreement draft`".to_owned();
+    let (mut newest, mut begins) = (None, Instant::from_micros(i64::MAX));
     for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
         let Some(found) = verified(conn, id)? else { continue };
         match Status::at(&found.agreement, &found.streams, &register, now) {
             Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
-                return Ok(Ok((id, until)));
+                newest = newest.or(Some((id, until)));
             }
             Status::InForce { .. } => why = "the agreement in force grants this agency no queries".to_owned(),
-            status => why = format!("agreement {id}: {}", status.says()),
+            status => {
+                if let Status::NotYet { effective } = status {
+                    begins = begins.min(effective);
+                }
+                why = format!("agreement {id}: {}", status.says());
+            }
         }
     }
-    Ok(Err(why))
+    Ok(newest.map(|(id, until)| (id, until.min(begins))).ok_or(why))
 }

@@ -3,6 +3,7 @@
 
 mod own;
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -74,7 +75,7 @@ struct Trust {
     clients: Arc<dyn ClientCertVerifier>,
     servers: Arc<WebPkiServerVerifier>,
     revoked: RevocationSet,
-    stamp: Vec<Option<std::time::SystemTime>>,
+    stamp: Vec<Stamp>,
 }
 
 /// Whom to trust, following the files: a newer revocation list counts from the next request, and one that does not
@@ -169,9 +170,16 @@ impl TrustStore {
 #[derive(Debug, Clone)]
 pub struct SeenTrust(Arc<Trust>);
 
-fn stamp(files: &TrustFiles) -> Vec<Option<std::time::SystemTime>> {
-    let modified = |path: &PathBuf| std::fs::metadata(path).and_then(|meta| meta.modified()).ok();
-    files.ca.iter().chain(&files.crl).map(modified).collect()
+/// By what a file that was changed is told: its time, its length, and which file it is.
+pub(super) type Stamp = Option<(std::time::SystemTime, u64, u64)>;
+
+pub(super) fn stamp_of(path: &Path) -> Stamp {
+    let about = std::fs::metadata(path).ok()?;
+    Some((about.modified().ok()?, about.len(), about.ino()))
+}
+
+fn stamp(files: &TrustFiles) -> Vec<Stamp> {
+    files.ca.iter().chain(&files.crl).map(|path| stamp_of(path)).collect()
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, TlsError> {

@@ -4,11 +4,8 @@
 //! Whatever else comes (a certificate that does not belong to its key yet, another agency's, an expired one, one that
 //! partners would refuse, another key) leaves the last good one in place, with the reason.
 
-use std::fs::Metadata;
-use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
 
 use agreements::ids::{Digest, Ori};
 use agreements::time::Instant;
@@ -22,7 +19,7 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, SignatureScheme};
 
-use super::{TlsError, TrustStore, certificates, read};
+use super::{Stamp, TlsError, TrustStore, certificates, read, stamp_of};
 
 /// This node's certificate chain and key: a pair that belongs together.
 #[derive(Debug)]
@@ -86,8 +83,8 @@ pub enum NotTaken {
     Untrusted(rustls::Error),
 }
 
-/// What tells that a file was changed, without reading it.
-type Stamp = [Option<(SystemTime, u64, u64)>; 2];
+/// Of the certificate and of the key.
+type Stamps = [Stamp; 2];
 
 /// This node's certificate and key, as the files last were good. Clones share them.
 #[derive(Debug, Clone)]
@@ -103,7 +100,7 @@ struct Inner {
 
 #[derive(Debug)]
 struct Seen {
-    stamp: Stamp,
+    stamp: Stamps,
     /// Why the files as they are now are not taken.
     trouble: Option<String>,
 }
@@ -191,9 +188,8 @@ impl OwnStore {
     }
 }
 
-fn stamp(certificate: &Path, key: &Path) -> Stamp {
-    let of = |about: Metadata| Some((about.modified().ok()?, about.len(), about.ino()));
-    [certificate, key].map(|path| std::fs::metadata(path).ok().and_then(of))
+fn stamp(certificate: &Path, key: &Path) -> Stamps {
+    [certificate, key].map(stamp_of)
 }
 
 impl ResolvesServerCert for OwnStore {

@@ -419,21 +419,20 @@ impl Node {
 
     /// Why this node does not exchange data now; empty when it does.
     #[must_use]
-    pub fn unready(&self, conn: &mut Conn) -> Vec<String> {
+    ///
+    /// # Errors
+    /// The registry cannot be read: that is a reason, too, and its connection must not be kept.
+    pub fn unready(&self, conn: &mut Conn) -> QueryResult<Vec<String>> {
         let now = self.now();
         let mut reasons = Vec::new();
-        match trail::head::extent(conn) {
-            Ok((_, mark)) if now < mark => {
-                reasons
-                    .push(format!("the clock says {now}, but the trail already recorded {mark}: set the clock right"));
-            }
-            Ok(_) => {}
-            Err(error) => reasons.push(format!("the registry cannot be read: {error}")),
+        let (_, mark) = trail::head::extent(conn)?;
+        if now < mark {
+            reasons.push(format!("the clock says {now}, but the trail already recorded {mark}: set the clock right"));
         }
         if let Some(why) = self.trust.objection(self.dialer.own().current().identity(), now) {
             reasons.push(format!("this node's own certificate: {why}; renew it or its authority's revocation list"));
         }
-        reasons
+        Ok(reasons)
     }
 }
 

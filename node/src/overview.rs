@@ -117,8 +117,9 @@ impl fmt::Debug for Overview {
 
 impl StatusSource for Node {
     fn readiness(&self) -> Readiness {
-        let unready = self.overview().look(|conn| Ok(self.unready(conn)));
-        let unready = unready.unwrap_or_else(|error| vec![error.to_string()]);
+        let unready = self.overview().look(|conn| self.unready(conn));
+        let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
+        let unready = unready.unwrap_or_else(|error| vec![one_line(format!("the registry cannot be read: {error}"))]);
         Readiness {
             ready: if unready.is_empty() { Ok(()) } else { Err(unready) },
             alarms: self.changed().iter().map(ToString::to_string).collect(),

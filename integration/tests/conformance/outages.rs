@@ -132,6 +132,12 @@ async fn a_node_answers_after_its_server_was_restarted_with_no_restart_of_its_ow
             Gave::Reads { reads, .. } => assert_eq!(reads.len(), 1),
             other => panic!("restarted {restarted}: {other:?}"),
         }
+        // A load balancer asks for nothing else: the connection that broke must not be kept for it.
+        let mut asked = [0; 3];
+        for status in &mut asked {
+            *status = integration::wire::plain_get(birch.console(), "/readyz").await.status;
+        }
+        assert_eq!(asked[1..], [200, 200], "restarted {restarted}");
     }
     server.stop("INT");
     let gave = alder.queries(&birch, PLATE).await;

@@ -351,3 +351,13 @@ async fn s09_a_partner_that_is_enrolled_by_hand_stays_a_stranger() {
     alarms(&pair.birch, &[], "enrolled").await;
     assert_eq!(cedar.calls(&pair.birch).get("/peer/v1/node").await.status, 200);
 }
+
+#[actix_web::test]
+async fn what_only_one_party_said_is_no_alarm() {
+    let pair = Pair::in_force().await;
+    pair.birch.suspends(pair.id).await;
+    for node in [&pair.alder, &pair.birch] {
+        alarms(node, &[], "one suspended and the other did not").await;
+        assert_eq!(node.status(pair.id), Status::Suspended { by: vec![pair.birch.ori()] });
+    }
+}

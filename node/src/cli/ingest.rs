@@ -87,7 +87,12 @@ pub(super) async fn run(place: &Place, args: IngestArgs, out: &mut Output<'_>) -
     bar.finish_and_clear();
     let taken = taken?;
     // A feed of which no line is what it should be has changed its format: whoever runs this every hour must notice.
-    let exit = if taken.is_all_refused() { Exit::Refused } else { Exit::Done };
+    let exit = match &taken {
+        // A script must not take what was interrupted for done.
+        taken if taken.stopped => Exit::Failure,
+        taken if taken.is_all_refused() => Exit::Refused,
+        _ => Exit::Done,
+    };
     out.one(&shown(taken), text)?;
     Ok(exit)
 }

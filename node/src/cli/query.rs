@@ -126,8 +126,10 @@ impl QueryArgs {
 
 pub(super) async fn run(place: &Place, args: QueryArgs, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let node = place.node()?;
-    let report = ask::ask(&node, &node.desk(), args.ask(place.now())).await?;
-    shown::report(&report, out)?;
+    let ask = args.ask(place.now());
+    let window = (ask.from, ask.until);
+    let report = ask::ask(&node, &node.desk(), ask).await?;
+    shown::report(&report, window, out)?;
     Ok(exit(&report.lines))
 }
 

@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject as _;
 
 use super::{Finding, Findings, ports};
 use crate::agency;
-use crate::config::{Config, DatabaseUrl, FILE_NAME};
+use crate::config::{Config, DatabaseUrl, FILE_NAME, MailBackend};
 use crate::node::read_key;
 use crate::seal::Seal;
 use crate::tls::{OwnStore, TlsError, TrustFiles, TrustStore};
@@ -106,6 +106,22 @@ fn secrets(found: &mut Findings, config: &mut Config) -> bool {
                     format!("put it there, or name another place in {key}"),
                 );
             }
+        }
+    }
+    if config.mail.backend == MailBackend::Smtp
+        && !config.mail.username.is_empty()
+        && let Err(error) = config.mail.password.read()
+    {
+        found.fail(
+            "secrets",
+            format!("mail.password: {error}"),
+            "put it there, or name another place in mail.password",
+        );
+    }
+    for (name, folder) in &config.ingest.folder {
+        if !folder.path.is_dir() {
+            let says = format!("ingest.folder.{name}: there is no folder {}", folder.path.display());
+            found.fail("folders", says, "make it, or name another in ingest.folder");
         }
     }
     all

@@ -16,12 +16,17 @@ use crate::tls::{OwnStore, TrustStore};
 /// How long a look at one port may take.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-fn doors(config: &Config) -> [(&'static str, &'static str, SocketAddr); 3] {
-    [
+/// The door for readers' agents says nothing to who is none: who has its port is not told apart.
+const INTAKE: &str = "port-intake";
+
+fn doors(config: &Config) -> Vec<(&'static str, &'static str, SocketAddr)> {
+    let mut doors = vec![
         ("port-peer", "peer.listen", config.peer.listen),
         ("port-console", "console.listen", config.console.listen),
         ("port-ops", "ops.listen", config.ops.listen.addr()),
-    ]
+    ];
+    doors.extend(config.ingest.webhook.listen.map(|listen| (INTAKE, "ingest.webhook.listen", listen)));
+    doors
 }
 
 /// Why a port cannot be had; `None` when it can, which is tried and given back at once.
@@ -60,10 +65,14 @@ pub(super) async fn serving(
 ) {
     for (check, key, address) in doors(config) {
         let in_use = taken(address).is_some_and(|error| error.kind() == std::io::ErrorKind::AddrInUse);
-        if !in_use || address.port() == 0 || found.has_failed(check) {
+        if !in_use || address.port() == 0 || check == INTAKE || found.has_failed(check) {
             continue;
         }
         found.found.retain(|finding| finding.check != check);
+        if check == "port-peer" && tls.is_none() {
+            found.not_tried(&["port-peer"], "whether this node has it shows with its certificate and its authorities");
+            continue;
+        }
         let at = reachable(address);
         let ours = match check {
             "port-peer" => peer(at, config, tls, clock).await,

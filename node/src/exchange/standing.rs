@@ -348,7 +348,8 @@ impl StandingCache {
 /// ends. Or why there is none.
 fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
     let register = ag::register(conn)?;
-    let mut why = "no agreement with it; draft one with `concordat agreement draft`".to_owned();
+    // Of several that are not in force, the newest says why.
+    let mut why = None;
     let (mut newest, mut begins) = (None, Instant::from_micros(i64::MAX));
     for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
         let Some(found) = verified(conn, id)? else { continue };
@@ -356,14 +357,15 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Resu
             Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
                 newest = newest.or(Some((id, until)));
             }
-            Status::InForce { .. } => why = "the agreement in force grants this agency no queries".to_owned(),
+            Status::InForce { .. } => why = Some("the agreement in force grants this agency no queries".to_owned()),
             status => {
                 if let Status::NotYet { effective } = status {
                     begins = begins.min(effective);
                 }
-                why = format!("agreement {id}: {}", status.says());
+                why.get_or_insert_with(|| format!("agreement {id}: {}", status.says()));
             }
         }
     }
-    Ok(newest.map(|(id, until)| (id, until.min(begins))).ok_or(why))
+    let none = || "no agreement with it; draft one with `concordat agreement draft`".to_owned();
+    Ok(newest.map(|(id, until)| (id, until.min(begins))).ok_or_else(|| why.unwrap_or_else(none)))
 }

@@ -1,6 +1,7 @@
 //! A report of a query as people read it: the reads, newest first, then one line for each partner.
 
 use agreements::message::{Cap, RuleSaid};
+use agreements::time::Instant;
 use serde::Serialize;
 
 use crate::cli::{Output, Problem, local};
@@ -14,7 +15,7 @@ struct Row<'a> {
     read: &'a Read,
 }
 
-pub(super) fn report(report: &Report, out: &mut Output<'_>) -> Result<(), Problem> {
+pub(super) fn report(report: &Report, (from, until): (Instant, Instant), out: &mut Output<'_>) -> Result<(), Problem> {
     if !out.is_for_people() {
         return Ok(out.one(report, |_| String::new())?);
     }
@@ -37,7 +38,8 @@ pub(super) fn report(report: &Report, out: &mut Output<'_>) -> Result<(), Proble
     Ok(out.one(report, |report| {
         let question =
             report.question.map(|rid| format!("\nQuestion {rid}; receipts: concordat trail receipts --of {rid}"));
-        outcomes.join("\n") + &question.unwrap_or_default()
+        let window = format!("\nAsked for what was seen from {} to {}.", local::shown(from), local::shown(until));
+        outcomes.join("\n") + &window + &question.unwrap_or_default()
     })?)
 }
 
@@ -149,7 +151,8 @@ mod tests {
             line("CA0990300", Gave::Unreachable { why: "no reply within 10 s".to_owned() }),
         ];
         let mut to = Vec::new();
-        report(&Report { question: None, lines }, &mut Output::new(Form::Plain, &mut to)).unwrap();
+        let window = (Instant::from_micros(0), Instant::from_micros(0));
+        report(&Report { question: None, lines }, window, &mut Output::new(Form::Plain, &mut to)).unwrap();
         let text = String::from_utf8(to).unwrap();
         let seen: Vec<&str> = text.lines().skip(1).take(3).map(|line| &line[..10]).collect();
         assert_eq!(seen, ["2026-11-23", "2026-11-22", "2026-11-20"], "{text}");

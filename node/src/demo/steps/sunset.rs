@@ -108,7 +108,7 @@ impl Play<'_> {
 /// Checks that nothing but the sunset stands between the parties at `at`.
 fn outlives(site: &Site, at: Instant) -> anyhow::Result<()> {
     let mut conn = site.registry()?;
-    let unready = site.node.unready(&mut conn);
+    let unready = site.node.unready(&mut conn)?;
     anyhow::ensure!(unready.is_empty(), "{}: {}", site.fiction.word, unready.join("; "));
     let checked = ag::register(&mut conn)?.checked_at;
     let fresh = checked.is_some_and(|checked| at.since(checked) < AG_CHECK_IN_FORCE);

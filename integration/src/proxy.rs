@@ -1,5 +1,6 @@
 //! A door that holds a partner's own TLS key and changes what passes: what only a trail's signature can catch.
 
+use std::future::ready;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -72,6 +73,16 @@ impl FaultProxy {
         clock: &TestClock,
         change: impl Fn(&str, String) -> String + Send + Sync + 'static,
     ) -> Self {
+        Self::swearing(owner, asker, clock, move |path, body| ready(change(&path, body))).await
+    }
+
+    /// The same for a change that takes its time: it may swear something else.
+    pub async fn swearing<C: Future<Output = String> + Send>(
+        owner: &TestNode,
+        asker: &TestNode,
+        clock: &TestClock,
+        change: impl Fn(String, String) -> C + Send + Sync + 'static,
+    ) -> Self {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let address = listener.local_addr().unwrap();
         let node = owner.node();
@@ -86,7 +97,7 @@ impl FaultProxy {
                         let mut tls = acceptor.accept(tcp).await.ok()?;
                         let (method, path, body) = request(&mut tls).await?;
                         let reply = onward.send(&method, &path, body.as_deref()).await.ok()?;
-                        let text = change(&path, String::from_utf8(reply.body).ok()?);
+                        let text = change(path, String::from_utf8(reply.body).ok()?).await;
                         let head = format!("HTTP/1.1 {} X\r\ncontent-length: {}", reply.status, text.len());
                         let text = format!("{head}\r\nconnection: close\r\n\r\n{text}");
                         tls.write_all(text.as_bytes()).await.ok()?;

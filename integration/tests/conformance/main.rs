@@ -1,6 +1,7 @@
 //! What both databases must do alike: each test body runs over SQLite and over PostgreSQL, on a server of the tests' own.
 
 mod exchanged;
+mod jobs;
 mod nodes;
 mod outages;
 mod people;

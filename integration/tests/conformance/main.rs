@@ -4,6 +4,7 @@ mod exchanged;
 mod jobs;
 mod nodes;
 mod outages;
+mod outbox;
 mod people;
 mod reads;
 mod schema;

@@ -11,4 +11,5 @@ mod people;
 mod reads;
 mod schema;
 mod settings;
+mod shared;
 mod trail;

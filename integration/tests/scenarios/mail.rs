@@ -12,6 +12,7 @@ use certs::serial::Serial;
 use concordat::clock::{Clock as _, SystemClock};
 use concordat::config::{Config, MailAddress, MailBackend, MailTls, Secret};
 use concordat::exchange::lifecycle::{self, Act};
+use concordat::jobs;
 use concordat::keyfile;
 use concordat::mail::{self, Audience, Notice};
 use concordat::registry::outbox::{self, State};
@@ -202,6 +203,87 @@ async fn a_mail_that_was_perhaps_taken_is_sent_again_after_an_hour_as_the_same_m
     }
 }
 
+/// A server that takes every mail and never says so.
+#[actix_web::test]
+async fn a_mail_is_handed_over_at_most_twice_and_a_person_may_try_it_once_more() {
+    let federation = Federation::found();
+    let server = address();
+    let alder = alder(&federation, server).await;
+    alder.works_it_off().await;
+    let sink = Sink::open(server);
+    sink.will(&[Fault::EndBeforeReply; 50]);
+    let id = queues(&alder, "taken, and never said so").await;
+    for _ in 0..48 {
+        alder.works_it_off().await;
+        alder.clock.forward(30 * Instant::MINUTE);
+    }
+    let mail = outbox::find(&mut alder.conn(), &id).unwrap().unwrap();
+    assert_eq!((mail.state, mail.doubtful, mail.attempts), (State::GivenUp, 2, 2));
+    let why = mail.last_error.unwrap();
+    assert!(why.contains("handed over 2 times") && why.contains("ask its recipient"), "{why}");
+    let taken = sink.taken();
+    assert_eq!((taken.len(), taken[0].text == taken[1].text), (2, true), "the same mail again, once");
+
+    let (again, now) = (id.clone(), alder.clock_now());
+    let retry = move |conn: &mut _| outbox::retry(conn, &again, now, now.plus(mail::MAX_AGE));
+    assert!(alder.node().registry().write("a test", retry).await.unwrap());
+    for _ in 0..10 {
+        alder.works_it_off().await;
+        alder.clock.forward(Instant::HOUR);
+    }
+    let mail = outbox::find(&mut alder.conn(), &id).unwrap().unwrap();
+    assert_eq!((mail.state, mail.doubtful, sink.taken().len()), (State::GivenUp, 3, 3), "once for each time asked");
+}
+
+#[actix_web::test]
+async fn a_server_that_is_silent_to_one_mail_is_not_offered_the_others_in_the_same_run() {
+    let federation = Federation::found();
+    let server = address();
+    let alder = alder(&federation, server).await;
+    alder.works_it_off().await;
+    let sink = Sink::open(server);
+    sink.will(&[Fault::EndInText]);
+    for what in ["one", "two", "three"] {
+        queues(&alder, what).await;
+    }
+    let one_run = jobs::driver(alder.node()).ring(&BTreeSet::from([jobs::MAIL])).await.unwrap();
+    assert_eq!(one_run.len(), 1, "{one_run:?}");
+    let states = || alder.mails().into_iter().map(|mail| mail.state).collect::<Vec<_>>();
+    assert_eq!(states().iter().filter(|state| **state == State::Unknown).count(), 1, "{:?}", states());
+    assert_eq!((sink.connections(), sink.taken().len()), (1, 0), "the others wait");
+    alder.clock.forward(Instant::MINUTE);
+    alder.works_it_off().await;
+    assert_eq!(sink.taken().len(), 2);
+    alder.clock.forward(Instant::HOUR);
+    alder.works_it_off().await;
+    assert_eq!((states(), sink.taken().len()), (vec![State::Sent; 3], 3));
+}
+
+/// A process that dies each time at the same point: the third is not let near it.
+#[actix_web::test]
+async fn a_mail_at_which_two_processes_died_is_given_up() {
+    let federation = Federation::found();
+    let server = address();
+    let alder = alder(&federation, server).await;
+    alder.works_it_off().await;
+    let id = queues(&alder, "two processes died").await;
+    for _ in 0..2 {
+        let seen = outbox::find(&mut alder.conn(), &id).unwrap().unwrap();
+        let until = alder.clock_now().plus(mail::CLAIM);
+        let dies = move |conn: &mut _| {
+            assert!(outbox::claim(conn, &seen, "a process that died", until)?);
+            outbox::hand_over(conn, &seen.id, "a process that died", until)
+        };
+        assert!(alder.node().registry().write("a test", dies).await.unwrap());
+        alder.clock.set(until);
+    }
+    let sink = Sink::open(server);
+    alder.works_it_off().await;
+    let mail = outbox::find(&mut alder.conn(), &id).unwrap().unwrap();
+    assert_eq!((mail.state, mail.doubtful, sink.connections()), (State::GivenUp, 2, 0));
+    assert!(mail.last_error.unwrap().contains("handed over 2 times"));
+}
+
 /// A process dies while it sends: before the text nothing was sent; while it hands over, nobody knows.
 #[actix_web::test]
 async fn a_mail_whose_sender_died_is_sent_by_the_next_one() {
@@ -244,7 +326,7 @@ async fn a_node_that_stops_while_a_mail_is_handed_over_knows_afterwards_that_it_
     let sink = Sink::open(server);
     sink.will(&[Fault::LateReply]);
     let id = queues(&alder, "cut off").await;
-    alder.node().bell().ring_for(concordat::jobs::MAIL);
+    alder.node().bell().ring_for(jobs::MAIL);
     for _ in 0..1000 {
         if !sink.taken().is_empty() {
             break;

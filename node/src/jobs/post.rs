@@ -9,6 +9,8 @@ use crate::registry::outbox::{self, Ending, Queued, State};
 
 /// How many mails one run looks at.
 const BATCH: i64 = 200;
+/// How often a mail is sent again by itself that may have been taken.
+const MOST_DOUBTS: i64 = 1;
 
 /// Delivers what is due.
 #[derive(Default)]
@@ -46,7 +48,11 @@ impl Work for Post {
     fn plan(&self, world: &World, now: Instant) -> Vec<Op> {
         let op = |mail: &Queued| {
             let mail = Box::new(mail.clone());
-            if mail.give_up_at <= now { Op::GiveUp(mail) } else { Op::Send(mail) }
+            if mail.give_up_at <= now || mail.state == State::HandedOver && mail.doubts() > MOST_DOUBTS {
+                Op::GiveUp(mail)
+            } else {
+                Op::Send(mail)
+            }
         };
         if world.on { world.due.iter().map(op).collect() } else { Vec::new() }
     }
@@ -59,6 +65,9 @@ impl Work for Post {
                 State::Unknown => format!("send mail {} again, which may have been taken", mail.id),
                 _ => format!("send mail {}, attempt {}", mail.id, mail.attempts + 1),
             },
+            Op::GiveUp(mail) if mail.doubts() > MOST_DOUBTS => {
+                format!("give up mail {}, which may have been taken {} times", mail.id, mail.doubts())
+            }
             Op::GiveUp(mail) => format!("give up mail {}, which is too old", mail.id),
         }
     }
@@ -73,7 +82,7 @@ impl Work for Post {
             return Ok(Applied::Later("another process has it".to_owned()));
         }
         let ending = match op {
-            Op::GiveUp(_) => given_up(mail),
+            Op::GiveUp(_) => given_up(mail, node.now()),
             Op::Send(_) => self.ending(node, mail, send(node, mail, &holder).await),
         };
         end(node, mail, holder, ending).await
@@ -86,8 +95,15 @@ impl Post {
         let now = node.now();
         match attempt {
             Attempt::Sent => Ending::Sent,
-            Attempt::Unknown { why } => Ending::Unknown { why, next_attempt: mail::after_doubt(now) },
-            Attempt::NotSent { why, fault: Fault::Forever } => Ending::GivenUp { why },
+            Attempt::Unknown { why } => {
+                // Whoever was silent to this mail makes each of the others wait as long.
+                self.stuck = Some(why.clone());
+                if mail.doubts() >= MOST_DOUBTS {
+                    return Ending::GivenUp { why: taken_perhaps(mail.doubts() + 1, &why), in_doubt: true };
+                }
+                Ending::Unknown { why, next_attempt: mail::after_doubt(now) }
+            }
+            Attempt::NotSent { why, fault: Fault::Forever } => Ending::GivenUp { why, in_doubt: false },
             Attempt::NotSent { why, fault } => {
                 if fault == Fault::Server {
                     self.stuck = Some(why.clone());
@@ -98,9 +114,20 @@ impl Post {
     }
 }
 
-fn given_up(mail: &Queued) -> Ending {
+fn given_up(mail: &Queued, now: Instant) -> Ending {
     let last = mail.last_error.as_deref().unwrap_or("it was not tried");
-    Ending::GivenUp { why: format!("not sent until {}; last: {last}", mail.give_up_at) }
+    let why = if mail.give_up_at <= now {
+        format!("not sent until {}; last: {last}", mail.give_up_at)
+    } else {
+        taken_perhaps(mail.doubts(), "the process that handed it over died")
+    };
+    Ending::GivenUp { why, in_doubt: false }
+}
+
+fn taken_perhaps(times: i64, last: &str) -> String {
+    format!(
+        "handed over {times} times, and not known to be taken: ask its recipient before trying it again; last: {last}"
+    )
 }
 
 async fn claim(node: &Node, mail: &Queued, holder: &str) -> Result<bool, JobError> {
@@ -132,7 +159,7 @@ async fn end(node: &Node, mail: &Queued, holder: String, ending: Ending) -> Resu
         Ending::Unknown { why, next_attempt } => {
             tracing::warn!(mail = mail.id, why, %next_attempt, "mail perhaps sent; it is sent again, with the same Message-ID");
         }
-        Ending::GivenUp { why } => {
+        Ending::GivenUp { why, .. } => {
             tracing::error!(mail = mail.id, why, "mail given up; `concordat mail retry` tries it again");
         }
     }

@@ -107,7 +107,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::registry::job_runs::LEASE;
+    use crate::registry::job_runs::{AHEAD, LEASE};
 
     fn at(text: &str) -> Instant {
         text.parse().unwrap()
@@ -160,8 +160,11 @@ mod tests {
         let running = run(slot, 1, None);
         assert_eq!(due(&running, slot.plus(LEASE - 1)), []);
         assert_eq!(due(&running, slot.plus(LEASE)), [(slot, 2)], "its lease is over");
-        let from_far_ahead = Run { lease_until: slot.plus(Instant::DAY), ..running };
-        assert_eq!(due(&from_far_ahead, slot), [(slot, 2)], "a lease that no clock of today gave");
+        let from = |ahead: i64| Run { lease_until: slot.plus(LEASE + ahead), ..running.clone() };
+        for ahead in [1, 50_000, AHEAD] {
+            assert_eq!(due(&from(ahead), slot), [], "clocks differ a little");
+        }
+        assert_eq!(due(&from(AHEAD + 1), slot), [(slot, 2)], "a lease that no clock of today gave");
     }
 
     proptest! {

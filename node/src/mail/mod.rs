@@ -6,9 +6,9 @@
 //! What is promised: a mail that was queued is sent or given up with an error in the log, whatever fails meanwhile, and
 //! it is not sent twice, with one exception that no sender of mail can avoid. When a mail was handed over and neither a
 //! yes nor a no came back (the connection broke, or this process died, between the end of the text and the server's
-//! reply), nobody here knows whether the server took it. It is then marked `unknown` and sent again an hour later with
-//! the same Message-ID, by which servers and mail programs recognise it: a reminder that comes twice is better than one
-//! that never came.
+//! reply), nobody here knows whether the server took it. It is then marked `unknown` and sent again once, an hour later,
+//! with the same Message-ID, by which servers and mail programs recognise it: a reminder that comes twice is better than
+//! one that never came. When that second time ends in the same doubt, it is given up.
 
 mod letter;
 mod smtp;

@@ -14,6 +14,9 @@ use crate::db::{Conn, each};
 
 /// How long a run counts as alive without word of its process, in microseconds.
 pub const LEASE: i64 = Instant::MINUTE;
+/// How far the clock of another process may be ahead, in microseconds. A lease from further ahead counts for nothing, so
+/// that a clock that was set wrong does not stop a job until that time comes.
+pub const AHEAD: i64 = 5 * Instant::MINUTE;
 
 /// What came of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -79,7 +82,7 @@ impl Run {
     /// Whether it runs at `now`, as far as is known. A lease from a clock that was far ahead is none.
     #[must_use]
     pub fn lives(&self, now: Instant) -> bool {
-        self.finished_at.is_none() && now < self.lease_until && self.lease_until.since(now) <= LEASE
+        self.finished_at.is_none() && now < self.lease_until && self.lease_until.since(now) <= LEASE + AHEAD
     }
 }
 
@@ -147,7 +150,7 @@ pub fn claim(
     now: Instant,
 ) -> QueryResult<Option<Claim>> {
     let unfinished = job_run::table.filter(job_run::job.eq(job)).filter(job_run::finished_at.is_null());
-    let dead = job_run::lease_until.le(now.micros()).or(job_run::lease_until.gt(now.plus(LEASE).micros()));
+    let dead = job_run::lease_until.le(now.micros()).or(job_run::lease_until.gt(now.plus(LEASE + AHEAD).micros()));
     diesel::update(unfinished.filter(dead))
         .set((
             job_run::finished_at.eq(now.micros()),

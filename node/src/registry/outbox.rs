@@ -21,7 +21,7 @@ pub enum State {
     Claimed,
     /// A process is handing it over.
     HandedOver,
-    /// It was handed over, and whether it was taken is not known. It is sent again with the same Message-ID.
+    /// It was handed over, and whether it was taken is not known. It is sent again once, with the same Message-ID.
     Unknown,
     /// The server took it.
     Sent,
@@ -109,6 +109,14 @@ pub struct Queued {
     pub last_error: Option<String>,
     /// When the process that is sending it counts as dead.
     pub claim_until: Option<Instant>,
+}
+
+impl Queued {
+    /// How often it was handed over without learning whether it was taken, counting a process that died at it.
+    #[must_use]
+    pub fn doubts(&self) -> i64 {
+        self.doubtful + i64::from(self.state == State::HandedOver)
+    }
 }
 
 type Row = (
@@ -220,7 +228,6 @@ pub fn due(conn: &mut Conn, now: Instant, limit: i64) -> QueryResult<Vec<Queued>
 
 /// Claims the mail as it was `seen`; whether it is ours. If another process changed it since, it is not.
 pub fn claim(conn: &mut Conn, seen: &Queued, holder: &str, until: Instant) -> QueryResult<bool> {
-    let doubt = i64::from(seen.state == State::HandedOver);
     let same = outbox::table
         .find(&seen.id)
         .filter(outbox::state.eq(seen.state.as_str()))
@@ -228,7 +235,7 @@ pub fn claim(conn: &mut Conn, seen: &Queued, holder: &str, until: Instant) -> Qu
     let claimed = (
         outbox::state.eq(State::Claimed.as_str()),
         outbox::attempts.eq(seen.attempts + 1),
-        outbox::doubtful.eq(seen.doubtful + doubt),
+        outbox::doubtful.eq(seen.doubts()),
         outbox::claimed_by.eq(holder),
         outbox::claim_until.eq(until.micros()),
     );
@@ -267,6 +274,8 @@ pub enum Ending {
     GivenUp {
         /// Why.
         why: String,
+        /// Whether this attempt handed it over, and it is not known whether it was taken.
+        in_doubt: bool,
     },
 }
 
@@ -291,9 +300,10 @@ pub fn end(conn: &mut Conn, id: &str, holder: &str, ending: &Ending, now: Instan
             );
             diesel::update(ours).set((unknown, nobody, outbox::last_error.eq(why))).execute(conn)?
         }
-        Ending::GivenUp { why } => {
+        Ending::GivenUp { why, in_doubt } => {
             let given_up = outbox::state.eq(State::GivenUp.as_str());
-            diesel::update(ours).set((given_up, nobody, outbox::last_error.eq(why))).execute(conn)?
+            let doubtful = outbox::doubtful.eq(outbox::doubtful + i64::from(*in_doubt));
+            diesel::update(ours).set((given_up, doubtful, nobody, outbox::last_error.eq(why))).execute(conn)?
         }
     };
     Ok(rows == 1)

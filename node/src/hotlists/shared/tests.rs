@@ -1,3 +1,5 @@
+//! What is erased is gone from the bytes of SQLite's files. What both databases do alike is in the conformance suite.
+
 use std::path::Path;
 
 use agreements::hotlist::{Category, Entry};
@@ -56,103 +58,6 @@ fn one(url: &DatabaseUrl, ends_at: Instant) -> SharedLists {
     assert_eq!(found(&shared, SECRET, ends_at.plus(-1)), 0, "nothing is seen before it is put in use");
     shared.keep(&held(generation, 1, ends_at)).unwrap();
     shared
-}
-
-fn lease_to_the_microsecond(url: &DatabaseUrl) {
-    let end = at("2026-11-24T00:00:00Z");
-    let shared = one(url, end);
-    assert_eq!(found(&shared, SECRET, at("2026-11-23T23:59:59.999999Z")), 1);
-    assert_eq!(found(&shared, SECRET, at("2026-11-24T00:00:00.000000Z")), 0);
-    assert!(shared.erase_due(end.plus(-1)).unwrap().is_empty());
-    assert_eq!(found(&shared, SECRET, end.plus(-1)), 1);
-    assert_eq!(shared.erase_due(end).unwrap().len(), 1);
-    assert_eq!(found(&shared, SECRET, end.plus(-1)), 0, "it is erased, and not only past its lease");
-    assert!(shared.erase_due(end).unwrap().is_empty(), "once");
-}
-
-fn versions_follow_each_other_whole(url: &DatabaseUrl) {
-    let end = at("2026-11-24T00:00:00Z");
-    let now = end.plus(-Instant::HOUR);
-    let shared = one(url, end);
-    let first = SharedLists::held(&mut shared.reader().unwrap()).unwrap().remove(0);
-    let next = shared.begin(Some(first.generation), now).unwrap();
-    assert!(shared.stage(next, &[entry(SECRET).digest], &[entry("9NEW001"), entry("9NEW002")]).unwrap());
-    assert_eq!((found(&shared, SECRET, now), found(&shared, "9NEW001", now)), (1, 0));
-    shared.keep(&held(next, 2, end)).unwrap();
-    assert_eq!((found(&shared, SECRET, now), found(&shared, "9NEW001", now)), (0, 1));
-    let mut digests = Vec::new();
-    shared.digests(next, |digest| digests.push(digest)).unwrap();
-    let mut expected = vec![entry("9NEW001").digest, entry("9NEW002").digest];
-    expected.sort_unstable();
-    assert_eq!(digests, expected);
-    assert!(!shared.stage(next, &[entry(SECRET).digest], &[]).unwrap(), "what is not there cannot go");
-    assert!(!shared.stage(next, &[], &[entry("9NEW001")]).unwrap(), "what is there cannot come");
-}
-
-fn a_list_that_is_not_accepted_matches_nothing(url: &DatabaseUrl) {
-    let end = at("2026-11-24T00:00:00Z");
-    let shared = one(url, end);
-    let key = entry(SECRET).plate_key;
-    let keys = BTreeSet::from([key.as_str()]);
-    let mut conn = shared.reader().unwrap();
-    let other = BTreeSet::from([(OWNER.parse().unwrap(), "other".to_owned())]);
-    for accepted in [BTreeSet::new(), other] {
-        assert!(SharedLists::candidates(&mut conn, &keys, &accepted, end.plus(-1)).unwrap().is_empty());
-    }
-}
-
-fn what_lost_its_entries_is_not_renewed(url: &DatabaseUrl) {
-    let end = at("2026-11-24T00:00:00Z");
-    let shared = one(url, end);
-    let owner: Ori = OWNER.parse().unwrap();
-    let usable = || shared.usable(owner, "wanted", end.plus(-1)).unwrap();
-    let generation = usable().unwrap().generation;
-    // As a server does with an unlogged table after a crash.
-    shared.stage(generation, &[entry(SECRET).digest], &[]).unwrap();
-    assert_eq!(usable(), None, "all of it is pulled again");
-}
-
-fn a_version_that_was_given_up_goes(url: &DatabaseUrl) {
-    let end = at("2026-11-24T00:00:00Z");
-    let shared = one(url, end.plus(Instant::DAY));
-    let abandoned = shared.begin(None, end).unwrap();
-    shared.stage(abandoned, &[], &[entry("9ABN001")]).unwrap();
-    shared.erase_due(end.plus(29 * Instant::MINUTE)).unwrap();
-    assert!(shared.digests(abandoned, |_| {}).is_ok(), "a load may still be at it");
-    shared.erase_due(end.plus(31 * Instant::MINUTE)).unwrap();
-    assert!(shared.digests(abandoned, |_| {}).is_err());
-    assert_eq!(found(&shared, SECRET, end), 1);
-}
-
-const SUITE: [fn(&DatabaseUrl); 5] = [
-    lease_to_the_microsecond,
-    versions_follow_each_other_whole,
-    a_list_that_is_not_accepted_matches_nothing,
-    what_lost_its_entries_is_not_renewed,
-    a_version_that_was_given_up_goes,
-];
-
-#[test]
-fn on_sqlite() {
-    for test in SUITE {
-        let folder = tempfile::tempdir().unwrap();
-        test(&url_in(&folder));
-    }
-}
-
-#[test]
-#[ignore = "needs an empty PostgreSQL database: CONCORDAT_TEST_POSTGRES=postgres://..."]
-fn on_postgres() {
-    let url = std::env::var("CONCORDAT_TEST_POSTGRES").unwrap();
-    for test in SUITE {
-        let mut conn = PgConnection::establish(&url).unwrap();
-        conn.batch_execute("DROP SCHEMA IF EXISTS concordat_shared CASCADE").unwrap();
-        test(&DatabaseUrl::Postgres(url.clone()));
-        let logged = "SELECT COUNT(*) AS n FROM pg_class JOIN pg_namespace ON pg_namespace.oid = relnamespace \
-            WHERE nspname = 'concordat_shared' AND relname LIKE 'entry%' AND relpersistence <> 'u'";
-        let logged: Counted = diesel::sql_query(logged).get_result(&mut conn).unwrap();
-        assert_eq!(logged.n, 0, "entries are in unlogged tables alone");
-    }
 }
 
 fn url_in(folder: &TempDir) -> DatabaseUrl {

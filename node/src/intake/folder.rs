@@ -210,7 +210,7 @@ impl Watched {
         stop: Arc<AtomicBool>,
     ) -> Result<Summary, FileError> {
         let told = Told { format: None, source: self.csv.clone() };
-        let options = options(node.config(), report.to_owned());
+        let options = Options { exposed: true, ..options(node.config(), report.to_owned()) };
         let source = {
             let (path, config, options) = (path.to_owned(), node.config().ingest.clone(), options.clone());
             let opened = tokio::task::spawn_blocking(move || {

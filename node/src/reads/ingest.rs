@@ -29,13 +29,15 @@ pub struct Options {
     pub batch: usize,
     /// The error report: JSON lines `{line, reason, bytes}`. Replaced when something is rejected.
     pub report: PathBuf,
+    /// Whether others than this program's user write where the report goes, and may have put a link there.
+    pub exposed: bool,
 }
 
 impl Options {
     /// Lines up to 4 MiB, images up to 2 MiB, 500 reads a transaction.
     #[must_use]
     pub fn reporting_to(report: PathBuf) -> Self {
-        Self { line_limit: 4 << 20, image_limit: 2 << 20, batch: 500, report }
+        Self { line_limit: 4 << 20, image_limit: 2 << 20, batch: 500, report, exposed: false }
     }
 }
 
@@ -141,7 +143,7 @@ pub async fn ingest(
     let mut run = Run {
         keep,
         options,
-        report: Report::at(&options.report),
+        report: Report::at(&options.report, options.exposed),
         summary: Summary::default(),
         batch: Vec::new(),
         held: 0,

@@ -397,6 +397,22 @@ async fn files_of_a_watched_folder_are_taken_in_the_order_of_their_names() {
 }
 
 #[actix_web::test]
+async fn a_file_that_cannot_be_read_waits_and_holds_up_no_other() {
+    let (_federation, mut node, inbox) = watching().await;
+    // Where the report of refused lines goes lies something that cannot be taken away.
+    let in_the_way = inbox.join(".a.jsonl.rejected");
+    std::fs::create_dir(&in_the_way).unwrap();
+    std::fs::write(inbox.join("a.jsonl"), rekor("7WAITS1", start())).unwrap();
+    std::fs::write(inbox.join("b.jsonl"), rekor("7WAITS2", start())).unwrap();
+    until("the other is taken", || inbox.join("done/b.jsonl").exists()).await;
+    assert!(inbox.join("a.jsonl").exists() && !inbox.join("failed").exists(), "it is not the file's fault");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    until("it is taken by itself", || inbox.join("done/a.jsonl").exists()).await;
+    assert_eq!(node.reads(), 2);
+    node.stop();
+}
+
+#[actix_web::test]
 async fn a_stop_leaves_a_file_where_it_is_and_the_next_start_takes_the_rest() {
     let (_federation, mut node, inbox) = watching().await;
     let row = |n: i64| {

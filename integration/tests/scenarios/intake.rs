@@ -245,6 +245,40 @@ async fn bodies_in_memory_are_bounded() {
 }
 
 #[actix_web::test]
+async fn a_compressed_body_counts_with_what_it_may_become() {
+    let (_federation, node, token) = alder(|webhook| {
+        webhook.max_body_bytes = (1 << 20).try_into().unwrap();
+        webhook.max_waiting_bytes = (2 << 20).try_into().unwrap();
+    })
+    .await;
+    // Its headers alone: the body, half of what may wait with what it is decompressed to, does not come yet.
+    let begun = format!(
+        "POST /rekor HTTP/1.1\r\nhost: alder.test\r\nauthorization: Bearer {token}\r\n\
+         content-encoding: gzip\r\ncontent-length: 500000\r\n\r\n"
+    );
+    let mut slow = tokio::net::TcpStream::connect(node.intake()).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut slow, begun.as_bytes()).await.unwrap();
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-encoding", "gzip")];
+    let body = gzip(message(PLATE, 0).as_bytes());
+    let mut statuses = Vec::new();
+    while statuses.len() < 50 && statuses.last() != Some(&429) {
+        statuses.push(plain_post(node.intake(), "/rekor", &headers, &body).await.status);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(statuses.last(), Some(&429), "a second one of the longest kind does not fit beside it");
+    assert_eq!(post(&node, &token, message(PLATE, 1)).await.status, 200, "a plain one of its length does");
+    drop(slow);
+    for tries in 0.. {
+        if plain_post(node.intake(), "/rekor", &headers, &body).await.status == 200 {
+            break;
+        }
+        assert!(tries < 100, "what was cut off gives its room back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[actix_web::test]
 async fn a_store_that_fails_is_503_and_nothing_was_taken() {
     let (_federation, node, token) = alder(|_| {}).await;
     let images = node.settings().store.images.clone();

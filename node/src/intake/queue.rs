@@ -77,6 +77,8 @@ struct Heard {
 pub struct Queue {
     jobs: mpsc::Sender<Option<Job>>,
     room: Arc<Semaphore>,
+    /// How much room there is when nothing waits.
+    whole: usize,
     heard: Arc<Heard>,
     metrics: Arc<Metrics>,
 }
@@ -93,10 +95,11 @@ pub fn open(node: &Node) -> Result<(Queue, Keeping), ImageError> {
     let (jobs, waiting) = mpsc::channel(limits.queue.get());
     let door = Door::new(node.registry(), Stores::of(node)?);
     // One message of the longest kind always fits.
-    let room = units(limits.max_waiting_bytes.get().max(limits.max_body_bytes.get())).min(Semaphore::MAX_PERMITS);
+    let whole = units(limits.max_waiting_bytes.get().max(limits.max_body_bytes.get())).min(Semaphore::MAX_PERMITS);
     let queue = Queue {
         jobs,
-        room: Arc::new(Semaphore::new(room)),
+        room: Arc::new(Semaphore::new(whole)),
+        whole,
         heard: Arc::default(),
         metrics: Arc::clone(node.metrics()),
     };
@@ -107,12 +110,12 @@ pub fn open(node: &Node) -> Result<(Queue, Keeping), ImageError> {
 }
 
 impl Queue {
-    /// A share of `bytes` of the memory for messages.
+    /// A share of `bytes` of the memory for messages; all of it, if that is less.
     ///
     /// # Errors
     /// So much is not free.
     pub fn room(&self, bytes: usize) -> Result<Room, Refused> {
-        let units = u32::try_from(units(bytes)).map_err(|_| Refused::Full)?;
+        let units = u32::try_from(units(bytes).min(self.whole)).map_err(|_| Refused::Full)?;
         Arc::clone(&self.room).try_acquire_many_owned(units).map(Room).map_err(|_| Refused::Full)
     }
 

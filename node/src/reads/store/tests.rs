@@ -25,7 +25,6 @@ fn seen(text: &str, micros: i64, uuid: &str) -> (NewRead, Option<Digest>) {
         confidence: Some(90_125),
         direction: None,
         vehicle: Some(Vehicle { color: Some("red".to_owned()), ..Vehicle::default() }),
-        candidates: Vec::new(),
         image: None,
         agent: Some("AGENT".to_owned()),
     };

@@ -95,6 +95,24 @@ async fn what_an_agent_posts_is_kept_once_and_counted() {
 }
 
 #[actix_web::test]
+async fn when_an_agent_was_heard_is_written_later_if_it_cannot_be_now() {
+    let (_federation, node, _) = alder(|_| {}).await;
+    let (queue, keeping) = concordat::intake::queue::open(node.node()).unwrap();
+    let mut registry = SqliteConnection::establish(node.registry_file().to_str().unwrap()).unwrap();
+    let stuck = "CREATE TRIGGER stuck BEFORE UPDATE ON agent BEGIN SELECT RAISE(ABORT, 'stuck'); END";
+    registry.batch_execute(&format!("PRAGMA busy_timeout = 10000; {stuck}")).unwrap();
+    let heard_at = || concordat::registry::agents::all(&mut node.conn()).unwrap()[0].heard_at;
+    let (before, heard) = (node.trail_size(), node.clock_now());
+    queue.heard(AGENT, heard);
+    queue.record(node.node()).await.expect("the entry is there, whatever comes after");
+    assert_eq!((node.trail_size(), heard_at()), (before + 1, None));
+    registry.batch_execute("DROP TRIGGER stuck").unwrap();
+    queue.record(node.node()).await.unwrap();
+    assert_eq!((node.trail_size(), heard_at()), (before + 1, Some(heard)), "nothing is counted twice");
+    queue.close(keeping).await;
+}
+
+#[actix_web::test]
 async fn whose_token_does_not_count_is_counted_and_leaves_no_entry_each() {
     let (_federation, node, token) = alder(|_| {}).await;
     let (key, secret) = token.split_once('.').unwrap();

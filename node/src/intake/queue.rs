@@ -283,7 +283,13 @@ async fn all(mut reads: Vec<NewRead>, door: &Door, heard: &Heard) -> Result<(), 
     while !reads.is_empty() {
         let rest = reads.split_off(reads.len().min(MOST));
         match door.keep(std::mem::replace(&mut reads, rest)).await {
-            Ok(kept) => heard.add(kept.new.len() as u64, &kept),
+            Ok(kept) => {
+                heard.add(kept.new.len() as u64, &kept);
+                if let Some(why) = kept.unmatched {
+                    tracing::error!(why, "what agents sent is kept, but not matched against the hotlists");
+                    return Err(Refused::Failed);
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "what agents sent is not kept; they send it again");
                 return Err(Refused::Failed);

@@ -212,8 +212,9 @@ impl<K: Keep> Run<'_, K> {
         self.held = 0;
         let line = self.summary.lines;
         let mut batch = std::mem::take(&mut self.batch);
+        let mut unmatched = None;
         // A frame may hold more plates than a batch has room for.
-        while !batch.is_empty() {
+        while !batch.is_empty() && unmatched.is_none() {
             let rest = batch.split_off(batch.len().min(self.options.batch.clamp(1, MOST)));
             let kept = self.keep.keep(std::mem::replace(&mut batch, rest)).await.map_err(|error| match error {
                 KeepError::Image(error) => IngestError::Image { line, error },
@@ -225,10 +226,11 @@ impl<K: Keep> Run<'_, K> {
             summary.images += kept.images;
             summary.first_seen = summary.first_seen.min(kept.first_seen).or(summary.first_seen).or(kept.first_seen);
             summary.last_seen = summary.last_seen.max(kept.last_seen);
+            unmatched = kept.unmatched;
         }
         let Summary { lines, kept, repeated, rejected, .. } = self.summary;
         progress(Progress { bytes: self.bytes, lines, kept, repeated, rejected });
-        Ok(())
+        unmatched.map_or(Ok(()), |why| Err(StoreError::Watch(why).into()))
     }
 }
 

@@ -208,11 +208,7 @@ impl ReadsDb {
     ///
     /// # Errors
     /// Nothing is kept.
-    pub(super) async fn keep(
-        &self,
-        reads: &[(NewRead, Option<Digest>)],
-        now: Instant,
-    ) -> Result<Stored, StoreError> {
+    pub(super) async fn keep(&self, reads: &[(NewRead, Option<Digest>)], now: Instant) -> Result<Stored, StoreError> {
         let rows = reads.iter().map(|(read, image)| NewRow::new(read, *image, now)).collect::<Result<Vec<_>, _>>()?;
         if rows.is_empty() {
             return Ok(Stored { ids: Vec::new(), unmatched: None });

@@ -95,6 +95,24 @@ async fn what_an_agent_posts_is_kept_once_and_counted() {
 }
 
 #[actix_web::test]
+async fn when_an_agent_was_heard_is_written_later_if_it_cannot_be_now() {
+    let (_federation, node, _) = alder(|_| {}).await;
+    let (queue, keeping) = concordat::intake::queue::open(node.node()).unwrap();
+    let mut registry = SqliteConnection::establish(node.registry_file().to_str().unwrap()).unwrap();
+    let stuck = "CREATE TRIGGER stuck BEFORE UPDATE ON agent BEGIN SELECT RAISE(ABORT, 'stuck'); END";
+    registry.batch_execute(&format!("PRAGMA busy_timeout = 10000; {stuck}")).unwrap();
+    let heard_at = || concordat::registry::agents::all(&mut node.conn()).unwrap()[0].heard_at;
+    let (before, heard) = (node.trail_size(), node.clock_now());
+    queue.heard(AGENT, heard);
+    queue.record(node.node()).await.expect("the entry is there, whatever comes after");
+    assert_eq!((node.trail_size(), heard_at()), (before + 1, None));
+    registry.batch_execute("DROP TRIGGER stuck").unwrap();
+    queue.record(node.node()).await.unwrap();
+    assert_eq!((node.trail_size(), heard_at()), (before + 1, Some(heard)), "nothing is counted twice");
+    queue.close(keeping).await;
+}
+
+#[actix_web::test]
 async fn whose_token_does_not_count_is_counted_and_leaves_no_entry_each() {
     let (_federation, node, token) = alder(|_| {}).await;
     let (key, secret) = token.split_once('.').unwrap();
@@ -242,6 +260,40 @@ async fn bodies_in_memory_are_bounded() {
         assert_eq!(post(&node, &token, body).await.status, 200, "the memory is free again");
     }
     assert_eq!(node.reads(), 8);
+}
+
+#[actix_web::test]
+async fn a_compressed_body_counts_with_what_it_may_become() {
+    let (_federation, node, token) = alder(|webhook| {
+        webhook.max_body_bytes = (1 << 20).try_into().unwrap();
+        webhook.max_waiting_bytes = (2 << 20).try_into().unwrap();
+    })
+    .await;
+    // Its headers alone: the body, half of what may wait with what it is decompressed to, does not come yet.
+    let begun = format!(
+        "POST /rekor HTTP/1.1\r\nhost: alder.test\r\nauthorization: Bearer {token}\r\n\
+         content-encoding: gzip\r\ncontent-length: 500000\r\n\r\n"
+    );
+    let mut slow = tokio::net::TcpStream::connect(node.intake()).await.unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut slow, begun.as_bytes()).await.unwrap();
+    let bearer = format!("Bearer {token}");
+    let headers = [("authorization", bearer.as_str()), ("content-encoding", "gzip")];
+    let body = gzip(message(PLATE, 0).as_bytes());
+    let mut statuses = Vec::new();
+    while statuses.len() < 50 && statuses.last() != Some(&429) {
+        statuses.push(plain_post(node.intake(), "/rekor", &headers, &body).await.status);
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(statuses.last(), Some(&429), "a second one of the longest kind does not fit beside it");
+    assert_eq!(post(&node, &token, message(PLATE, 1)).await.status, 200, "a plain one of its length does");
+    drop(slow);
+    for tries in 0.. {
+        if plain_post(node.intake(), "/rekor", &headers, &body).await.status == 200 {
+            break;
+        }
+        assert!(tries < 100, "what was cut off gives its room back");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
 }
 
 #[actix_web::test]
@@ -393,6 +445,22 @@ async fn files_of_a_watched_folder_are_taken_in_the_order_of_their_names() {
     assert_eq!(node.reads(), 31);
     let logged = integration::logs::captured().text();
     assert!(!logged.contains("7FOLDR") && !logged.contains("b.csv"), "neither plates nor what vendors call files");
+    node.stop();
+}
+
+#[actix_web::test]
+async fn a_file_that_cannot_be_read_waits_and_holds_up_no_other() {
+    let (_federation, mut node, inbox) = watching().await;
+    // Where the report of refused lines goes lies something that cannot be taken away.
+    let in_the_way = inbox.join(".a.jsonl.rejected");
+    std::fs::create_dir(&in_the_way).unwrap();
+    std::fs::write(inbox.join("a.jsonl"), rekor("7WAITS1", start())).unwrap();
+    std::fs::write(inbox.join("b.jsonl"), rekor("7WAITS2", start())).unwrap();
+    until("the other is taken", || inbox.join("done/b.jsonl").exists()).await;
+    assert!(inbox.join("a.jsonl").exists() && !inbox.join("failed").exists(), "it is not the file's fault");
+    std::fs::remove_dir(&in_the_way).unwrap();
+    until("it is taken by itself", || inbox.join("done/a.jsonl").exists()).await;
+    assert_eq!(node.reads(), 2);
     node.stop();
 }
 

@@ -109,7 +109,9 @@ fn reader(path: &Path) -> Result<(Box<dyn BufRead + Send>, Option<u64>), Problem
 
 fn options(config: &Config, report: Option<PathBuf>, file: &Path) -> Options {
     let beside = || if file.as_os_str() == "-" { REPORT_OF_PIPE.into() } else { rejects::beside(file) };
-    folder::options(config, report.unwrap_or_else(beside))
+    // A report beside the file lies where whoever made the file may write.
+    let exposed = report.is_none();
+    Options { exposed, ..folder::options(config, report.unwrap_or_else(beside)) }
 }
 
 /// What is not taken in at all: the command line or the configuration says something else than the file is.

@@ -303,7 +303,6 @@ mod tests {
             confidence: None,
             direction: None,
             vehicle: None,
-            candidates: Vec::new(),
             image: None,
             agent: None,
         }

@@ -9,7 +9,7 @@
 mod finish;
 mod look;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::io::BufReader;
 use std::path::{Path, PathBuf};
@@ -24,6 +24,7 @@ use super::{By, Feed, IntakeError, Stores};
 use crate::config::{self, Config, SourceName};
 use crate::jobs::Stop;
 use crate::node::Node;
+use crate::reads::csv::HeaderError;
 use crate::reads::images::ImageError;
 use crate::reads::ingest::{IngestError, Options, Progress, Summary};
 use crate::reads::open_regular;
@@ -31,8 +32,10 @@ use look::{Looked, Seen};
 
 /// How often the folders are looked at.
 const LOOK: Duration = Duration::from_secs(1);
-/// How many looks pass before a file is tried again for which a store failed.
+/// How many looks pass before a file is tried again for which a store failed, or which cannot be read.
 const AGAIN: u32 = 10;
+/// The most looks between two tries of a file that cannot be read: each time it is twice as many.
+const AT_LAST: u32 = 600;
 /// Records between two lines of the log about a long file.
 const SAY_EVERY: u64 = 100_000;
 
@@ -73,10 +76,19 @@ struct Watched {
     seen: Seen,
     /// Files that were taken and cannot be moved: known, so that they are not taken every second.
     stuck: HashSet<Looked>,
+    /// Files that could not be read: they wait, and hold up no other.
+    unread: HashMap<Looked, Wait>,
     /// Looks to pass before the next try.
     wait: u32,
     /// Whether the last look failed, so that it is logged once.
     failing: bool,
+}
+
+/// How long a file waits for its next try, in looks.
+#[derive(Clone, Copy)]
+struct Wait {
+    left: u32,
+    last: u32,
 }
 
 /// Why a file was not taken.
@@ -92,13 +104,33 @@ enum FileError {
     Images(#[from] ImageError),
 }
 
+/// What has to be mended before a file can be taken.
+#[derive(Debug, PartialEq, Eq)]
+enum Fault {
+    /// The file itself: another try would end the same.
+    File,
+    /// The disk, the share or a permission: another try may go well, and so may another file.
+    Reading,
+    /// What keeps reads: no other file goes better.
+    Keeping,
+}
+
 impl FileError {
-    /// Whether it is the file's fault, and another try would end the same.
-    fn is_of_the_file(&self) -> bool {
+    fn fault(&self) -> Fault {
         match self {
-            Self::Open(_) | Self::AllRejected(_) => true,
-            Self::Intake(IntakeError::Ingest(error)) => matches!(error, IngestError::Source { .. }),
-            Self::Intake(_) | Self::Images(_) => false,
+            Self::Open(OpenError::Source(_) | OpenError::Header(HeaderError::Source(_)))
+            | Self::Intake(IntakeError::Ingest(IngestError::Source { .. } | IngestError::Report { .. })) => {
+                Fault::Reading
+            }
+            Self::Open(
+                OpenError::Unknown
+                | OpenError::NotCsv
+                | OpenError::NoLayout { .. }
+                | OpenError::LayoutOfJson
+                | OpenError::Header(_),
+            )
+            | Self::AllRejected(_) => Fault::File,
+            Self::Intake(_) | Self::Images(_) => Fault::Keeping,
         }
     }
 }
@@ -112,6 +144,7 @@ impl Watched {
             csv: csv.clone(),
             seen: Seen::new(settle_seconds.get()),
             stuck: HashSet::new(),
+            unread: HashMap::new(),
             wait: 0,
             failing: false,
         }
@@ -133,13 +166,18 @@ impl Watched {
         };
         self.failing = false;
         self.stuck.retain(|file| listed.contains(file));
+        self.unread.retain(|file, _| listed.contains(file));
+        for wait in self.unread.values_mut() {
+            wait.left = wait.left.saturating_sub(1);
+        }
         let whole = self.seen.whole(listed);
         self.wait = self.wait.saturating_sub(1);
         for file in whole {
             if stop.load(Ordering::SeqCst) || self.wait > 0 {
                 return;
             }
-            if !self.stuck.contains(&file) {
+            let waits = self.unread.get(&file).is_some_and(|wait| wait.left > 0);
+            if !waits && !self.stuck.contains(&file) {
                 self.file(node, &file, stop).await;
             }
         }
@@ -157,12 +195,11 @@ impl Watched {
             return;
         }
         if let Err(error) = &taken
-            && !error.is_of_the_file()
+            && self.waits(file, error)
         {
-            tracing::error!(folder = self.name, %error, "a file waits, because what keeps reads failed");
-            self.wait = AGAIN;
             return;
         }
+        self.unread.remove(file);
         let (folder, seen) = (self.path.clone(), file.clone());
         let ended = match &taken {
             Ok(summary) => finish::End::Done(finish::Counts::of(summary)),
@@ -192,6 +229,23 @@ impl Watched {
         }
     }
 
+    /// Whether a file is tried again, because not it but something else failed.
+    fn waits(&mut self, file: &Looked, error: &FileError) -> bool {
+        match error.fault() {
+            Fault::File => return false,
+            Fault::Keeping => {
+                tracing::error!(folder = self.name, %error, "a file waits, because what keeps reads failed");
+                self.wait = AGAIN;
+            }
+            Fault::Reading => {
+                tracing::error!(folder = self.name, %error, "a file waits, because it cannot be read; others go on");
+                let last = self.unread.get(file).map_or(AGAIN, |wait| wait.last.saturating_mul(2).min(AT_LAST));
+                self.unread.insert(file.clone(), Wait { left: last, last });
+            }
+        }
+        true
+    }
+
     /// A line of the log. No file's name: a vendor chooses it.
     fn said(&self, node: &Node, taken: &Result<Summary, FileError>) {
         if let Ok(Summary { lines, kept, repeated, rejected, images, .. }) = taken {
@@ -210,7 +264,7 @@ impl Watched {
         stop: Arc<AtomicBool>,
     ) -> Result<Summary, FileError> {
         let told = Told { format: None, source: self.csv.clone() };
-        let options = options(node.config(), report.to_owned());
+        let options = Options { exposed: true, ..options(node.config(), report.to_owned()) };
         let source = {
             let (path, config, options) = (path.to_owned(), node.config().ingest.clone(), options.clone());
             let opened = tokio::task::spawn_blocking(move || {
@@ -262,4 +316,36 @@ pub fn options(config: &Config, report: PathBuf) -> Options {
 fn private(folder: &Path) -> std::io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::reads::LineError;
+
+    #[test]
+    fn what_fails_for_now_is_not_the_files_fault() {
+        let unplugged = || io::Error::other("unplugged");
+        let ingest = |error| FileError::Intake(IntakeError::Ingest(error));
+        let report = PathBuf::from("report");
+        for (error, fault) in [
+            (OpenError::Source(unplugged()).into(), Fault::Reading),
+            (OpenError::Header(HeaderError::Source(unplugged())).into(), Fault::Reading),
+            (ingest(IngestError::Source { line: 7, error: unplugged() }), Fault::Reading),
+            (ingest(IngestError::Report { path: report, error: unplugged() }), Fault::Reading),
+            (ingest(IngestError::Store(crate::reads::store::StoreError::Url)), Fault::Keeping),
+            (ImageError::Folder(PathBuf::from("images"), unplugged()).into(), Fault::Keeping),
+            (OpenError::Unknown.into(), Fault::File),
+            (OpenError::NotCsv.into(), Fault::File),
+            (OpenError::LayoutOfJson.into(), Fault::File),
+            (OpenError::Header(HeaderError::Empty).into(), Fault::File),
+            (OpenError::Header(HeaderError::Line(LineError::NotUtf8)).into(), Fault::File),
+            (FileError::AllRejected(Box::default()), Fault::File),
+        ] {
+            let error: FileError = error;
+            assert_eq!(error.fault(), fault, "{error}");
+        }
+    }
 }

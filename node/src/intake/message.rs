@@ -86,7 +86,7 @@ async fn read(
     // Off the thread that serves: a body is megabytes of base64.
     let reading = tokio::task::spawn_blocking(move || {
         let Body { bytes, gzip, mut room } = body;
-        let bytes = if gzip { gunzip(&mut &bytes[..], limit)? } else { bytes };
+        let bytes = if gzip { decompressed(bytes, limit)? } else { bytes };
         room.shrink(bytes.len());
         let reads = match rekor::parse(&bytes, now, image_limit)? {
             Line::Heartbeat { agent: of } => {
@@ -109,6 +109,11 @@ fn of_agent(found: Option<&str>, agent: &str) -> Result<(), MessageError> {
         Some(found) if found != agent => Err(MessageError::OtherAgent),
         Some(_) => Ok(()),
     }
+}
+
+/// The body; what was compressed is not held any more.
+fn decompressed(bytes: Bytes, limit: usize) -> Result<Bytes, MessageError> {
+    gunzip(&mut &bytes[..], limit)
 }
 
 /// At most `limit` bytes: what would come to more is neither held nor decompressed to its end.

@@ -70,6 +70,8 @@ struct Heard {
     kept: Mutex<Kept>,
     count: AtomicU64,
     agents: Mutex<HashMap<String, Instant>>,
+    /// Agents that are counted in an entry already, and whose time of being heard could not be written since.
+    unwritten: Mutex<HashMap<String, Instant>>,
 }
 
 /// The queue. Clones are the same one.
@@ -77,6 +79,8 @@ struct Heard {
 pub struct Queue {
     jobs: mpsc::Sender<Option<Job>>,
     room: Arc<Semaphore>,
+    /// How much room there is when nothing waits.
+    whole: usize,
     heard: Arc<Heard>,
     metrics: Arc<Metrics>,
 }
@@ -93,10 +97,11 @@ pub fn open(node: &Node) -> Result<(Queue, Keeping), ImageError> {
     let (jobs, waiting) = mpsc::channel(limits.queue.get());
     let door = Door::new(node.registry(), Stores::of(node)?);
     // One message of the longest kind always fits.
-    let room = units(limits.max_waiting_bytes.get().max(limits.max_body_bytes.get())).min(Semaphore::MAX_PERMITS);
+    let whole = units(limits.max_waiting_bytes.get().max(limits.max_body_bytes.get())).min(Semaphore::MAX_PERMITS);
     let queue = Queue {
         jobs,
-        room: Arc::new(Semaphore::new(room)),
+        room: Arc::new(Semaphore::new(whole)),
+        whole,
         heard: Arc::default(),
         metrics: Arc::clone(node.metrics()),
     };
@@ -107,12 +112,12 @@ pub fn open(node: &Node) -> Result<(Queue, Keeping), ImageError> {
 }
 
 impl Queue {
-    /// A share of `bytes` of the memory for messages.
+    /// A share of `bytes` of the memory for messages; all of it, if that is less.
     ///
     /// # Errors
     /// So much is not free.
     pub fn room(&self, bytes: usize) -> Result<Room, Refused> {
-        let units = u32::try_from(units(bytes)).map_err(|_| Refused::Full)?;
+        let units = u32::try_from(units(bytes).min(self.whole)).map_err(|_| Refused::Full)?;
         Arc::clone(&self.room).try_acquire_many_owned(units).map(Room).map_err(|_| Refused::Full)
     }
 
@@ -148,7 +153,8 @@ impl Queue {
     /// every minute.
     ///
     /// # Errors
-    /// Not recorded; the counts are kept for the next time.
+    /// Not recorded; the counts are kept for the next time. That the agents' times could not be written is none: it is
+    /// logged, and they are written the next time.
     pub async fn record(&self, node: &Node) -> Result<(), RecordError> {
         let heard: Vec<(String, Instant)> = {
             let mut agents = self.heard.agents.lock().unwrap_or_else(PoisonError::into_inner);
@@ -159,6 +165,7 @@ impl Queue {
         let count = self.heard.count.swap(0, Ordering::Relaxed);
         let kept = std::mem::take(&mut *self.heard.kept.lock().unwrap_or_else(PoisonError::into_inner));
         if lines == 0 && count == 0 && kept.repeated == 0 {
+            self.write_heard(node, heard).await;
             return Ok(());
         }
         let message = Ingested {
@@ -184,16 +191,37 @@ impl Queue {
             }
             return Err(error);
         }
-        node.registry().write("agents heard", move |conn| agents::heard(conn, &heard)).await
+        self.write_heard(node, heard).await;
+        Ok(())
+    }
+
+    /// Writes when agents were heard.
+    async fn write_heard(&self, node: &Node, heard: Vec<(String, Instant)>) {
+        let mut all = std::mem::take(&mut *self.heard.unwritten.lock().unwrap_or_else(PoisonError::into_inner));
+        all.extend(heard);
+        if all.is_empty() {
+            return;
+        }
+        let rows: Vec<(String, Instant)> = all.iter().map(|(uid, at)| (uid.clone(), *at)).collect();
+        if let Err(error) = node.registry().write("agents heard", move |conn| agents::heard(conn, &rows)).await {
+            tracing::warn!(%error, "when agents were last heard is not written; it is tried again");
+            let mut unwritten = self.heard.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
+            for (uid, at) in all {
+                let newest = unwritten.entry(uid).or_insert(at);
+                *newest = at.max(*newest);
+            }
+        }
     }
 
     /// Counts the agents, and those of them that are silent, for the metrics.
     pub fn count_agents(&self, all: &[agents::Agent], now: Instant) {
         let heard = self.heard.agents.lock().unwrap_or_else(PoisonError::into_inner);
+        let unwritten = self.heard.unwritten.lock().unwrap_or_else(PoisonError::into_inner);
         let in_use = all.iter().filter(|agent| agent.revoked.is_none());
         let (mut agents, mut silent) = (0, 0);
         for agent in in_use {
-            let last = agent.heard_at.max(heard.get(&agent.uid).copied()).unwrap_or(agent.added_at);
+            let since = heard.get(&agent.uid).max(unwritten.get(&agent.uid)).copied();
+            let last = agent.heard_at.max(since).unwrap_or(agent.added_at);
             agents += 1;
             silent += usize::from(now.since(last) > SILENT_AFTER);
         }
@@ -255,7 +283,13 @@ async fn all(mut reads: Vec<NewRead>, door: &Door, heard: &Heard) -> Result<(), 
     while !reads.is_empty() {
         let rest = reads.split_off(reads.len().min(MOST));
         match door.keep(std::mem::replace(&mut reads, rest)).await {
-            Ok(kept) => heard.add(kept.new.len() as u64, &kept),
+            Ok(kept) => {
+                heard.add(kept.new.len() as u64, &kept);
+                if let Some(why) = kept.unmatched {
+                    tracing::error!(why, "what agents sent is kept, but not matched against the hotlists");
+                    return Err(Refused::Failed);
+                }
+            }
             Err(error) => {
                 tracing::error!(%error, "what agents sent is not kept; they send it again");
                 return Err(Refused::Failed);

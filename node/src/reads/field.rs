@@ -2,15 +2,20 @@
 //! No error repeats what the record says: it may be a plate.
 
 use std::borrow::Cow;
+use std::fmt;
 
 use agreements::plate::PlateError;
 use serde::Deserialize;
+use serde::de::{Deserializer as _, IgnoredAny, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use super::check::Scale;
 
 /// A field as it stands in the line; `None` when it is absent or `null`.
 pub(super) type Raw<'a> = Option<&'a RawValue>;
+
+/// The most items of an array: a camera sees no more plates at once, and one message must not become a million reads.
+const MANY: usize = 256;
 
 /// What is wrong with a field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,6 +26,9 @@ pub enum Problem {
     /// Of another type or form than the one named.
     #[error("is not {0}")]
     Not(&'static str),
+    /// More items than one message may have.
+    #[error("has more than {0} items; send them in several messages")]
+    Many(usize),
     /// A key that this node uses stands twice in the object.
     #[error("has a key twice, or is cut short")]
     Twice,
@@ -158,8 +166,32 @@ pub(super) fn object<'a, T: Deserialize<'a>>(field: &'static str, raw: Raw<'a>) 
     serde_json::from_str(raw.get()).map(Some).map_err(|_| wrong(field, Problem::Twice))
 }
 
-/// An array's items; none when it is absent.
+/// An array's items; none when it is absent. More than [`MANY`] are counted, not held.
 pub(super) fn array<'a>(field: &'static str, raw: Raw<'a>) -> Result<Vec<&'a RawValue>, LineError> {
     let Some(raw) = raw else { return Ok(Vec::new()) };
-    serde_json::from_str(raw.get()).map_err(|_| wrong(field, Problem::Not("an array")))
+    let items = serde_json::Deserializer::from_str(raw.get()).deserialize_seq(Items);
+    items.map_err(|_| wrong(field, Problem::Not("an array")))?.ok_or(wrong(field, Problem::Many(MANY)))
+}
+
+/// The items of an array, or `None` of too many.
+struct Items;
+
+impl<'a> Visitor<'a> for Items {
+    type Value = Option<Vec<&'a RawValue>>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an array")
+    }
+
+    fn visit_seq<A: SeqAccess<'a>>(self, mut items: A) -> Result<Self::Value, A::Error> {
+        let mut held = Vec::new();
+        while let Some(item) = items.next_element()? {
+            if held.len() == MANY {
+                while items.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(None);
+            }
+            held.push(item);
+        }
+        Ok(Some(held))
+    }
 }

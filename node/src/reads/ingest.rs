@@ -29,13 +29,15 @@ pub struct Options {
     pub batch: usize,
     /// The error report: JSON lines `{line, reason, bytes}`. Replaced when something is rejected.
     pub report: PathBuf,
+    /// Whether others than this program's user write where the report goes, and may have put a link there.
+    pub exposed: bool,
 }
 
 impl Options {
     /// Lines up to 4 MiB, images up to 2 MiB, 500 reads a transaction.
     #[must_use]
     pub fn reporting_to(report: PathBuf) -> Self {
-        Self { line_limit: 4 << 20, image_limit: 2 << 20, batch: 500, report }
+        Self { line_limit: 4 << 20, image_limit: 2 << 20, batch: 500, report, exposed: false }
     }
 }
 
@@ -141,7 +143,7 @@ pub async fn ingest(
     let mut run = Run {
         keep,
         options,
-        report: Report::at(&options.report),
+        report: Report::at(&options.report, options.exposed),
         summary: Summary::default(),
         batch: Vec::new(),
         held: 0,
@@ -210,8 +212,9 @@ impl<K: Keep> Run<'_, K> {
         self.held = 0;
         let line = self.summary.lines;
         let mut batch = std::mem::take(&mut self.batch);
+        let mut unmatched = None;
         // A frame may hold more plates than a batch has room for.
-        while !batch.is_empty() {
+        while !batch.is_empty() && unmatched.is_none() {
             let rest = batch.split_off(batch.len().min(self.options.batch.clamp(1, MOST)));
             let kept = self.keep.keep(std::mem::replace(&mut batch, rest)).await.map_err(|error| match error {
                 KeepError::Image(error) => IngestError::Image { line, error },
@@ -223,10 +226,11 @@ impl<K: Keep> Run<'_, K> {
             summary.images += kept.images;
             summary.first_seen = summary.first_seen.min(kept.first_seen).or(summary.first_seen).or(kept.first_seen);
             summary.last_seen = summary.last_seen.max(kept.last_seen);
+            unmatched = kept.unmatched;
         }
         let Summary { lines, kept, repeated, rejected, .. } = self.summary;
         progress(Progress { bytes: self.bytes, lines, kept, repeated, rejected });
-        Ok(())
+        unmatched.map_or(Ok(()), |why| Err(StoreError::Watch(why).into()))
     }
 }
 

@@ -11,7 +11,7 @@ use futures_util::stream::{self, StreamExt as _, TryStreamExt as _};
 
 use super::images::{ImageError, Images};
 use super::read::NewRead;
-use super::store::{ReadsDb, StoreError};
+use super::store::{ReadsDb, StoreError, Stored};
 use crate::clock::Clock;
 
 /// How many images of a batch are written at once: most of the time of each is waiting for the disk.
@@ -66,6 +66,8 @@ pub struct Kept {
     pub first_seen: Option<Instant>,
     /// The latest.
     pub last_seen: Option<Instant>,
+    /// Why the reads were not matched against the hotlists, if so. They have to be delivered again.
+    pub unmatched: Option<String>,
 }
 
 /// What takes batches of reads.
@@ -91,8 +93,8 @@ impl Keep for Keeper {
     async fn keep(&self, batch: Vec<NewRead>) -> Result<Kept, KeepError> {
         let batch: Vec<(NewRead, Option<Digest>)> =
             stream::iter(batch).map(|read| stored(&self.images, read)).buffered(IMAGES_AT_ONCE).try_collect().await?;
-        let ids = self.reads.keep(&batch, self.clock.now()).await?;
-        let mut kept = Kept::default();
+        let Stored { ids, unmatched } = self.reads.keep(&batch, self.clock.now()).await?;
+        let mut kept = Kept { unmatched, ..Kept::default() };
         for ((read, image), id) in batch.into_iter().zip(ids) {
             kept.images += u64::from(image.is_some());
             let seen = Some(read.seen_at);

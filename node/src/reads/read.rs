@@ -46,8 +46,6 @@ pub struct NewRead {
     pub direction: Option<i32>,
     /// What the reader made of the vehicle.
     pub vehicle: Option<Vehicle>,
-    /// Other plates that the reader considered, most confident first as sent, without `plate`.
-    pub candidates: Vec<Plate>,
     /// The JPEG crop of the plate.
     pub image: Option<Vec<u8>>,
     /// The agent that made the read, as it names itself.

@@ -46,8 +46,6 @@ struct Message<'a> {
     #[serde(borrow)]
     best_plate: Raw<'a>,
     #[serde(borrow)]
-    candidates: Raw<'a>,
-    #[serde(borrow)]
     travel_direction: Raw<'a>,
     #[serde(borrow)]
     vehicle: Raw<'a>,
@@ -68,8 +66,6 @@ struct PlateResult<'a> {
     confidence: Raw<'a>,
     #[serde(borrow)]
     region: Raw<'a>,
-    #[serde(borrow)]
-    candidates: Raw<'a>,
     #[serde(borrow)]
     plate_crop_jpeg: Raw<'a>,
 }
@@ -124,10 +120,8 @@ pub fn parse(line: &[u8], now: Instant, image_limit: usize) -> Result<Line, Line
 fn group(message: &Message<'_>, now: Instant, image_limit: usize) -> Result<NewRead, LineError> {
     let origin = Origin::of(message, "best_uuid", message.best_uuid)?;
     let best: PlateResult<'_> = object("best_plate", message.best_plate)?.unwrap_or_default();
-    let plate = plate("best_plate_number", message.best_plate_number.or(best.plate))?;
     Ok(NewRead {
-        candidates: candidates("candidates", message.candidates.or(best.candidates), &plate)?,
-        plate,
+        plate: plate("best_plate_number", message.best_plate_number.or(best.plate))?,
         state: state("best_region", message.best_region.or(best.region))?,
         seen_at: seen_at("epoch_start", message.epoch_start, now)?,
         confidence: confidence("best_confidence", message.best_confidence.or(best.confidence))?,
@@ -149,10 +143,8 @@ fn frame(message: &Message<'_>, now: Instant, image_limit: usize) -> Result<Vec<
     let mut reads = Vec::new();
     for raw in array("results", message.results)? {
         let result: PlateResult<'_> = required("results", object("results", Some(raw))?)?;
-        let plate = plate("results.plate", result.plate)?;
         reads.push(NewRead {
-            candidates: candidates("results.candidates", result.candidates, &plate)?,
-            plate,
+            plate: plate("results.plate", result.plate)?,
             state: state("results.region", result.region)?,
             seen_at,
             confidence: confidence("results.confidence", result.confidence)?,
@@ -210,20 +202,6 @@ impl Origin {
 
 fn plate(field: &'static str, raw: Raw<'_>) -> Result<Plate, LineError> {
     check::plate(field, &required(field, text(field, raw)?)?)
-}
-
-/// Other plates than the one kept. What is no plate is no candidate: agents put templates and gaps among them.
-fn candidates(field: &'static str, raw: Raw<'_>, best: &Plate) -> Result<Vec<Plate>, LineError> {
-    let mut others = Vec::new();
-    for item in array(field, raw)? {
-        let candidate: PlateResult<'_> = required(field, object(field, Some(item))?)?;
-        let Some(text) = text(field, candidate.plate)? else { continue };
-        match text.parse::<Plate>() {
-            Ok(plate) if plate != *best && !others.contains(&plate) => others.push(plate),
-            _ => {}
-        }
-    }
-    Ok(others)
 }
 
 /// `us-ca` is `CA`; other countries' regions are no states.

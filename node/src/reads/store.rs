@@ -130,6 +130,14 @@ pub trait Watch: Send + Sync {
     fn kept<'a>(&'a self, reads: &'a [(NewRead, Option<Digest>)]) -> BoxFuture<'a, Result<(), String>>;
 }
 
+/// What became of reads that were to be kept: all of them are on the disk.
+pub(super) struct Stored {
+    /// For each its new id, or `None` when it was there (same plate, time and uuid) and stays as it was.
+    pub(super) ids: Vec<Option<ReadId>>,
+    /// Why whoever hears of reads failed, if so.
+    pub(super) unmatched: Option<String>,
+}
+
 /// The read store. One per database and process: its writers queue at one lock, first come first served (SQLite's own
 /// lock starves some of them).
 pub struct ReadsDb {
@@ -195,62 +203,92 @@ impl ReadsDb {
         self.touches.load(Ordering::SeqCst)
     }
 
-    /// Keeps `reads` in one transaction, each with the image that is already stored for it. Returns for each its new id,
-    /// or `None` when it was there (same plate, time and uuid) and stays as it was. Blocks the thread while it writes.
+    /// Keeps `reads` in one transaction, each with the image that is already stored for it. Blocks the thread while it
+    /// writes.
     ///
     /// # Errors
-    /// Nothing is kept; or, [`StoreError::Watch`], the reads are kept and have to be delivered again.
-    pub(super) async fn keep(
-        &self,
-        reads: &[(NewRead, Option<Digest>)],
-        now: Instant,
-    ) -> Result<Vec<Option<ReadId>>, StoreError> {
+    /// Nothing is kept.
+    pub(super) async fn keep(&self, reads: &[(NewRead, Option<Digest>)], now: Instant) -> Result<Stored, StoreError> {
         let rows = reads.iter().map(|(read, image)| NewRow::new(read, *image, now)).collect::<Result<Vec<_>, _>>()?;
         if rows.is_empty() {
-            return Ok(Vec::new());
+            return Ok(Stored { ids: Vec::new(), unmatched: None });
         }
         let mut writer = self.writer.lock().await;
-        let kept = match writer.keep(&self.place, &rows, now) {
+        let kept = match writer.keep(&self.place, &rows, now, Try::First) {
             // The server was restarted, or a partition was dropped: nothing is committed, or it is what was asked for.
             Err(StoreError::Query(error)) if self.place.is_server() => {
                 tracing::warn!(%error, "the read store's connection failed; trying with another");
-                writer.keep(&self.place, &rows, now)
+                writer.keep(&self.place, &rows, now, Try::Again)
             }
             kept => kept,
         }?;
         drop(writer);
         self.kept.fetch_add(kept.len() as u64, Ordering::SeqCst);
-        if let Some(watch) = &self.watch {
-            watch.kept(reads).await.map_err(StoreError::Watch)?;
-        }
+        let unmatched = match &self.watch {
+            Some(watch) => watch.kept(reads).await.err(),
+            None => None,
+        };
         let id = |row: NewRow| -> Result<Option<ReadId>, StoreError> {
             let kept = kept.contains(&row.id).then(|| ReadId::from_slice(&row.id));
             kept.transpose().map_err(|_| StoreError::Damaged("id"))
         };
-        rows.into_iter().map(id).collect()
+        Ok(Stored { ids: rows.into_iter().map(id).collect::<Result<_, _>>()?, unmatched })
     }
 }
 
+/// Which try to keep a batch it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Try {
+    First,
+    /// The first may have been committed before its connection was lost.
+    Again,
+}
+
 impl Writer {
-    /// Inserts `rows`, and returns the ids of those that were new. After a failure the connection is not used again, and
-    /// what was known of partitions is forgotten.
-    fn keep(&mut self, place: &Place, rows: &[NewRow], now: Instant) -> Result<HashSet<Vec<u8>>, StoreError> {
+    /// Inserts `rows`, and returns the ids of those that were new, also when an earlier try of the same rows had inserted
+    /// them. After a failure the connection is not used again, and what was known of partitions is forgotten.
+    fn keep(
+        &mut self,
+        place: &Place,
+        rows: &[NewRow],
+        now: Instant,
+        which: Try,
+    ) -> Result<HashSet<Vec<u8>>, StoreError> {
         let mut conn = match self.conn.take() {
             Some(conn) => conn,
             None => place.connect_writer()?,
         };
         let mut months = std::mem::take(&mut self.months);
         let insert = diesel::insert_into(read::table).values(rows).on_conflict_do_nothing().returning(read::id);
-        let kept: Vec<Vec<u8>> = match &mut conn {
+        let mut kept: Vec<Vec<u8>> = match &mut conn {
             Conn::Sqlite(c) => c.immediate_transaction(|c| insert.load(c))?,
             Conn::Pg(c) => {
                 months.provide(c, rows.iter().map(|row| row.seen_at), now)?;
                 c.build_transaction().read_committed().read_write().run(|c| insert.load(c))?
             }
         };
+        if which == Try::Again {
+            kept.extend(inserted(&mut conn, rows)?);
+        }
         *self = Self { conn: Some(conn), months };
         Ok(kept.into_iter().collect())
     }
+}
+
+/// Those of the ids of `rows` that are in the store: ids are made for each try to keep a read, so only ours has them.
+fn inserted(conn: &mut Conn, rows: &[NewRow]) -> QueryResult<Vec<Vec<u8>>> {
+    let seen = || rows.iter().map(|row| row.seen_at);
+    let (Some(from), Some(until)) = (seen().min(), seen().max()) else { return Ok(Vec::new()) };
+    let ids: Vec<&[u8]> = rows.iter().map(|row| row.id.as_slice()).collect();
+    let keys: HashSet<&str> = rows.iter().map(|row| row.plate_key.as_str()).collect();
+    each!(conn, c => {
+        read::table
+            .filter(read::plate_key.eq_any(keys))
+            .filter(read::seen_at.between(from, until))
+            .filter(read::id.eq_any(ids))
+            .select(read::id)
+            .load(c)
+    })
 }
 
 /// A connection to the read store that cannot write and counts what it is asked.

@@ -115,9 +115,7 @@ impl FromRequest for Incoming {
                 Ok(Ok(Err(_))) | Err(_) => return Err(Problem::Interrupted),
                 Ok(Err(_)) => return Err(Problem::TooLong(limit)),
             };
-            if !gzip {
-                room.shrink(bytes.len());
-            }
+            room.shrink(if gzip { bytes.len().saturating_add(limit) } else { bytes.len() });
             Ok(Self(Body { bytes, gzip, room }))
         })
     }
@@ -147,6 +145,9 @@ fn expected(request: &HttpRequest) -> Result<Expected, Problem> {
     match length {
         Some(length) if length > limit => Err(Problem::TooLong(limit)),
         Some(length) if !gzip => Ok(Expected { queue: queue.clone(), limit, gzip, most: length }),
-        _ => Ok(Expected { queue: queue.clone(), limit, gzip, most: limit }),
+        // While it is decompressed, both are held.
+        Some(length) => Ok(Expected { queue: queue.clone(), limit, gzip, most: limit.saturating_add(length) }),
+        None if gzip => Ok(Expected { queue: queue.clone(), limit, gzip, most: limit.saturating_mul(2) }),
+        None => Ok(Expected { queue: queue.clone(), limit, gzip, most: limit }),
     }
 }

@@ -62,7 +62,6 @@ impl Rows {
             lat,
             lon,
             vehicle: None,
-            candidates: Vec::new(),
             agent: Some(self.source.clone()),
         })
     }

@@ -2,6 +2,8 @@ use std::io::{BufReader, Read as _};
 use std::path::Path;
 use std::sync::Arc;
 
+use agreements::ids::Digest;
+use futures_util::future::BoxFuture;
 use serde_json::{Value, json};
 
 use super::*;
@@ -10,7 +12,7 @@ use crate::demo::generator::{Agency, lines, shared_plates};
 use crate::reads::images::Images;
 use crate::reads::keep::Keeper;
 use crate::reads::source::JsonLines;
-use crate::reads::store::{ReadsDb, SearchBounds};
+use crate::reads::store::{ReadsDb, SearchBounds, Watch};
 
 const SAMPLES: &str = include_str!("../../../tests/fixtures/alder.alpr_group.jsonl");
 
@@ -84,6 +86,29 @@ async fn samples_are_kept_with_their_images_and_again_is_harmless() {
     let again = station.take(SAMPLES.as_bytes()).await.unwrap();
     assert_eq!((again.kept, again.repeated, again.images), (0, 3, 3));
     assert_eq!(station.count(), 3);
+}
+
+/// Hears of reads, and fails from the second batch on.
+#[derive(Default)]
+struct Deaf(std::sync::atomic::AtomicU64);
+
+impl Watch for Deaf {
+    fn kept<'a>(&'a self, _: &'a [(NewRead, Option<Digest>)]) -> BoxFuture<'a, Result<(), String>> {
+        let before = self.0.fetch_add(1, Ordering::SeqCst);
+        Box::pin(std::future::ready(if before == 0 { Ok(()) } else { Err("deaf".to_owned()) }))
+    }
+}
+
+#[tokio::test]
+async fn what_is_kept_and_not_matched_is_counted_as_kept() {
+    let mut station = Station::new();
+    station.options.batch = 2;
+    let url = format!("sqlite:{}", station.dir.path().join("reads.db").display());
+    station.db = Arc::new(ReadsDb::open(&url).unwrap().watched_by(Arc::new(Deaf::default())));
+    let mut last = Progress::default();
+    let taken = station.take_watched(generated(9).as_bytes(), &mut |progress| last = progress).await;
+    assert!(matches!(taken, Err(IngestError::Store(StoreError::Watch(why))) if why == "deaf"));
+    assert_eq!((last.lines, last.kept, last.repeated, station.count()), (4, 4, 0, 4), "and nothing after it is taken");
 }
 
 #[tokio::test]

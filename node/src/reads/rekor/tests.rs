@@ -57,15 +57,13 @@ fn a_group_of_the_real_layout() {
     for line in ALDER.lines().chain(BIRCH.lines()) {
         assert!(matches!(parse(line.as_bytes(), now(), LIMIT), Ok(Line::Reads(reads)) if reads.len() == 1));
     }
-    let birch: Value = serde_json::from_str(BIRCH.lines().next().unwrap()).unwrap();
-    assert_eq!(parsed(&birch).unwrap()[0].candidates, ["2K5D086".parse().unwrap()]);
 }
 
 #[test]
 fn a_frame_of_several_plates_with_agent_and_camera_from_its_uuid() {
     let reads = parsed(&frame_line()).unwrap();
     let [first, second] = &reads[..] else { panic!("two reads") };
-    assert_eq!(first.candidates, ["GRRT593".parse().unwrap()], "neither the plate itself nor a template");
+    assert_eq!(first.plate.as_str(), "6RRT593");
     assert_eq!(first.image.as_deref(), Some(&[0xff, 0xd8, 0xff, 0xd9][..]));
     assert_eq!(second.plate.as_str(), "8ABC123");
     assert_eq!((second.state.as_deref(), second.confidence, &second.image), (None, Some(0), &None));
@@ -138,8 +136,9 @@ fn every_used_field_is_refused_by_its_name() {
         ("/best_confidence", json!(-0.5), "best_confidence", Problem::Outside("0 to 100")),
         ("/best_region", json!(5), "best_region", Problem::Not("a text")),
         ("/travel_direction", json!(361), "travel_direction", Problem::Outside("0 to 360")),
-        ("/candidates", json!({}), "candidates", Problem::Not("an array")),
-        ("/candidates/0", json!([]), "candidates", Problem::Not("an object")),
+        ("/vehicle/color", json!({}), "vehicle.color", Problem::Not("an array")),
+        ("/vehicle/color/0", json!([]), "vehicle.color", Problem::Not("an object")),
+        ("/vehicle/color", json!(vec![json!({}); 257]), "vehicle.color", Problem::Many(256)),
         ("/vehicle", json!([]), "vehicle", Problem::Not("an object")),
         ("/vehicle/make/0/confidence", json!(101), "vehicle.make", Problem::Outside("0 to 100")),
         (
@@ -159,6 +158,12 @@ fn every_used_field_is_refused_by_its_name() {
     refused(&frame, "/results/1", &json!(null), "results", Problem::Not("an object"));
     refused(&frame, "/results/1/plate", &json!(null), "results.plate", Problem::Missing);
     refused(&frame, "/results/0/confidence", &json!(101), "results.confidence", Problem::Outside("0 to 100"));
+    let plates = |n: usize| json!(vec![json!({"plate": "A"}); n]);
+    refused(&frame, "/results", &plates(257), "results", Problem::Many(256));
+    refused(&frame, "/results", &plates(300_000), "results", Problem::Many(256));
+    let mut most = frame.clone();
+    most["results"] = plates(256);
+    assert_eq!(parsed(&most).unwrap().len(), 256);
     refused(&frame, "/uuid", &json!("no-camera"), "camera_id", Problem::Missing);
     refused(&frame, "/epoch_time", &json!(0), "epoch_time", Problem::Early);
 }

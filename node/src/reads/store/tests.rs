@@ -25,7 +25,6 @@ fn seen(text: &str, micros: i64, uuid: &str) -> (NewRead, Option<Digest>) {
         confidence: Some(90_125),
         direction: None,
         vehicle: Some(Vehicle { color: Some("red".to_owned()), ..Vehicle::default() }),
-        candidates: Vec::new(),
         image: None,
         agent: Some("AGENT".to_owned()),
     };
@@ -49,7 +48,7 @@ fn url(dir: &tempfile::TempDir) -> String {
 async fn with(reads: &[(NewRead, Option<Digest>)]) -> Opened {
     let dir = tempfile::tempdir().unwrap();
     let db = ReadsDb::open(&url(&dir)).unwrap();
-    assert_eq!(db.keep(reads, now()).await.unwrap().iter().flatten().count(), reads.len());
+    assert_eq!(db.keep(reads, now()).await.unwrap().ids.iter().flatten().count(), reads.len());
     let reader = db.reader().unwrap();
     Opened { dir, db, reader }
 }
@@ -108,10 +107,27 @@ async fn a_re_delivery_changes_nothing() {
     again.0.camera = "999".to_owned();
     let later = now().plus(5);
     let kept = store.db.keep(&[again.clone(), again, seen("7ABC123", 0, "b")], later).await.unwrap();
-    assert_eq!(kept.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, true]);
+    assert_eq!(kept.ids.iter().map(Option::is_some).collect::<Vec<_>>(), [false, false, true]);
     let after = store.reader.search_exact(&bounds(&plate, 0, 1, 10)).unwrap();
     assert_eq!(after.rows[1..], before.rows, "the first delivery stands");
     assert_eq!(store.reader.count().unwrap(), 2);
+}
+
+#[tokio::test]
+async fn what_a_lost_try_had_committed_is_new_and_not_repeated() {
+    let Opened { db, .. } = with(&[seen("7ABC123", 0, "a")]).await;
+    let rows: Vec<NewRow> = ["a", "b", "c"]
+        .iter()
+        .map(|uuid| {
+            let (read, image) = seen("7ABC123", 0, uuid);
+            NewRow::new(&read, image, now()).unwrap()
+        })
+        .collect();
+    let new: HashSet<Vec<u8>> = rows[1..].iter().map(|row| row.id.clone()).collect();
+    let mut writer = db.writer.lock().await;
+    assert_eq!(writer.keep(&db.place, &rows, now(), Try::First).unwrap(), new);
+    assert_eq!(writer.keep(&db.place, &rows, now(), Try::Again).unwrap(), new, "it is this batch that brought them");
+    assert_eq!(writer.keep(&db.place, &rows, now(), Try::First).unwrap(), HashSet::new());
 }
 
 #[tokio::test]

@@ -1,5 +1,8 @@
 //! Hotlists: loaded whole or not at all, shared under an agreement, dead within a day, and hits that a person confirms.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use agreements::entry::Kind;
 use agreements::hotlist::{Have, Pull};
 use agreements::ids::Digest;
@@ -256,6 +259,24 @@ async fn s28_a_dry_run_shows_what_changes_and_writes_nothing() {
 }
 
 #[actix_web::test]
+async fn s28_a_file_without_entries_begins_no_list_and_empties_one_only_when_told_to() {
+    let pair = Pair::under(Terms::default()).await;
+    let alder = &pair.alder;
+    let header = "plate,state,category,reason,case_number,entered_by,contact,expires_at\n";
+    let size = alder.trail_size();
+    let refused = alder.loads(&alder.source("empty.csv", header), "own", |_| {}).await.unwrap_err().to_string();
+    assert!(refused.contains("no entries") && refused.contains("own"), "{refused}");
+    assert_eq!((alder.known_lists().own.len(), alder.trail_size()), (0, size), "nothing is said of a list that is none");
+    alder.lists("own", &[READ]).await;
+    let refused = alder.loads(&alder.source("empty.csv", header), "own", |_| {}).await.unwrap_err().to_string();
+    assert!(refused.contains("--accept-shrink"), "{refused}");
+    alder.sees(READ).await;
+    assert_eq!(alder.hits(READ).len(), 1);
+    let emptied = alder.loads(&alder.source("empty.csv", header), "own", |load| load.accept_shrink = true).await.unwrap();
+    assert_eq!((emptied.removed, emptied.entries), (1, 0));
+}
+
+#[actix_web::test]
 async fn a_custom_list_needs_a_supervisor_who_is_another_person() {
     let pair = Pair::under(Terms::default()).await;
     let alder = &pair.alder;
@@ -459,6 +480,31 @@ async fn a_truncated_bulk_leaves_the_version_that_is_held() {
     assert_eq!(pair.alder.held(&pair.birch, LIST).unwrap().version, 1);
     pair.alder.sees(READ).await;
     assert_eq!(pair.alder.hits(READ).len(), 1);
+}
+
+#[actix_web::test]
+async fn a_pull_whose_answer_is_lost_is_not_sent_a_second_time() {
+    let mut pair = Pair::under(terms()).await;
+    pair.birch.lists(LIST, &[READ]).await;
+    pair.alder.accepts(&pair.birch, LIST).await;
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&pulls);
+    let change = move |path: &str, body: String| {
+        let first = path.ends_with("/pull") && counted.fetch_add(1, Ordering::SeqCst) == 0;
+        assert!(!first, "the connection is lost");
+        body
+    };
+    let proxy = FaultProxy::standing(&pair.birch, &pair.alder, &pair.alder.clock, change).await;
+    let (host, address) = (pair.birch.fiction.host(), proxy.address);
+    pair.alder.restart_with(|config| {
+        config.peer.hosts.insert(host, address);
+    });
+    // A client for this partner is kept from now on.
+    let node = pair.alder.node();
+    refresh::look(node, node.partners().find(pair.birch.ori()).unwrap()).await.unwrap();
+    assert!(matches!(pair.alder.pulls().await, Err(PullError::Dial(_))));
+    assert_eq!(pulls.load(Ordering::SeqCst), 1);
+    assert!(matches!(pair.alder.pulls().await, Ok(Pulled::Held { entries: 1, .. })), "the next pull is a new one");
 }
 
 #[actix_web::test]

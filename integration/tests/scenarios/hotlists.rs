@@ -1,5 +1,6 @@
 //! Hotlists: loaded whole or not at all, shared under an agreement, dead within a day, and hits that a person confirms.
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -11,6 +12,8 @@ use agreements::time::Instant;
 use concordat::clock::Clock as _;
 use concordat::demo::agency::CEDAR;
 use concordat::exchange::lifecycle::Delivery;
+use concordat::hotlists::asserting;
+use concordat::hotlists::handing::Pages;
 use concordat::hotlists::people::Looked;
 use concordat::hotlists::pulling::{PullError, Pulled};
 use concordat::hotlists::refresh;
@@ -435,6 +438,57 @@ async fn a_list_of_many_pages_arrives_whole_and_then_only_what_changed() {
     alder.sees(READ).await;
     alder.sees("9NEW001").await;
     assert_eq!((alder.hits(READ).len(), alder.hits("9NEW001").len()), (0, 1));
+}
+
+/// What Birch hands out to Alder, of which the first page was taken.
+async fn first_page_of(pair: &Pair) -> Pages {
+    let birch = pair.birch.node();
+    pair.birch.loads(&pair.birch.source("svs.tbl", svs(READ, 5003)), LIST, |_| {}).await.unwrap();
+    let to = vec![To { ori: pair.birch.ori(), agreement: pair.id }];
+    let pull = Pull { v: PROTOCOL, to, list: LIST.to_owned(), have: None };
+    let (_, text) = pair.alder.forger().swears(Kind::HotlistPulled, None, &pull).await;
+    let (desk, partners) = (Rc::new(birch.desk()), birch.partners());
+    let partner = partners.find(pair.alder.ori()).unwrap();
+    let answered = asserting::answer(birch, &desk, partner, "127.0.0.1:1", LIST, text.as_bytes()).await.unwrap();
+    let caller = Arc::new(pair.alder.node().dialer().own().current().identity().clone());
+    let mut pages = answered.follows.unwrap().pages(birch, desk, caller);
+    pages.next().await.unwrap().unwrap();
+    // The next one is read already.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    pages
+}
+
+#[actix_web::test]
+async fn who_reads_slowly_gets_no_page_after_the_end_of_what_was_permitted() {
+    for (what, says) in [("nothing", ""), ("sunset", "not in force"), ("suspended", "not in force"), ("revoked", "certificate")] {
+        let pair = Pair::under(terms()).await;
+        let mut pages = first_page_of(&pair).await;
+        match what {
+            "sunset" => pair.birch.clock.set(Instant::start_of(pair::days_from_start(30)).unwrap()),
+            "suspended" => drop(pair.birch.suspends(pair.id).await),
+            "revoked" => {
+                pair.federation.pki.revoke(pair.alder.ori(), pair.birch.clock_now());
+                let (trust, now) = (pair.birch.node().trust(), pair.birch.clock_now());
+                let own = pair.alder.node().dialer().own().current();
+                eventually("the new list is read", || trust.objection(own.identity(), now).is_some()).await;
+            }
+            _ => {}
+        }
+        let next = pages.next().await.unwrap();
+        if what == "nothing" {
+            next.unwrap();
+            let mut rest = 0;
+            while let Some(page) = pages.next().await {
+                page.unwrap();
+                rest += 1;
+            }
+            assert_eq!(rest, 4, "5003 entries are six pages");
+        } else {
+            let refused = next.unwrap_err().to_string();
+            assert!(refused.contains(says), "{what}: {refused}");
+            assert!(pages.next().await.is_none(), "{what}");
+        }
+    }
 }
 
 #[actix_web::test]

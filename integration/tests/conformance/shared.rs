@@ -7,7 +7,7 @@ use agreements::hotlist::{Category, Entry};
 use agreements::ids::{Digest, Ori};
 use agreements::json;
 use agreements::time::Instant;
-use concordat::hotlists::shared::{Generation, Held, NewEntry, SharedLists};
+use concordat::hotlists::shared::{Generation, Gone, Held, Kept, Look, NewEntry, SharedError, SharedLists};
 use integration::database::{Backend, TestDatabase};
 use integration::on_both;
 
@@ -82,9 +82,9 @@ impl Place {
     fn with_one(backend: Backend, ends_at: Instant) -> Self {
         let place = Self::empty(backend);
         let generation = place.lists.begin(None, ends_at).unwrap();
-        assert!(place.lists.stage(generation, &[], &[entry(SECRET)]).unwrap());
+        assert!(place.lists.stage(generation, &[], &[entry(SECRET)], end()).unwrap());
         assert_eq!(place.found(SECRET, ends_at.plus(-1)), 0, "nothing is seen before it is put in use");
-        place.lists.keep(&held(generation, 1, 1, ends_at)).unwrap();
+        assert_eq!(place.lists.keep(&held(generation, 1, 1, ends_at)).unwrap(), Kept::InUse);
         place
     }
 
@@ -97,6 +97,12 @@ impl Place {
         let key = entry(plate).plate_key;
         let mut conn = self.lists.reader().unwrap();
         SharedLists::candidates(&mut conn, &BTreeSet::from([key.as_str()]), accepted, now).unwrap().len()
+    }
+
+    /// What is erased at `now`, when the list is accepted.
+    fn erased(&self, now: Instant) -> Vec<Gone> {
+        let accepted = BTreeSet::from([(owner(), LIST.to_owned())]);
+        self.lists.erase_due(|| Ok::<_, SharedError>(Look { now, accepted })).unwrap()
     }
 
     fn held(&self) -> Vec<Held> {
@@ -123,13 +129,13 @@ fn a_lease_ends_to_the_microsecond(backend: Backend) {
     assert_eq!(place.found(SECRET, at("2026-11-23T23:59:59.999999Z")), 1);
     assert_eq!(place.found(SECRET, at("2026-11-24T00:00:00.000000Z")), 0);
     let digest = entry(SECRET).digest;
-    let body = |now| place.lists.entry(owner(), LIST, digest, now).unwrap();
+    let body = |now| SharedLists::entry(&mut place.lists.reader().unwrap(), owner(), LIST, digest, now).unwrap();
     assert_eq!((body(end().plus(-1)), body(end())), (Some(entry(SECRET).body), None));
-    assert!(place.lists.erase_due(end().plus(-1)).unwrap().is_empty());
+    assert!(place.erased(end().plus(-1)).is_empty());
     assert_eq!(place.found(SECRET, end().plus(-1)), 1);
-    assert_eq!(place.lists.erase_due(end()).unwrap().len(), 1);
+    assert_eq!(place.erased(end()).len(), 1);
     assert_eq!(place.found(SECRET, end().plus(-1)), 0, "it is erased, and not only past its lease");
-    assert!(place.lists.erase_due(end()).unwrap().is_empty(), "once");
+    assert!(place.erased(end()).is_empty(), "once");
 }
 
 fn versions_follow_each_other_whole(backend: Backend) {
@@ -138,9 +144,9 @@ fn versions_follow_each_other_whole(backend: Backend) {
     let Place { lists, .. } = &place;
     let first = place.held().remove(0);
     let next = lists.begin(Some(first.generation), now).unwrap();
-    assert!(lists.stage(next, &[entry(SECRET).digest], &[entry("9NEW001"), entry("9NEW002")]).unwrap());
+    assert!(lists.stage(next, &[entry(SECRET).digest], &[entry("9NEW001"), entry("9NEW002")], now).unwrap());
     assert_eq!((place.found(SECRET, now), place.found("9NEW001", now)), (1, 0));
-    lists.keep(&held(next, 2, 2, end())).unwrap();
+    assert_eq!(lists.keep(&held(next, 2, 2, end())).unwrap(), Kept::InUse);
     assert_eq!((place.found(SECRET, now), place.found("9NEW001", now)), (0, 1));
     assert_eq!(place.held(), [held(next, 2, 2, end())]);
     let mut digests = Vec::new();
@@ -148,8 +154,8 @@ fn versions_follow_each_other_whole(backend: Backend) {
     let mut expected = vec![entry("9NEW001").digest, entry("9NEW002").digest];
     expected.sort_unstable();
     assert_eq!(digests, expected);
-    assert!(!lists.stage(next, &[entry(SECRET).digest], &[]).unwrap(), "what is not there cannot go");
-    assert!(!lists.stage(next, &[], &[entry("9NEW001")]).unwrap(), "what is there cannot come");
+    assert!(!lists.stage(next, &[entry(SECRET).digest], &[], end()).unwrap(), "what is not there cannot go");
+    assert!(!lists.stage(next, &[], &[entry("9NEW001")], end()).unwrap(), "what is there cannot come");
 }
 
 fn a_list_that_is_not_accepted_matches_nothing(backend: Backend) {
@@ -165,7 +171,7 @@ fn what_lost_its_entries_is_not_renewed(backend: Backend) {
     let usable = || place.lists.usable(owner(), LIST, end().plus(-1)).unwrap();
     let generation = usable().unwrap().generation;
     // As a server does with an unlogged table after a crash.
-    place.lists.stage(generation, &[entry(SECRET).digest], &[]).unwrap();
+    place.lists.stage(generation, &[entry(SECRET).digest], &[], end()).unwrap();
     assert_eq!(usable(), None, "all of it is pulled again");
 }
 
@@ -173,10 +179,10 @@ fn a_version_that_was_given_up_goes(backend: Backend) {
     let place = Place::with_one(backend, end().plus(Instant::DAY));
     let Place { lists, .. } = &place;
     let abandoned = lists.begin(None, end()).unwrap();
-    lists.stage(abandoned, &[], &[entry("9ABN001")]).unwrap();
-    lists.erase_due(end().plus(29 * Instant::MINUTE)).unwrap();
+    lists.stage(abandoned, &[], &[entry("9ABN001")], end()).unwrap();
+    place.erased(end().plus(29 * Instant::MINUTE));
     assert!(lists.digests(abandoned, |_| {}).is_ok(), "a load may still be at it");
-    lists.erase_due(end().plus(31 * Instant::MINUTE)).unwrap();
+    place.erased(end().plus(31 * Instant::MINUTE));
     assert!(lists.digests(abandoned, |_| {}).is_err());
     assert_eq!(place.found(SECRET, end()), 1);
 }
@@ -187,8 +193,8 @@ fn a_list_that_is_erased_leaves_no_table(backend: Backend) {
     if backend == Backend::Postgres {
         assert_eq!(place.tables(), ["1", "0"], "entries are in unlogged tables alone");
     }
-    assert!(place.lists.erase(owner(), LIST).unwrap());
-    assert!(!place.lists.erase(owner(), LIST).unwrap(), "once");
+    assert!(place.lists.erase(owner(), LIST).unwrap().is_some());
+    assert!(place.lists.erase(owner(), LIST).unwrap().is_none(), "once");
     assert_eq!(place.held(), []);
     assert!(place.lists.digests(generation, |_| {}).is_err());
     if backend == Backend::Postgres {
@@ -212,7 +218,7 @@ fn two_processes_that_start_at_once_share_the_place(backend: Backend) {
     let mut begun = BTreeSet::new();
     for lists in &places {
         let generation = lists.begin(None, end()).unwrap();
-        assert!(lists.stage(generation, &[], &[entry(SECRET)]).unwrap());
+        assert!(lists.stage(generation, &[], &[entry(SECRET)], end()).unwrap());
         assert!(begun.insert(format!("{generation:?}")), "each has a version of its own: {begun:?}");
     }
 }

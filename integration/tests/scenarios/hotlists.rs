@@ -1,5 +1,9 @@
 //! Hotlists: loaded whole or not at all, shared under an agreement, dead within a day, and hits that a person confirms.
 
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use agreements::entry::Kind;
 use agreements::hotlist::{Have, Pull};
 use agreements::ids::Digest;
@@ -8,6 +12,8 @@ use agreements::time::Instant;
 use concordat::clock::Clock as _;
 use concordat::demo::agency::CEDAR;
 use concordat::exchange::lifecycle::Delivery;
+use concordat::hotlists::asserting;
+use concordat::hotlists::handing::Pages;
 use concordat::hotlists::people::Looked;
 use concordat::hotlists::pulling::{PullError, Pulled};
 use concordat::hotlists::refresh;
@@ -256,6 +262,29 @@ async fn s28_a_dry_run_shows_what_changes_and_writes_nothing() {
 }
 
 #[actix_web::test]
+async fn s28_a_file_without_entries_begins_no_list_and_empties_one_only_when_told_to() {
+    let pair = Pair::under(Terms::default()).await;
+    let alder = &pair.alder;
+    let header = "plate,state,category,reason,case_number,entered_by,contact,expires_at\n";
+    let size = alder.trail_size();
+    let refused = alder.loads(&alder.source("empty.csv", header), "own", |_| {}).await.unwrap_err().to_string();
+    assert!(refused.contains("no entries") && refused.contains("own"), "{refused}");
+    assert_eq!(
+        (alder.known_lists().own.len(), alder.trail_size()),
+        (0, size),
+        "nothing is said of a list that is none"
+    );
+    alder.lists("own", &[READ]).await;
+    let refused = alder.loads(&alder.source("empty.csv", header), "own", |_| {}).await.unwrap_err().to_string();
+    assert!(refused.contains("--accept-shrink"), "{refused}");
+    alder.sees(READ).await;
+    assert_eq!(alder.hits(READ).len(), 1);
+    let emptied =
+        alder.loads(&alder.source("empty.csv", header), "own", |load| load.accept_shrink = true).await.unwrap();
+    assert_eq!((emptied.removed, emptied.entries), (1, 0));
+}
+
+#[actix_web::test]
 async fn a_custom_list_needs_a_supervisor_who_is_another_person() {
     let pair = Pair::under(Terms::default()).await;
     let alder = &pair.alder;
@@ -416,6 +445,59 @@ async fn a_list_of_many_pages_arrives_whole_and_then_only_what_changed() {
     assert_eq!((alder.hits(READ).len(), alder.hits("9NEW001").len()), (0, 1));
 }
 
+/// What Birch hands out to Alder, of which the first page was taken.
+async fn first_page_of(pair: &Pair) -> Pages {
+    let birch = pair.birch.node();
+    pair.birch.loads(&pair.birch.source("svs.tbl", svs(READ, 5003)), LIST, |_| {}).await.unwrap();
+    let to = vec![To { ori: pair.birch.ori(), agreement: pair.id }];
+    let pull = Pull { v: PROTOCOL, to, list: LIST.to_owned(), have: None };
+    let (_, text) = pair.alder.forger().swears(Kind::HotlistPulled, None, &pull).await;
+    let (desk, partners) = (Rc::new(birch.desk()), birch.partners());
+    let partner = partners.find(pair.alder.ori()).unwrap();
+    let answered = asserting::answer(birch, &desk, partner, "127.0.0.1:1", LIST, text.as_bytes()).await.unwrap();
+    let caller = Arc::new(pair.alder.node().dialer().own().current().identity().clone());
+    let mut pages = answered.follows.unwrap().pages(birch, desk, caller);
+    pages.next().await.unwrap().unwrap();
+    // The next one is read already.
+    tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+    pages
+}
+
+#[actix_web::test]
+async fn who_reads_slowly_gets_no_page_after_the_end_of_what_was_permitted() {
+    for (what, says) in
+        [("nothing", ""), ("sunset", "not in force"), ("suspended", "not in force"), ("revoked", "certificate")]
+    {
+        let pair = Pair::under(terms()).await;
+        let mut pages = first_page_of(&pair).await;
+        match what {
+            "sunset" => pair.birch.clock.set(Instant::start_of(pair::days_from_start(30)).unwrap()),
+            "suspended" => drop(pair.birch.suspends(pair.id).await),
+            "revoked" => {
+                pair.federation.pki.revoke(pair.alder.ori(), pair.birch.clock_now());
+                let (trust, now) = (pair.birch.node().trust(), pair.birch.clock_now());
+                let own = pair.alder.node().dialer().own().current();
+                eventually("the new list is read", || trust.objection(own.identity(), now).is_some()).await;
+            }
+            _ => {}
+        }
+        let next = pages.next().await.unwrap();
+        if what == "nothing" {
+            next.unwrap();
+            let mut rest = 0;
+            while let Some(page) = pages.next().await {
+                page.unwrap();
+                rest += 1;
+            }
+            assert_eq!(rest, 4, "5003 entries are six pages");
+        } else {
+            let refused = next.unwrap_err().to_string();
+            assert!(refused.contains(says), "{what}: {refused}");
+            assert!(pages.next().await.is_none(), "{what}");
+        }
+    }
+}
+
 #[actix_web::test]
 async fn bulk_that_was_changed_on_the_way_is_not_taken() {
     for (what, from, to, says) in [
@@ -459,6 +541,31 @@ async fn a_truncated_bulk_leaves_the_version_that_is_held() {
     assert_eq!(pair.alder.held(&pair.birch, LIST).unwrap().version, 1);
     pair.alder.sees(READ).await;
     assert_eq!(pair.alder.hits(READ).len(), 1);
+}
+
+#[actix_web::test]
+async fn a_pull_whose_answer_is_lost_is_not_sent_a_second_time() {
+    let mut pair = Pair::under(terms()).await;
+    pair.birch.lists(LIST, &[READ]).await;
+    pair.alder.accepts(&pair.birch, LIST).await;
+    let pulls = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&pulls);
+    let change = move |path: &str, body: String| {
+        let first = path.ends_with("/pull") && counted.fetch_add(1, Ordering::SeqCst) == 0;
+        assert!(!first, "the connection is lost");
+        body
+    };
+    let proxy = FaultProxy::standing(&pair.birch, &pair.alder, &pair.alder.clock, change).await;
+    let (host, address) = (pair.birch.fiction.host(), proxy.address);
+    pair.alder.restart_with(|config| {
+        config.peer.hosts.insert(host, address);
+    });
+    // A client for this partner is kept from now on.
+    let node = pair.alder.node();
+    refresh::look(node, node.partners().find(pair.birch.ori()).unwrap()).await.unwrap();
+    assert!(matches!(pair.alder.pulls().await, Err(PullError::Dial(_))));
+    assert_eq!(pulls.load(Ordering::SeqCst), 1);
+    assert!(matches!(pair.alder.pulls().await, Ok(Pulled::Held { entries: 1, .. })), "the next pull is a new one");
 }
 
 #[actix_web::test]

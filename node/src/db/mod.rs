@@ -25,6 +25,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 
+use agreements::time::Instant;
 use diesel::QueryResult;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
@@ -37,6 +38,7 @@ pub(crate) use transaction::{immediate, snapshot, steady};
 pub use tx::Tx;
 
 use crate::clock::Clock;
+use crate::trail::head;
 use crate::trail::note::LogSigner;
 use open::Source;
 use task::Task;
@@ -127,6 +129,12 @@ impl Db {
     #[must_use]
     pub fn clock(&self) -> &Arc<dyn Clock> {
         &self.0.clock
+    }
+
+    /// The time; or what the trail recorded last, where the clock says less: one that was set back brings nothing back to
+    /// life.
+    pub fn present(&self, conn: &mut Conn) -> QueryResult<Instant> {
+        Ok(self.0.clock.now().max(head::extent(conn)?.1))
     }
 
     /// Runs `job` in the transaction that moves the trail's head, together with other jobs, each in its own savepoint.

@@ -95,7 +95,8 @@ pub(crate) fn reader(url: &str) -> Result<PgConnection, ServerError> {
     Ok(conn)
 }
 
-fn connect(url: &str) -> Result<PgConnection, ServerError> {
+/// A connection as the server sets it up, which may not be waited for without end.
+pub(crate) fn connect(url: &str) -> Result<PgConnection, ServerError> {
     PgConnection::establish(&bounded(url))
         .map_err(|error| ServerError::Unreachable(spoken(url), reason(url, &error.to_string())))
 }

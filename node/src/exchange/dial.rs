@@ -130,19 +130,23 @@ impl Dialer {
     }
 
     /// Posts `body`, and gives the reply before its body was read: for what is too long to be held. Each part may take as
-    /// long as a whole short reply.
+    /// long as a whole short reply. It goes over a connection of its own, and never twice: a pull that was lost on the way
+    /// back is recorded there, and would be refused the second time.
     ///
     /// # Errors
     /// See [`DialError`].
     pub async fn open(&self, partner: &Partner, path: &str, body: String) -> Result<Incoming, DialError> {
         let patience = self.deadline.max(PREPARING);
-        let sending = self.send(partner, post(partner, path, body));
-        let response = tokio::time::timeout(patience, sending).await.map_err(|_| DialError::Deadline(patience))??;
+        let client = self.build((partner.ori(), partner.party().node.tls_spki))?;
+        let sending = post(partner, path, body)(&client).send();
+        let response = tokio::time::timeout(patience, sending).await.map_err(|_| DialError::Deadline(patience))?;
+        let response = response.map_err(|error| DialError::Connect(reason(&error)))?;
         Ok(Incoming { status: response.status().as_u16(), response, deadline: self.deadline })
     }
 
     /// Sends a request. A partner that was started again has closed the connections that are kept here, perhaps while the
-    /// request was on its way: then it is sent once more over a new one. What a partner heard already it knows by its id.
+    /// request was on its way: then it is sent once more over a new one. Only for what may come twice: a question or an
+    /// event that a partner heard already it knows by its id, and answers again.
     async fn send(
         &self,
         partner: &Partner,

@@ -2,6 +2,7 @@
 //! follow. Nothing leaves that was not recorded first.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::decide::Denial;
@@ -13,13 +14,12 @@ use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::message::{PROTOCOL, RuleSaid, To};
 use agreements::status::Status;
 use agreements::time::Instant;
-use bytes::Bytes;
 use diesel::result::QueryResult;
 use serde::Serialize;
-use tokio::sync::mpsc::{Receiver, channel};
 
-use super::bulk::{self, Lines};
-use crate::db::{Conn, Slot, Tx};
+use super::bulk::{self, Lines, Summed};
+use super::handing::Follows;
+use crate::db::{Conn, RecordError, Slot, Tx};
 use crate::exchange::Failure;
 use crate::exchange::answer::canonical;
 use crate::exchange::partner::Partner;
@@ -30,7 +30,7 @@ use crate::node::{Desk, Node, fresh_rid};
 use crate::registry::agreements as documents;
 use crate::registry::exchanged::{self, Heard};
 use crate::registry::hotlists::{self, List};
-use crate::trail::{self, Draft, Facts};
+use crate::trail::{Draft, Facts};
 
 /// A pull that is answered, the answer durably recorded.
 #[derive(Debug)]
@@ -43,17 +43,13 @@ pub struct Answered {
     pub follows: Option<Follows>,
 }
 
-/// The bulk of an assertion that is recorded. Only [`answer`] makes one.
-#[derive(Debug)]
-pub struct Follows {
-    lines: Lines,
-    permit: HotlistPermit,
-    partner: Ori,
-}
-
-/// What a version comes to for a set of categories: computed once, because it is a walk through the whole list.
+/// What versions come to for sets of categories, and the bulks that lead to them: each computed once, because it is a walk
+/// through the whole list.
 #[derive(Debug, Default)]
-pub struct ContentsCache(Mutex<HashMap<Shared, (u64, Digest)>>);
+pub struct ContentsCache {
+    contents: Mutex<HashMap<Shared, (u64, Digest)>>,
+    bulks: Mutex<HashMap<(Option<i64>, Shared), Summed>>,
+}
 
 /// A list, its version, and the categories that are told of it.
 type Shared = (String, i64, Vec<Category>);
@@ -62,19 +58,32 @@ impl ContentsCache {
     /// Lists times sets of categories times recent versions.
     const CAPACITY: usize = 256;
 
-    fn of(&self, desk: &Desk, list: &str, version: i64, of: &[Category]) -> Result<(u64, Digest), Failure> {
+    fn contents(&self, conn: &mut Conn, list: &str, version: i64, of: &[Category]) -> QueryResult<(u64, Digest)> {
         let key = (list.to_owned(), version, of.to_vec());
-        if let Some(known) = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
-            return Ok(*known);
-        }
-        let found = desk.registry(|conn| bulk::contents(conn, list, version, of))?;
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= Self::CAPACITY {
-            known.clear();
-        }
-        known.insert(key, found);
-        Ok(found)
+        once(&self.contents, key, || bulk::contents(conn, list, version, of))
     }
+
+    fn bulk(&self, conn: &mut Conn, lines: &Lines) -> QueryResult<Summed> {
+        let key = (lines.since, (lines.list.clone(), lines.to, lines.categories.clone()));
+        once(&self.bulks, key, || lines.sum(conn))
+    }
+}
+
+fn once<K: Eq + Hash, V: Copy>(
+    known: &Mutex<HashMap<K, V>>,
+    key: K,
+    find: impl FnOnce() -> QueryResult<V>,
+) -> QueryResult<V> {
+    if let Some(known) = known.lock().unwrap_or_else(PoisonError::into_inner).get(&key) {
+        return Ok(*known);
+    }
+    let found = find()?;
+    let mut known = known.lock().unwrap_or_else(PoisonError::into_inner);
+    if known.len() >= ContentsCache::CAPACITY {
+        known.clear();
+    }
+    known.insert(key, found);
+    Ok(found)
 }
 
 #[derive(Serialize)]
@@ -87,7 +96,7 @@ struct Note<'a> {
 /// # Errors
 /// See [`Failure`]. Whatever the error, nothing of a list has left.
 pub async fn answer(
-    node: &Node,
+    node: &Arc<Node>,
     desk: &Desk,
     partner: &Partner,
     from: &str,
@@ -107,7 +116,12 @@ pub async fn answer(
     let standing =
         desk.registry(|conn| node.standings().standing(conn, node.owner(), partner.ori(), sworn.agreement(), now))?;
     let prepared = match decide_pull(list, &standing, now) {
-        Ok(permit) => Ok(prepare(node, desk, partner.ori(), permit, sworn.message().have)?),
+        Ok(permit) => {
+            let (node, partner, have) = (Arc::clone(node), partner.ori(), sworn.message().have);
+            // Not on this thread: others' questions wait for it.
+            let prepared = tokio::task::spawn_blocking(move || prepare(&node, partner, permit, have)).await;
+            Ok(prepared.map_err(|_| RecordError::Stopped)??)
+        }
         Err(denial) => Err(denial),
     };
     let asked = Arc::new((sworn, from.to_owned(), node.owner().clone()));
@@ -135,22 +149,17 @@ struct Prepared {
     version: i64,
 }
 
-fn prepare(
-    node: &Node,
-    desk: &Desk,
-    partner: Ori,
-    permit: HotlistPermit,
-    have: Option<Have>,
-) -> Result<Prepared, Failure> {
-    let list: Option<List> = desk.registry(|conn| hotlists::find(conn, permit.list()))?;
+fn prepare(node: &Node, partner: Ori, permit: HotlistPermit, have: Option<Have>) -> Result<Prepared, Failure> {
+    let (mut conn, known) = (node.registry().reader()?, node.hotlist_contents());
+    let list: Option<List> = hotlists::find(&mut conn, permit.list())?;
     let version = list.as_ref().map_or(0, |list| list.version);
-    let (entries, contents) = node.hotlist_contents().of(desk, permit.list(), version, permit.categories())?;
+    let (entries, contents) = known.contents(&mut conn, permit.list(), version, permit.categories())?;
     let since = match have {
-        Some(have) => known(node, desk, &permit, have, version)?,
+        Some(have) => leads_from(&mut conn, known, &permit, have, version)?,
         None => None,
     };
     let lines = Lines { list: permit.list().to_owned(), since, to: version, categories: permit.categories().to_vec() };
-    let summed = desk.registry(|conn| lines.sum(conn))?;
+    let summed = known.bulk(&mut conn, &lines)?;
     let asserted = Asserted {
         version: version.unsigned_abs(),
         source_loaded_at: list.map(|list| list.loaded_at),
@@ -167,15 +176,19 @@ fn prepare(
 
 /// The version that the puller has, if a difference can lead from it: it is remembered here, and what the puller has of
 /// it is what it should be.
-fn known(node: &Node, desk: &Desk, permit: &HotlistPermit, have: Have, version: i64) -> Result<Option<i64>, Failure> {
+fn leads_from(
+    conn: &mut Conn,
+    known: &ContentsCache,
+    permit: &HotlistPermit,
+    have: Have,
+    version: i64,
+) -> QueryResult<Option<i64>> {
     let Some(theirs) = i64::try_from(have.version).ok().filter(|theirs| *theirs <= version) else { return Ok(None) };
-    let remembered = theirs == version
-        || theirs == 0
-        || desk.registry(|conn| hotlists::knows_version(conn, permit.list(), theirs))?;
+    let remembered = theirs == version || theirs == 0 || hotlists::knows_version(conn, permit.list(), theirs)?;
     if !remembered {
         return Ok(None);
     }
-    let (_, contents) = node.hotlist_contents().of(desk, permit.list(), theirs, permit.categories())?;
+    let (_, contents) = known.contents(conn, permit.list(), theirs, permit.categories())?;
     Ok((contents == have.contents).then_some(theirs))
 }
 
@@ -267,59 +280,6 @@ fn draft(sworn: &Sworn<Pull>, from: &str, rid: agreements::ids::RequestId, outco
         note: canonical(&Note { from })?,
         facts: Facts { partner: Some(evidence.origin), decision: Some(decision.to_owned()), rule, ..Facts::default() },
     })
-}
-
-impl Follows {
-    /// The bytes, read on a thread of their own as fast as they are taken. They end early, with an error, when the
-    /// agreement is not in force any more: what came by then is then not what was asserted.
-    #[must_use]
-    pub fn bytes(self, node: &Arc<Node>) -> Receiver<std::io::Result<Bytes>> {
-        let (send, receive) = channel(4);
-        let node = Arc::clone(node);
-        tokio::task::spawn_blocking(move || {
-            let failed = self.send(&node, &mut |bytes| send.blocking_send(Ok(bytes.into())).is_ok());
-            if let Err(why) = failed {
-                tracing::warn!(%why, "the bulk of a hotlist was cut off");
-                // Whoever pulled may be gone already.
-                let _ = send.blocking_send(Err(std::io::Error::other(why)));
-            }
-        });
-        receive
-    }
-
-    fn send(&self, node: &Node, each: &mut dyn FnMut(Vec<u8>) -> bool) -> Result<(), String> {
-        let mut conn = node.registry().reader().map_err(|error| error.to_string())?;
-        let mut watch = node.registry().reader().map_err(|error| error.to_string())?;
-        let mut epoch = self.permit.epoch();
-        let mut why = None;
-        let written = self.lines.write(&mut conn, &mut |bytes| match self.holds(node, &mut watch, &mut epoch) {
-            Ok(true) => each(bytes),
-            Ok(false) => {
-                why = Some("the agreement is not in force any more".to_owned());
-                false
-            }
-            Err(error) => {
-                why = Some(error.to_string());
-                false
-            }
-        });
-        written.map_err(|error| error.to_string())?;
-        why.map_or(Ok(()), Err)
-    }
-
-    /// Whether what was permitted still is: decided again when the standing moved.
-    fn holds(&self, node: &Node, conn: &mut Conn, epoch: &mut i64) -> QueryResult<bool> {
-        let now = node.now();
-        let present = trail::head::epoch(conn)?;
-        if present != *epoch {
-            let (standing, _) = standing::load(conn, node.owner(), self.partner, self.permit.agreement(), now)?;
-            if !decide_pull(self.permit.list(), &standing, now).is_ok_and(|fresh| fresh.same(&self.permit)) {
-                return Ok(false);
-            }
-            *epoch = present;
-        }
-        Ok(!self.permit.dead(now))
-    }
 }
 
 /// The lists that `partner` may pull now, with their versions: no entry, and nothing about what is on them.

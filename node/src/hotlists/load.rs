@@ -102,7 +102,7 @@ impl Job {
         self.approved(&mut conn, contents.layout)?;
         let version = place.as_ref().map_or(0, |list| list.version);
         let mut difference = self.compare(&mut conn, version, keys)?;
-        self.shrunk(&contents, &difference)?;
+        self.shrunk(&contents, &difference, place.is_some())?;
         drop(conn);
         let mut loaded = self.loaded(&contents, version, &difference);
         if self.load.dry_run {
@@ -198,14 +198,21 @@ impl Job {
     }
 
     /// A list from elsewhere that lost over a fifth of its entries is more likely a broken file. Entries of the agency's
-    /// own are few, and a second person looked.
-    fn shrunk(&self, contents: &Contents, difference: &Difference) -> Result<(), LoadError> {
+    /// own are few, and a second person looked; but a file without any is more likely the wrong one.
+    fn shrunk(&self, contents: &Contents, difference: &Difference, known: bool) -> Result<(), LoadError> {
         let before = difference.unchanged + difference.removed.len() as u64;
         let after = difference.unchanged + difference.added.len() as u64;
-        if contents.layout == Layout::Custom || self.load.accept_shrink || after * 5 >= before * 4 {
+        if self.load.dry_run {
             return Ok(());
         }
-        if self.load.dry_run {
+        if after == 0 && !known {
+            return Err(LoadError::Refused(format!(
+                "it has no entries, so there is nothing to begin the list {} with: look at the file, and at what was rejected of it",
+                self.load.list
+            )));
+        }
+        let few = contents.layout == Layout::Custom && after > 0;
+        if few || self.load.accept_shrink || after * 5 >= before * 4 {
             return Ok(());
         }
         Err(LoadError::Refused(format!(

@@ -24,7 +24,7 @@ use crate::reads::NewRead;
 use crate::reads::store::Watch;
 use crate::registry::hits::{self, Hit, HitStatus};
 use crate::registry::{accepted, hotlists};
-use crate::trail::{self, Facts};
+use crate::trail::Facts;
 
 /// The most characters in which a read may differ from an entry, whatever is configured.
 pub const MAX_SUBSTITUTIONS: u32 = 2;
@@ -121,8 +121,7 @@ impl Matcher {
             Some(conn) => conn,
             None => self.db.reader()?,
         };
-        // A clock that was set back brings nothing back to life.
-        let now = self.db.clock().now().max(trail::head::extent(&mut registry)?.1);
+        let now = self.db.present(&mut registry)?;
         let keys: Vec<_> = reads.iter().map(|(read, _)| read.plate.key()).collect();
         let keys: BTreeSet<&str> = keys.iter().map(agreements::plate::PlateKey::as_str).collect();
         let mut candidates = self.own(&mut registry, &keys, now)?;

@@ -6,6 +6,7 @@
 
 pub mod asserting;
 mod bulk;
+pub mod handing;
 pub mod layout;
 pub mod load;
 pub mod matching;

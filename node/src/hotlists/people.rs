@@ -77,7 +77,8 @@ pub async fn accept(db: &Db, owner: Ori, list: &str, by: &str) -> Result<(), Peo
     people::settled(db.record(job).await?)
 }
 
-/// Ends that, and erases what is held of the list.
+/// Ends that, and erases what is held of the list: first the one, so that nothing new of it is put in use, and what is said
+/// to be erased is. Who dies in between leaves the rest to the next start of the node.
 ///
 /// # Errors
 /// See [`HotlistError`].
@@ -88,11 +89,9 @@ pub async fn withdraw(
     list: &str,
     by: &str,
 ) -> Result<(), HotlistError> {
-    let held = SharedLists::held(&mut shared.reader()?)?;
-    let held = held.into_iter().find(|held| held.owner == owner && held.list == list);
-    let (name, by) = (list.to_owned(), by.to_owned());
+    let (name, person) = (list.to_owned(), by.to_owned());
     let job = move |tx: &mut Tx<'_>| {
-        if let Err(why) = accounts::operator(tx.conn(), &by, Action::ApproveHotlists)? {
+        if let Err(why) = accounts::operator(tx.conn(), &person, Action::ApproveHotlists)? {
             return Ok(Err(why));
         }
         if !accepted::delete(tx.conn(), owner, &name)? {
@@ -100,18 +99,21 @@ pub async fn withdraw(
         }
         let message = AcceptedList { accepted: false, list: &name, owner, v: 1 };
         let facts = Facts { partner: Some(owner), decision: Some("withdrawn".to_owned()), ..Facts::default() };
-        people::record(tx, Kind::HotlistAccepted, &message, &by, facts.clone())?;
-        if let Some(Held { version, entries, .. }) = held {
-            let why = "it is no longer accepted";
-            let message = Erased { entries, list: name, owner, v: 1, version, why };
-            people::record(tx, Kind::HotlistErased, &message, &by, facts)?;
-        }
+        people::record(tx, Kind::HotlistAccepted, &message, &person, facts)?;
         Ok(Ok(()))
     };
     people::settled(db.record(job).await.map_err(PeopleError::from)?)?;
-    let (shared, list) = (Arc::clone(shared), list.to_owned());
-    let erased = tokio::task::spawn_blocking(move || shared.erase(owner, &list)).await;
-    erased.map_err(|_| SharedError::Damaged("thread"))??;
+    let (shared, name) = (Arc::clone(shared), list.to_owned());
+    let erased = tokio::task::spawn_blocking(move || shared.erase(owner, &name)).await;
+    let Some(held) = erased.map_err(|_| SharedError::Damaged("thread"))?? else { return Ok(()) };
+    let by = by.to_owned();
+    let job = move |tx: &mut Tx<'_>| {
+        let Held { list, version, entries, .. } = held;
+        let message = Erased { entries, list, owner, v: 1, version, why: "it is no longer accepted" };
+        let facts = Facts { partner: Some(owner), decision: Some("withdrawn".to_owned()), ..Facts::default() };
+        people::record(tx, Kind::HotlistErased, &message, &by, facts)
+    };
+    db.record(job).await.map_err(PeopleError::from)?;
     Ok(())
 }
 
@@ -183,13 +185,14 @@ pub async fn hits(
     };
     let found = people::settled(db.record(job).await.map_err(PeopleError::from)?)?;
     let mut conn = db.reader()?;
-    let now = db.clock().now();
+    let mut theirs = shared.reader()?;
+    let now = db.present(&mut conn)?;
     let mut seen = Vec::new();
     for hit in found {
         let body = if hit.owner == us {
             hotlists::entry(&mut conn, &hit.list, hit.entry)?
         } else {
-            shared.entry(hit.owner, &hit.list, hit.entry, now)?
+            SharedLists::entry(&mut theirs, hit.owner, &hit.list, hit.entry, now)?
         };
         let entry = body.and_then(|body| json::parse(body.as_bytes()).ok());
         seen.push(Seen { hit, entry });

@@ -12,7 +12,8 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 use serde::Serialize;
 
-use super::shared::{Generation, Held, SharedError, ends};
+use super::refresh::{RefreshError, erase_due};
+use super::shared::{Generation, Held, Kept, SharedError, ends};
 use super::taking::{Lines, take};
 use crate::db::{Conn, Tx};
 use crate::exchange::Failure;
@@ -83,6 +84,15 @@ pub enum PullError {
     Thread(#[from] tokio::task::JoinError),
 }
 
+impl From<RefreshError> for PullError {
+    fn from(error: RefreshError) -> Self {
+        match error {
+            RefreshError::Failure(error) => Self::Failure(error),
+            RefreshError::Shared(error) => Self::Shared(error),
+        }
+    }
+}
+
 /// Under which agreement a list is pulled.
 #[derive(Debug, Clone)]
 struct Under {
@@ -129,8 +139,8 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, list: &str, now: Instant) -> Quer
 pub async fn pull(node: &Arc<Node>, owner: Ori, list: &str) -> Result<Pulled, PullError> {
     let partner = node.partners().find(owner).cloned();
     let partner = partner.ok_or_else(|| PullError::NotNow(format!("{owner} is not enrolled: `concordat peer add`")))?;
-    let now = node.now();
     let desk = node.desk();
+    let now = desk.registry(|conn| node.registry().present(conn))?;
     if desk.registry(|conn| accepted::find(conn, owner, list))?.is_none() {
         return Err(PullError::NotNow(format!(
             "nobody accepted {list} of {owner} here: `concordat hotlist accept {owner} {list}`"
@@ -190,6 +200,7 @@ enum What {
     List {
         asserted: Asserted,
         at: Instant,
+        received_at: Instant,
         generation: Generation,
         new: bool,
     },
@@ -214,6 +225,8 @@ async fn receive(
         };
         let sworn: Sworn<Assertion> =
             sworn::verify(&envelope, Kind::HotlistAsserted, partner, node.ori(), node.checkpoints())?;
+        // Now, and not when the last of the bulk is here: the lease began on its way.
+        let received_at = node.desk().registry(|conn| node.registry().present(conn))?;
         let message = sworn.message();
         if message.pull != asked.leaf_hash || message.list != list || sworn.agreement() != under.id {
             return Err(PullError::Wrong("it answers another pull"));
@@ -229,12 +242,12 @@ async fn receive(
             }
             Outcome::Asserted(asserted) => asserted,
         };
-        not_ahead(at, node.now())?;
+        not_ahead(at, received_at)?;
         if asserted.categories != under.categories {
             return Err(PullError::Wrong("it asserts other categories than the agreement grants"));
         }
         let (generation, new) = take(node, lines, &asserted, held).await?;
-        Ok(What::List { asserted, at, generation, new })
+        Ok(What::List { asserted, at, received_at, generation, new })
     };
     let what = what.await;
     Came { evidence, what }
@@ -272,7 +285,6 @@ async fn settle(
     came: Came,
 ) -> Result<Pulled, PullError> {
     let Came { evidence, what } = came;
-    let received_at = node.now();
     let outcome = match &what {
         Ok(What::List { .. }) => "held",
         Ok(What::Denied(_)) => "denied",
@@ -296,14 +308,13 @@ async fn settle(
     let (id, rid) = (under.id, asked.rid);
     let job = move |tx: &mut Tx<'_>| keep(tx, message, id, rid, evidence);
     let allowed = node.registry().record(job).await.map_err(Failure::from)?.into_inner();
-    let (asserted, at, generation) = match (what?, allowed) {
+    let (asserted, at, received_at, generation, new) = match (what?, allowed) {
         (What::Denied(why), _) => return Ok(Pulled::Denied { why }),
-        (What::List { asserted, at, generation, .. }, Ok(())) => (asserted, at, generation),
+        (What::List { asserted, at, received_at, generation, new }, Ok(())) => {
+            (asserted, at, received_at, generation, new)
+        }
         (What::List { generation, new, .. }, Err(why)) => {
-            if new {
-                let shared = Arc::clone(node.shared_lists());
-                tokio::task::spawn_blocking(move || shared.give_up(generation)).await??;
-            }
+            give_up(node, generation, new).await?;
             return Err(PullError::NotNow(why));
         }
     };
@@ -321,10 +332,35 @@ async fn settle(
         log_index: index.unwrap_or(0),
         generation,
     };
-    let shared = Arc::clone(node.shared_lists());
-    tokio::task::spawn_blocking(move || shared.keep(&held)).await??;
+    put_in_use(node, held, new).await?;
     let Asserted { version, entries, added, removed, .. } = asserted;
     Ok(Pulled::Held { version, entries, added, removed, until: ends_at })
+}
+
+async fn give_up(node: &Node, generation: Generation, new: bool) -> Result<(), PullError> {
+    if new {
+        let shared = Arc::clone(node.shared_lists());
+        tokio::task::spawn_blocking(move || shared.give_up(generation)).await??;
+    }
+    Ok(())
+}
+
+/// Puts what came in use, unless what happened since it was recorded forbids it.
+async fn put_in_use(node: &Arc<Node>, held: Held, new: bool) -> Result<(), PullError> {
+    let (owner, list, generation) = (held.owner, held.list.clone(), held.generation);
+    let shared = Arc::clone(node.shared_lists());
+    let kept = tokio::task::spawn_blocking(move || shared.keep(&held)).await??;
+    if kept == Kept::Overtaken {
+        give_up(node, generation, new).await?;
+        let why = "it came, and is not used: another pull was faster, or its lease ended meanwhile; pull it again with `concordat hotlist refresh`";
+        return Err(PullError::NotNow(why.to_owned()));
+    }
+    // Who withdrew it before this erased what was there then.
+    if node.desk().registry(|conn| accepted::find(conn, owner, &list))?.is_none() {
+        erase_due(node).await?;
+        return Err(PullError::NotNow("it came, and is not used: nobody accepts it here any more".to_owned()));
+    }
+    Ok(())
 }
 
 /// Keeps the receipt and appends what came. Whether a list that came may be used: it is accepted still, newer than what

@@ -14,7 +14,7 @@ use futures_util::future::join_all;
 use serde::Serialize;
 
 use super::pulling::{self, PullError, Pulled};
-use super::shared::{Held, SharedError, SharedLists};
+use super::shared::{Gone, Held, Look, SharedError, SharedLists};
 use crate::db::Tx;
 use crate::exchange::Failure;
 use crate::exchange::ask::problem;
@@ -101,12 +101,12 @@ impl Schedule {
 /// # Errors
 /// The stores failed. What single partners did is in what it gives.
 pub async fn refresh_due(node: &Arc<Node>) -> Result<Vec<Refreshed>, RefreshError> {
-    let now = node.now();
     let desk = node.desk();
-    let lists = desk.registry(accepted::all)?;
+    let (lists, now) = desk.registry(|conn| Ok((accepted::all(conn)?, node.registry().present(conn)?)))?;
     let every = i64::from(node.config().hotlists.look_seconds.get()) * Instant::SECOND;
     let owners: HashSet<Ori> = lists.iter().map(|accepted| accepted.owner).collect();
-    let due: Vec<Ori> = owners.into_iter().filter(|owner| node.hotlist_schedule().look(*owner, now, every)).collect();
+    let turn = |owner: &Ori| node.hotlist_schedule().look(*owner, node.now(), every);
+    let due: Vec<Ori> = owners.into_iter().filter(turn).collect();
     if due.is_empty() {
         return Ok(Vec::new());
     }
@@ -143,7 +143,7 @@ async fn of_owner(node: &Arc<Node>, owner: Ori, lists: Vec<Accepted>, held: &[He
                 && now < held.asserted_at.min(held.received_at).plus(renew)
                 && now < held.ends_at
         });
-        if current || !node.hotlist_schedule().try_pull(owner, &list, now, retry) {
+        if current || !node.hotlist_schedule().try_pull(owner, &list, node.now(), retry) {
             continue;
         }
         let came = pulling::pull(node, owner, &list).await;
@@ -198,22 +198,31 @@ pub(super) struct Erased {
     pub(super) why: &'static str,
 }
 
-/// Erases partners' lists whose lease has ended, then records that. A running node calls it every second, and before it
-/// matches anything.
+/// Erases partners' lists whose lease has ended or that are not accepted any more, then records that. A running node calls
+/// it when it starts and every second; what is due matches nothing before that either.
 ///
 /// # Errors
 /// The place of shared lists failed, or the record was not made; what is erased stays erased.
 pub async fn erase_due(node: &Arc<Node>) -> Result<u64, RefreshError> {
-    let (shared, now) = (Arc::clone(node.shared_lists()), node.now());
-    let erased = tokio::task::spawn_blocking(move || shared.erase_due(now)).await;
+    let copy = Arc::clone(node);
+    let look = move || -> Result<Look, RefreshError> {
+        let db = copy.registry();
+        let mut conn = db.reader().map_err(Failure::from)?;
+        let now = db.present(&mut conn).map_err(Failure::from)?;
+        let accepted = accepted::all(&mut conn).map_err(Failure::from)?;
+        let accepted = accepted.into_iter().map(|accepted| (accepted.owner, accepted.list)).collect();
+        Ok(Look { now, accepted })
+    };
+    let shared = Arc::clone(node.shared_lists());
+    let erased = tokio::task::spawn_blocking(move || shared.erase_due(look)).await;
     let erased = erased.map_err(|_| SharedError::Damaged("thread"))??;
     let count = erased.len() as u64;
     if count == 0 {
         return Ok(0);
     }
     let job = move |tx: &mut Tx<'_>| {
-        for Held { owner, list, version, entries, .. } in erased {
-            let message = Erased { entries, list, owner, v: 1, version, why: "its lease ended" };
+        for Gone { held: Held { owner, list, version, entries, .. }, why } in erased {
+            let message = Erased { entries, list, owner, v: 1, version, why };
             let facts = Facts { partner: Some(owner), ..Facts::default() };
             people::record_by_node(tx, Kind::HotlistErased, &message, facts)?;
         }

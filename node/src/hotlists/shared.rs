@@ -6,15 +6,17 @@
 //! version, which is dropped as a whole: its rows are in no write-ahead log, and no dead ones stay behind.
 //!
 //! Each version of a list is a table that is filled in many transactions and used from the one that names it in its
-//! lease; that same transaction drops the version before.
+//! lease; that same transaction drops the version before. Its number is never given out again, and it has a row in a
+//! table that is unlogged as well: where that row is gone, so are its entries, and its lease counts for nothing.
 
+mod erasing;
 mod held;
 mod place;
 mod schema;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use agreements::hotlist::Lease;
@@ -25,17 +27,16 @@ use diesel::prelude::*;
 use diesel::sql_types::{Binary, Text};
 
 use crate::config::DatabaseUrl;
-use crate::db::{Conn, each, immediate, snapshot};
-use held::{Checkpointed, Counted, DigestRow, EntryRow, Row, digest, held_of};
-use place::Place;
-use schema::{generation, lease};
+use crate::db::{Conn, ServerError, each, immediate, snapshot};
+use held::{Counted, DigestRow, EntryRow, Row, digest, held_of};
+use place::{LOCK, Place};
+use schema::{alive, generation, issued, lease};
 
+pub use erasing::{Gone, Look};
 pub use held::{Generation, Held, NewEntry, SharedCandidate};
 
 /// The name of the file beside a registry in SQLite.
 pub const FILE_NAME: &str = "shared-lists.db";
-/// A version that nobody named in a lease by then was given up, in microseconds.
-const ABANDONED: i64 = 30 * Instant::MINUTE;
 /// Rows of one transaction when a version is copied.
 const COPIED: i64 = 5000;
 
@@ -45,9 +46,12 @@ pub enum SharedError {
     /// The file cannot be made.
     #[error("cannot create {0}: {1}")]
     File(PathBuf, std::io::Error),
-    /// No connection.
+    /// The file cannot be opened.
     #[error("cannot open the place of partners' hotlists: {0}")]
     Connect(#[from] ConnectionError),
+    /// The server cannot be reached.
+    #[error("the place of partners' hotlists: {0}")]
+    Server(#[from] ServerError),
     /// The registry's URL is named by a variable or a file that was not read.
     #[error("the registry's URL was not read from where store.registry says that it is; load the configuration first")]
     Unread,
@@ -59,12 +63,24 @@ pub enum SharedError {
     Damaged(&'static str),
 }
 
+/// What became of a version that was to be put in use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[must_use]
+pub enum Kept {
+    /// It is in use.
+    InUse,
+    /// Its entries are gone, or a newer assertion came before it: what was in use stays as it was.
+    Overtaken,
+}
+
 /// The place of partners' lists. Its methods block.
 pub struct SharedLists {
     place: Place,
     writer: Mutex<Option<Conn>>,
     /// Whether something was erased that may still be in the log.
     unclean: AtomicBool,
+    /// The versions that were there when this process looked last: what is not any more, another process erased.
+    seen: Mutex<BTreeSet<i64>>,
 }
 
 impl SharedLists {
@@ -76,7 +92,7 @@ impl SharedLists {
         let place = Place::beside(registry)?;
         let conn = place.make()?;
         // Whoever was here last may have died between erasing and emptying the log.
-        Ok(Self { place, writer: Mutex::new(Some(conn)), unclean: AtomicBool::new(true) })
+        Ok(Self { place, writer: Mutex::new(Some(conn)), unclean: AtomicBool::new(true), seen: Mutex::default() })
     }
 
     /// A new connection. Keep it: one per thread.
@@ -101,30 +117,40 @@ impl SharedLists {
         result
     }
 
+    /// Changes which versions there are, or which are in use, in one transaction: one such at a time, whatever processes
+    /// there are.
+    fn changing<T>(&self, work: impl FnOnce(&mut Conn) -> Result<T, SharedError>) -> Result<T, SharedError> {
+        self.writing(|conn| {
+            immediate(conn, |conn| {
+                if matches!(conn, Conn::Pg(_)) {
+                    conn.batch_execute(LOCK)?;
+                }
+                work(conn)
+            })
+        })
+    }
+
     /// Begins a version: an empty one, or one that begins with all entries of another.
     ///
     /// # Errors
     /// The place failed.
     pub fn begin(&self, from: Option<Generation>, now: Instant) -> Result<Generation, SharedError> {
-        let generation = self.writing(|conn| {
-            immediate(conn, |conn| {
-                let last: Option<i64> = generation::table.select(diesel::dsl::max(generation::id)).first(conn)?;
-                let named: Option<i64> = lease::table.select(diesel::dsl::max(lease::generation)).first(conn)?;
-                let id = last.max(named).unwrap_or(0) + 1;
-                diesel::insert_into(generation::table)
-                    .values((generation::id.eq(id), generation::made_at.eq(now.micros())))
-                    .execute(conn)?;
-                let table = Generation(id).table();
-                let (kind, bytes) = match conn {
-                    Conn::Sqlite(_) => ("TABLE", "BLOB"),
-                    Conn::Pg(_) => ("UNLOGGED TABLE", "BYTEA"),
-                };
-                conn.batch_execute(&format!(
-                    "CREATE {kind} {table} (digest {bytes} PRIMARY KEY NOT NULL, plate_key TEXT NOT NULL, body TEXT NOT NULL);
-                     CREATE INDEX {table}_by_plate ON {table} (plate_key);"
-                ))?;
-                Ok::<_, SharedError>(Generation(id))
-            })
+        let generation = self.changing(|conn| {
+            let id = next_number(conn)?;
+            diesel::insert_into(generation::table)
+                .values((generation::id.eq(id), generation::made_at.eq(now.micros())))
+                .execute(conn)?;
+            diesel::insert_into(alive::table).values(alive::generation.eq(id)).execute(conn)?;
+            let table = Generation(id).table();
+            let (kind, bytes) = match conn {
+                Conn::Sqlite(_) => ("TABLE", "BLOB"),
+                Conn::Pg(_) => ("UNLOGGED TABLE", "BYTEA"),
+            };
+            conn.batch_execute(&format!(
+                "CREATE {kind} {table} (digest {bytes} PRIMARY KEY NOT NULL, plate_key TEXT NOT NULL, body TEXT NOT NULL);
+                 CREATE INDEX {table}_by_plate ON {table} (plate_key);"
+            ))?;
+            Ok(Generation(id))
         })?;
         if let Some(from) = from {
             self.copy(from, generation)?;
@@ -158,17 +184,26 @@ impl SharedLists {
     }
 
     /// Takes entries away from a version that is not in use yet, then adds others, in one transaction. Whether all that
-    /// went were there, and none that came was.
+    /// went were there, and none that came was. Who is still at it `now` has not given it up.
     ///
     /// # Errors
     /// The place failed.
-    pub fn stage(&self, generation: Generation, gone: &[Digest], new: &[NewEntry]) -> Result<bool, SharedError> {
+    pub fn stage(
+        &self,
+        generation: Generation,
+        gone: &[Digest],
+        new: &[NewEntry],
+        now: Instant,
+    ) -> Result<bool, SharedError> {
         let table = generation.table();
         let delete = format!("DELETE FROM {table} WHERE digest = $1");
         let insert =
             format!("INSERT INTO {table} (digest, plate_key, body) VALUES ($1, $2, $3) ON CONFLICT DO NOTHING");
         self.writing(|conn| {
             immediate(conn, |conn| {
+                diesel::update(generation::table.find(generation.0))
+                    .set(generation::made_at.eq(now.micros()))
+                    .execute(conn)?;
                 let mut changed = 0;
                 for digest in gone {
                     changed +=
@@ -206,62 +241,70 @@ impl SharedLists {
         }
     }
 
-    /// Puts a version in use under its lease, and drops the one before. From this on, readers see it whole.
+    /// Puts a version in use under its lease, and drops the one before: if it is there still, and nothing newer of its owner
+    /// is in use. From this on, readers see it whole.
     ///
     /// # Errors
     /// The place failed; the version before stays.
-    pub fn keep(&self, held: &Held) -> Result<(), SharedError> {
-        let replaced = self.writing(|conn| {
-            immediate(conn, |conn| {
-                let row = lease::table.find((held.owner.as_str(), &held.list));
-                let before: Option<i64> = row.select(lease::generation).first(conn).optional()?;
-                let values = (
-                    lease::version.eq(held.version.cast_signed()),
-                    lease::contents.eq(held.contents.0.to_vec()),
-                    lease::entries.eq(held.entries.cast_signed()),
-                    lease::source_loaded_at.eq(held.source_loaded_at.map(Instant::micros)),
-                    lease::asserted_at.eq(held.asserted_at.micros()),
-                    lease::received_at.eq(held.received_at.micros()),
-                    lease::ends_at.eq(held.ends_at.micros()),
-                    lease::log_index.eq(held.log_index.cast_signed()),
-                    lease::generation.eq(held.generation.0),
-                );
-                if before.is_some() {
-                    diesel::update(lease::table.find((held.owner.as_str(), &held.list))).set(values).execute(conn)?;
-                } else {
-                    diesel::insert_into(lease::table)
-                        .values((lease::owner.eq(held.owner.as_str()), lease::list.eq(&held.list), values))
-                        .execute(conn)?;
-                }
-                let replaced = before.filter(|before| *before != held.generation.0);
-                if let Some(before) = replaced {
-                    drop_generation(conn, Generation(before))?;
-                }
-                Ok::<_, SharedError>(replaced.is_some())
-            })
+    pub fn keep(&self, held: &Held) -> Result<Kept, SharedError> {
+        let (kept, replaced) = self.changing(|conn| {
+            let row = lease::table.find((held.owner.as_str(), &held.list));
+            let before: Option<(i64, i64)> =
+                row.select((lease::generation, lease::log_index)).first(conn).optional()?;
+            let index = held.log_index.cast_signed();
+            if !has_entries(conn, held.generation)? || before.is_some_and(|(_, before)| before >= index) {
+                return Ok((Kept::Overtaken, false));
+            }
+            let values = (
+                lease::version.eq(held.version.cast_signed()),
+                lease::contents.eq(held.contents.0.to_vec()),
+                lease::entries.eq(held.entries.cast_signed()),
+                lease::source_loaded_at.eq(held.source_loaded_at.map(Instant::micros)),
+                lease::asserted_at.eq(held.asserted_at.micros()),
+                lease::received_at.eq(held.received_at.micros()),
+                lease::ends_at.eq(held.ends_at.micros()),
+                lease::log_index.eq(index),
+                lease::generation.eq(held.generation.0),
+            );
+            if before.is_some() {
+                diesel::update(row).set(values).execute(conn)?;
+            } else {
+                diesel::insert_into(lease::table)
+                    .values((lease::owner.eq(held.owner.as_str()), lease::list.eq(&held.list), values))
+                    .execute(conn)?;
+            }
+            let replaced = before.map(|(before, _)| before).filter(|before| *before != held.generation.0);
+            if let Some(before) = replaced {
+                erasing::drop_generation(conn, Generation(before))?;
+            }
+            Ok((Kept::InUse, replaced.is_some()))
         })?;
         if replaced {
             self.clean()?;
         }
-        Ok(())
+        Ok(kept)
     }
 
-    /// Gives up a version that was not put in use.
-    ///
-    /// # Errors
-    /// The place failed; a later erasing takes it.
-    pub fn give_up(&self, generation: Generation) -> Result<(), SharedError> {
-        self.writing(|conn| immediate(conn, |conn| drop_generation(conn, generation)))?;
-        self.clean()
-    }
-
-    /// The lists that are held, whatever their lease says.
+    /// The lists that are held, however long their lease is. One whose entries are gone is none of them: a server empties
+    /// unlogged tables when it starts after a crash, and the lease would hide that nothing matches.
     ///
     /// # Errors
     /// The place failed.
     pub fn held(conn: &mut Conn) -> Result<Vec<Held>, SharedError> {
         let rows: Vec<Row> = lease::table.order((lease::owner, lease::list)).load(conn)?;
-        rows.into_iter().map(held_of).collect()
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let there: Vec<i64> = alive::table.select(alive::generation).load(conn)?;
+        let mut held: Vec<Held> = rows.into_iter().map(held_of).collect::<Result<_, _>>()?;
+        held.retain(|Held { owner, list, generation, .. }| {
+            let there = there.contains(&generation.0);
+            if !there {
+                tracing::error!(%owner, list, "ALARM: the entries of a partner's hotlist are gone; it matches nothing until it is pulled again");
+            }
+            there
+        });
+        Ok(held)
     }
 
     /// One list that is held and whose lease lives at `now`, and whose table has all its entries (an unlogged one is empty
@@ -273,6 +316,9 @@ impl SharedLists {
         let mut conn = self.reader()?;
         let row: Option<Row> = lease::table.find((owner.as_str(), list)).first(&mut conn).optional()?;
         let Some(held) = row.map(held_of).transpose()?.filter(|held| now < held.ends_at) else { return Ok(None) };
+        if !has_entries(&mut conn, held.generation)? {
+            return Ok(None);
+        }
         let count = format!("SELECT COUNT(*) AS n FROM {}", held.generation.table());
         let counted: Counted = each!(&mut conn, c => diesel::sql_query(count).get_result(c))?;
         Ok((counted.n.unsigned_abs() == held.entries).then_some(held))
@@ -308,11 +354,19 @@ impl SharedLists {
     ///
     /// # Errors
     /// The place failed.
-    pub fn entry(&self, owner: Ori, list: &str, entry: Digest, now: Instant) -> Result<Option<String>, SharedError> {
-        let mut conn = self.reader()?;
-        snapshot(&mut conn, |conn| {
+    pub fn entry(
+        conn: &mut Conn,
+        owner: Ori,
+        list: &str,
+        entry: Digest,
+        now: Instant,
+    ) -> Result<Option<String>, SharedError> {
+        snapshot(conn, |conn| {
             let row: Option<Row> = lease::table.find((owner.as_str(), list)).first(conn).optional()?;
             let Some(held) = row.map(held_of).transpose()?.filter(|held| now < held.ends_at) else { return Ok(None) };
+            if !has_entries(conn, held.generation)? {
+                return Ok(None);
+            }
             let one = format!("SELECT digest, body FROM {} WHERE digest = $1", held.generation.table());
             let row: Option<EntryRow> = each!(conn, c => diesel::sql_query(one)
                 .bind::<Binary, _>(&entry.0[..])
@@ -320,89 +374,6 @@ impl SharedLists {
                 .optional())?;
             Ok(row.map(|row| row.body))
         })
-    }
-
-    /// Erases every list whose lease has ended at `now`, and what a load gave up. Which lists went. Cheap when nothing is
-    /// due.
-    ///
-    /// # Errors
-    /// The place failed; what is due stays due, and matches nothing meanwhile.
-    pub fn erase_due(&self, now: Instant) -> Result<Vec<Held>, SharedError> {
-        let due: Vec<Row> =
-            self.writing(|conn| Ok(lease::table.filter(lease::ends_at.le(now.micros())).load(conn)?))?;
-        let due: Vec<Held> = due.into_iter().map(held_of).collect::<Result<_, _>>()?;
-        let mut erased = Vec::new();
-        for held in due {
-            if self.erase_if(held.owner, &held.list, Some(now))? {
-                erased.push(held);
-            }
-        }
-        let lost: Vec<i64> = self.writing(|conn| {
-            let named = lease::table.select(lease::generation).load::<i64>(conn)?;
-            let old: Vec<i64> = generation::table
-                .filter(generation::made_at.le(now.plus(-ABANDONED).micros()))
-                .select(generation::id)
-                .load(conn)?;
-            Ok(old.into_iter().filter(|id| !named.contains(id)).collect())
-        })?;
-        for id in lost {
-            self.writing(|conn| immediate(conn, |conn| drop_generation(conn, Generation(id))))?;
-            self.unclean.store(true, Ordering::SeqCst);
-        }
-        if self.unclean.load(Ordering::SeqCst) {
-            self.clean()?;
-        }
-        Ok(erased)
-    }
-
-    /// Erases one list, whatever its lease says. Whether it was held.
-    ///
-    /// # Errors
-    /// The place failed.
-    pub fn erase(&self, owner: Ori, list: &str) -> Result<bool, SharedError> {
-        let erased = self.erase_if(owner, list, None)?;
-        self.clean()?;
-        Ok(erased)
-    }
-
-    fn erase_if(&self, owner: Ori, list: &str, due: Option<Instant>) -> Result<bool, SharedError> {
-        let erased = self.writing(|conn| {
-            immediate(conn, |conn| {
-                let row: Option<Row> = lease::table.find((owner.as_str(), list)).first(conn).optional()?;
-                let Some(held) = row.map(held_of).transpose()? else { return Ok(false) };
-                // Another process may have renewed it since.
-                if due.is_some_and(|now| now < held.ends_at) {
-                    return Ok(false);
-                }
-                diesel::delete(lease::table.find((owner.as_str(), list))).execute(conn)?;
-                drop_generation(conn, held.generation)?;
-                Ok::<_, SharedError>(true)
-            })
-        })?;
-        if erased {
-            self.unclean.store(true, Ordering::SeqCst);
-        }
-        Ok(erased)
-    }
-
-    /// Empties SQLite's log: until then, what was overwritten in the file may still stand there. If somebody reads just
-    /// now, the next call does it.
-    fn clean(&self) -> Result<(), SharedError> {
-        self.unclean.store(true, Ordering::SeqCst);
-        let busy = self.writing(|conn| match conn {
-            Conn::Sqlite(c) => {
-                // It would wait for whoever reads; the next turn is a second later.
-                c.batch_execute("PRAGMA busy_timeout = 100")?;
-                let result: Checkpointed = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(c)?;
-                c.batch_execute("PRAGMA busy_timeout = 10000")?;
-                Ok(result.busy != 0)
-            }
-            Conn::Pg(_) => Ok(false),
-        })?;
-        if !busy {
-            self.unclean.store(false, Ordering::SeqCst);
-        }
-        Ok(())
     }
 }
 
@@ -412,10 +383,20 @@ impl std::fmt::Debug for SharedLists {
     }
 }
 
-fn drop_generation(conn: &mut Conn, generation: Generation) -> Result<(), SharedError> {
-    conn.batch_execute(&format!("DROP TABLE IF EXISTS {}", generation.table()))?;
-    diesel::delete(generation::table.find(generation.0)).execute(conn)?;
-    Ok(())
+/// Whether a version has its entries still.
+fn has_entries(conn: &mut Conn, generation: Generation) -> QueryResult<bool> {
+    diesel::select(diesel::dsl::exists(alive::table.find(generation.0))).get_result(conn)
+}
+
+/// A number for a version that none had before: what still names an older one must not find another's entries there.
+fn next_number(conn: &mut Conn) -> QueryResult<i64> {
+    let issued: Option<i64> = issued::table.select(diesel::dsl::max(issued::number)).first(conn)?;
+    let last: Option<i64> = generation::table.select(diesel::dsl::max(generation::id)).first(conn)?;
+    let named: Option<i64> = lease::table.select(diesel::dsl::max(lease::generation)).first(conn)?;
+    let number = issued.max(last).max(named).unwrap_or(0) + 1;
+    diesel::delete(issued::table).execute(conn)?;
+    diesel::insert_into(issued::table).values(issued::number.eq(number)).execute(conn)?;
+    Ok(number)
 }
 
 fn with_keys(conn: &mut Conn, generation: Generation, keys: &BTreeSet<&str>) -> Result<Vec<EntryRow>, SharedError> {

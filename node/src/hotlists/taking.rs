@@ -44,7 +44,7 @@ pub(super) async fn take(
     let from = base.map(|held| held.generation);
     let begin = Arc::clone(&shared);
     let generation = tokio::task::spawn_blocking(move || begin.begin(from, now)).await??;
-    let filled = fill(&shared, generation, lines, asserted).await;
+    let filled = fill(node, generation, lines, asserted).await;
     if let Err(error) = filled {
         let given_up = tokio::task::spawn_blocking(move || shared.give_up(generation)).await?;
         if let Err(error) = given_up {
@@ -56,7 +56,7 @@ pub(super) async fn take(
 }
 
 async fn fill(
-    shared: &Arc<SharedLists>,
+    node: &Arc<Node>,
     generation: Generation,
     mut lines: Lines,
     asserted: &Asserted,
@@ -84,14 +84,14 @@ async fn fill(
             return Err(PullError::Wrong("the bulk has more lines than were asserted"));
         }
         if gone.len() + new.len() >= BATCH {
-            stage(shared, generation, &mut gone, &mut new).await?;
+            stage(node, generation, &mut gone, &mut new).await?;
         }
     }
-    stage(shared, generation, &mut gone, &mut new).await?;
+    stage(node, generation, &mut gone, &mut new).await?;
     if (added, removed) != (asserted.added, asserted.removed) || Digest(sha.finish()) != asserted.bulk {
         return Err(PullError::Wrong("the bulk is not what was asserted"));
     }
-    let (entries, contents) = contents(shared, generation).await?;
+    let (entries, contents) = contents(node.shared_lists(), generation).await?;
     if (entries, contents) != (asserted.entries, asserted.contents) {
         return Err(PullError::Wrong("what the bulk leads to is not what was asserted"));
     }
@@ -113,16 +113,17 @@ fn entry(text: &str, granted: &[Category]) -> Result<NewEntry, PullError> {
 }
 
 async fn stage(
-    shared: &Arc<SharedLists>,
+    node: &Arc<Node>,
     generation: Generation,
     gone: &mut Vec<Digest>,
     new: &mut Vec<NewEntry>,
 ) -> Result<(), PullError> {
-    let (gone, new, shared) = (std::mem::take(gone), std::mem::take(new), Arc::clone(shared));
+    let (gone, new, shared, now) =
+        (std::mem::take(gone), std::mem::take(new), Arc::clone(node.shared_lists()), node.now());
     if gone.is_empty() && new.is_empty() {
         return Ok(());
     }
-    let sound = tokio::task::spawn_blocking(move || shared.stage(generation, &gone, &new)).await??;
+    let sound = tokio::task::spawn_blocking(move || shared.stage(generation, &gone, &new, now)).await??;
     if sound { Ok(()) } else { Err(PullError::Wrong("the bulk takes away or adds what it cannot")) }
 }
 

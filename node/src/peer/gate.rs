@@ -51,6 +51,7 @@ pub fn remember(connection: &dyn Any, kept: &mut Extensions) {
 #[derive(Clone)]
 pub struct Peer {
     partner: Arc<Partner>,
+    identity: Arc<Identity>,
     address: SocketAddr,
     _place: Arc<Place>,
 }
@@ -60,6 +61,12 @@ impl Peer {
     #[must_use]
     pub fn partner(&self) -> &Partner {
         &self.partner
+    }
+
+    /// What its certificate said at the handshake.
+    #[must_use]
+    pub fn identity(&self) -> Arc<Identity> {
+        Arc::clone(&self.identity)
     }
 
     /// Its address, for the note of what is recorded.
@@ -87,7 +94,7 @@ pub async fn admit(
     let Some(node) = request.app_data::<Data<Node>>().map(|node| Arc::clone(node)) else {
         return Ok(request.into_response(silence()));
     };
-    let Some((partner, address)) = recognise(&request, &node) else {
+    let Some((partner, identity, address)) = recognise(&request, &node) else {
         node.count(Uncounted::Stranger);
         node.metrics().stranger();
         return Ok(request.into_response(silence()));
@@ -100,7 +107,7 @@ pub async fn admit(
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
         return Ok(request.into_response(response));
     };
-    request.extensions_mut().insert(Peer { partner, address, _place: Arc::new(place) });
+    request.extensions_mut().insert(Peer { partner, identity, address, _place: Arc::new(place) });
     let response = next.call(request).await?.map_into_boxed_body();
     node.metrics().request(Door::Peer, response.status().as_u16());
     let problem = response.response().error().and_then(|error| error.as_error::<Problem>());
@@ -110,13 +117,13 @@ pub async fn admit(
     Ok(response)
 }
 
-fn recognise(request: &ServiceRequest, node: &Node) -> Option<(Arc<Partner>, SocketAddr)> {
+fn recognise(request: &ServiceRequest, node: &Node) -> Option<(Arc<Partner>, Arc<Identity>, SocketAddr)> {
     let caller = request.conn_data::<Caller>()?;
     let identity = caller.identity.as_ref()?;
     let partners = node.partners();
     let partner = partners.recognise(identity.ori, identity.spki)?;
     match node.trust().objection(identity, node.now()) {
-        None => Some((Arc::clone(partner), caller.address)),
+        None => Some((Arc::clone(partner), Arc::clone(identity), caller.address)),
         Some(why) => {
             tracing::warn!(partner = %partner.ori(), why, "an enrolled partner's certificate does not count");
             None

@@ -163,8 +163,9 @@ async fn pull(
     let Some(follows) = answered.follows else { return Ok(json_reply(reply, answered.text)) };
     let first = Bytes::from(answered.text + "\n");
     // The partner keeps its place until the last byte.
-    let rest = stream::unfold((follows.bytes(&node), peer), |(mut receive, peer)| async move {
-        receive.recv().await.map(|bytes| (bytes, (receive, peer)))
+    let pages = follows.pages(&node, desk, peer.identity());
+    let rest = stream::unfold((pages, peer), |(mut pages, peer)| async move {
+        pages.next().await.map(|bytes| (bytes, (pages, peer)))
     });
     Ok(reply.content_type("application/x-ndjson").streaming(stream::iter([Ok(first)]).chain(rest)))
 }

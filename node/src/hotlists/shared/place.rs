@@ -6,9 +6,12 @@ use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 
 use super::SharedError;
-use super::schema::SCHEMA;
+use super::schema::{ALIVE, SCHEMA};
 use crate::config::DatabaseUrl;
-use crate::db::{Conn, immediate};
+use crate::db::{Conn, immediate, server};
+
+/// Taken by a transaction that makes the place, or changes which versions are in use: processes take turns.
+pub(super) const LOCK: &str = "SELECT pg_advisory_xact_lock(7304108914);";
 
 /// Where partners' lists are.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,10 +35,8 @@ impl Place {
 
     /// Makes what is not there yet. A connection to it.
     pub(super) fn make(&self) -> Result<Conn, SharedError> {
-        // Two processes may start at once.
-        const LOCK: &str = "SELECT pg_advisory_xact_lock(7304108914);";
         if let Self::Postgres(url) = self {
-            let mut conn = PgConnection::establish(url)?;
+            let mut conn = server::connect(url)?;
             conn.transaction(|conn| {
                 conn.batch_execute(LOCK)?;
                 conn.batch_execute("CREATE SCHEMA IF NOT EXISTS concordat_shared")
@@ -47,7 +48,8 @@ impl Place {
             if postgres {
                 conn.batch_execute(LOCK)?;
             }
-            conn.batch_execute(SCHEMA)
+            conn.batch_execute(SCHEMA)?;
+            conn.batch_execute(&format!("CREATE {} {ALIVE}", if postgres { "UNLOGGED" } else { "" }))
         })?;
         Ok(conn)
     }
@@ -67,7 +69,7 @@ impl Place {
                 Ok(Conn::Sqlite(conn))
             }
             Self::Postgres(url) => {
-                let mut conn = PgConnection::establish(url)?;
+                let mut conn = server::connect(url)?;
                 conn.batch_execute("SET search_path = concordat_shared")?;
                 Ok(Conn::Pg(conn))
             }

@@ -287,6 +287,12 @@ impl Agreement {
         self.hotlist_grants(owner, recipient).find(|grant| grant.list == list)
     }
 
+    /// Whether the other party is granted this hotlist of `owner`.
+    #[must_use]
+    pub fn grants_hotlist(&self, owner: Ori, list: &str) -> bool {
+        self.grants.iter().any(|grant| matches!(grant, Grant::Hotlist(it) if it.owner == owner && it.list == list))
+    }
+
     /// The rights of `recipient` to get hotlists of `owner`.
     pub fn hotlist_grants(&self, owner: Ori, recipient: Ori) -> impl Iterator<Item = &HotlistGrant> {
         self.grants.iter().filter_map(move |grant| match grant {

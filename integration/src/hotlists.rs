@@ -13,7 +13,6 @@ use concordat::hotlists::people::{self, HotlistError, Lists, Looked, Seen};
 use concordat::hotlists::pulling::{PullError, Pulled};
 use concordat::hotlists::refresh;
 use concordat::hotlists::shared::Held;
-use concordat::people::PeopleError;
 use concordat::registry::hits::{self, HitStatus};
 
 use crate::federation::start;
@@ -115,9 +114,10 @@ impl TestNode {
         Ok(seen.into_iter().filter(|seen| seen.hit.plate.as_str() == plate).collect())
     }
 
-    pub async fn verifies(&self, hit: RequestId, verdict: HitStatus, looked: Looked) -> Result<(), PeopleError> {
+    pub async fn verifies(&self, hit: RequestId, verdict: HitStatus, looked: Looked) -> Result<(), HotlistError> {
         let by = self.fiction.person("investigator");
-        people::verify(self.node().registry(), hit, verdict, looked, &by).await.map(drop)
+        let (db, shared) = (self.node().registry(), self.node().shared_lists());
+        people::verify(db, shared, self.ori(), hit, verdict, looked, &by).await.map(drop)
     }
 
     /// Sees a vehicle now.

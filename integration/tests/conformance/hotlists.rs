@@ -12,7 +12,7 @@ use concordat::db::{Conn, Db};
 use concordat::demo::agency::{self, ALDER};
 use concordat::hotlists::load::{self, Load, LoadError, Loaded, Progress, Watcher};
 use concordat::hotlists::matching::Matcher;
-use concordat::hotlists::people::{self, Looked};
+use concordat::hotlists::people::{self, HotlistError, Looked};
 use concordat::hotlists::shared::SharedLists;
 use concordat::people::PeopleError;
 use concordat::reads::NewRead;
@@ -89,10 +89,12 @@ impl Agency {
     }
 
     /// A matcher of this agency, as another process would have it.
+    fn shared(&self) -> Arc<SharedLists> {
+        Arc::new(SharedLists::beside(&self.registry.database.url.parse().unwrap()).unwrap())
+    }
+
     fn matcher(&self, substitutions: u32) -> Matcher {
-        let url = self.registry.database.url.parse().unwrap();
-        let shared = Arc::new(SharedLists::beside(&url).unwrap());
-        Matcher::new(self.registry.open(), shared, US.parse().unwrap(), substitutions)
+        Matcher::new(self.registry.open(), self.shared(), US.parse().unwrap(), substitutions)
     }
 
     fn hits(&self) -> Vec<hits::Hit> {
@@ -293,10 +295,10 @@ fn a_hit_is_found_by_what_is_in_place_and_looked_at_by_a_person(backend: Backend
 
     let verify = |verdict, looked| {
         let by = "alder.investigator";
-        block_on(people::verify(&agency.db, inexact.id, verdict, looked, by)).map(drop)
+        block_on(people::verify(&agency.db, &agency.shared(), us, inexact.id, verdict, looked, by)).map(drop)
     };
     let not_looked = Looked { image: true, status: false };
-    assert!(matches!(verify(HitStatus::Confirmed, not_looked), Err(PeopleError::Refused(_))));
+    assert!(matches!(verify(HitStatus::Confirmed, not_looked), Err(HotlistError::People(PeopleError::Refused(_)))));
     agency.registry.clock.set(start().plus(9));
     verify(HitStatus::Misread, not_looked).unwrap();
     let verified = hits::find(&mut agency.conn(), inexact.id).unwrap().unwrap();

@@ -180,7 +180,11 @@ fn entry(entry: &Entry) -> String {
 async fn verify(place: &Place, args: VerifyArgs, out: &mut Output<'_>) -> Result<(), Problem> {
     let VerifyArgs { id, confirmed, misread: _, image, status, person } = args;
     let verdict = if confirmed { HitStatus::Confirmed } else { HitStatus::Misread };
-    let (hit, at) = people::verify(&place.registry()?, id, verdict, Looked { image, status }, &person.user).await?;
+    let config = place.config()?;
+    let db = place.registry_of(&config)?;
+    let shared = SharedLists::beside(&config.store.registry).map_err(people::HotlistError::from)?;
+    let looked = Looked { image, status };
+    let (hit, at) = people::verify(&db, &shared, config.agency.ori, id, verdict, looked, &person.user).await?;
     let value = json!({"id": id, "status": verdict.as_str(), "actionable": verdict.actionable(), "verified_at": at});
     out.one(&value, |_| {
         let list = format!("{} of {}", hit.list, hit.owner);

@@ -326,7 +326,12 @@ impl Job {
         let (load, contents, loaded) = (self.load.clone(), contents.clone(), loaded.clone());
         let job = move |tx: &mut Tx<'_>| {
             let no = |why: &str| Ok(Err(why.to_owned()));
-            let place = hotlists::find(tx.conn(), &load.list)?.map_or(0, |list| list.version);
+            let there = hotlists::find(tx.conn(), &load.list)?;
+            // Also a load that changed nothing says of what time its source was.
+            if there.as_ref().is_some_and(|there| there.source_at > contents.source_at) && !load.accept_date {
+                return no("a newer source of this list was loaded meanwhile; what it says stays in place");
+            }
+            let place = there.map_or(0, |list| list.version);
             let ours = match stage {
                 Some(stage) => hotlists::holds(tx.conn(), &load.list, stage)?,
                 None => true,

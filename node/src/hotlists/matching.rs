@@ -226,7 +226,8 @@ impl Watch for Matcher {
 
 /// An entry that may match now: one that parses and has not expired.
 fn candidate(owner: Ori, list: String, digest: Digest, body: &str, now: Instant) -> Option<Candidate> {
-    let Ok(entry) = json::parse::<Entry>(body.as_bytes()) else {
+    let entry = json::parse::<Entry>(body.as_bytes()).ok().filter(|_| Digest::of(body.as_bytes()) == digest);
+    let Some(entry) = entry else {
         tracing::error!(%owner, list, "ALARM: an entry of a hotlist was changed by other hands; it matches nothing");
         return None;
     };

@@ -12,12 +12,13 @@ use serde::Serialize;
 use super::load::name_formed;
 use super::refresh::Erased;
 use super::shared::{Held, SharedError, SharedLists};
-use crate::db::{Db, DbError, Tx};
+use crate::db::{Conn, Db, DbError, Tx};
+use crate::exchange::standing;
 use crate::people::{self, PeopleError};
 use crate::registry::accounts::{self, Action};
 use crate::registry::hits::{self, Hit, HitStatus};
 use crate::registry::hotlists::{List, Share};
-use crate::registry::{accepted, agencies, hotlists};
+use crate::registry::{accepted, agencies, agreements as documents, hotlists};
 use crate::trail::Facts;
 
 /// The most hits that are shown at once.
@@ -66,6 +67,16 @@ pub async fn accept(db: &Db, owner: Ori, list: &str, by: &str) -> Result<(), Peo
         }
         if accepted::find(tx.conn(), owner, &list)?.is_some() {
             return Ok(Err(format!("{list} of {owner} is accepted already")));
+        }
+        let granted = documents::ids(tx.conn(), Some(owner))?.into_iter().try_fold(false, |granted, id| {
+            let found = standing::verified(tx.conn(), id)?;
+            let grants = |found: standing::Verified| found.agreement.grants_hotlist(owner, &list);
+            Ok::<_, diesel::result::Error>(granted || found.is_some_and(grants))
+        })?;
+        if !granted {
+            return Ok(Err(format!(
+                "no agreement with {owner} grants {list}: draft one that does with `concordat agreement draft`"
+            )));
         }
         let now = tx.now();
         accepted::insert(tx.conn(), owner, &list, &by, now)?;
@@ -189,15 +200,26 @@ pub async fn hits(
     let now = db.present(&mut conn)?;
     let mut seen = Vec::new();
     for hit in found {
-        let body = if hit.owner == us {
-            hotlists::entry(&mut conn, &hit.list, hit.entry)?
-        } else {
-            SharedLists::entry(&mut theirs, hit.owner, &hit.list, hit.entry, now)?
-        };
-        let entry = body.and_then(|body| json::parse(body.as_bytes()).ok());
+        let entry = entry_of(&hit, us, &mut conn, &mut theirs, now)?;
         seen.push(Seen { hit, entry });
     }
     Ok(seen)
+}
+
+/// The entry that a read matched; `None` when it is not on the list any more, or the list's lease has ended.
+fn entry_of(
+    hit: &Hit,
+    us: Ori,
+    conn: &mut Conn,
+    theirs: &mut Conn,
+    now: Instant,
+) -> Result<Option<Entry>, HotlistError> {
+    let body = if hit.owner == us {
+        hotlists::entry(conn, &hit.list, hit.entry)?
+    } else {
+        SharedLists::entry(theirs, hit.owner, &hit.list, hit.entry, now)?
+    };
+    Ok(body.and_then(|body| json::parse(body.as_bytes()).ok()))
 }
 
 /// What a person did before saying what a hit is.
@@ -219,17 +241,25 @@ struct Verified<'a> {
 }
 
 /// Notes what a person found. Nobody may act on a hit before it is confirmed, and it is confirmed only by a person who
-/// compared the image and asked whether the entry still stands.
+/// compared the image and asked whether the entry still stands: so there must be both.
 ///
 /// # Errors
-/// See [`PeopleError`].
+/// See [`HotlistError`].
 pub async fn verify(
     db: &Db,
+    shared: &SharedLists,
+    us: Ori,
     id: RequestId,
     verdict: HitStatus,
     looked: Looked,
     by: &str,
-) -> Result<(Hit, Instant), PeopleError> {
+) -> Result<(Hit, Instant), HotlistError> {
+    let mut conn = db.reader()?;
+    let now = db.present(&mut conn)?;
+    let gone = match hits::find(&mut conn, id)? {
+        Some(hit) => entry_of(&hit, us, &mut conn, &mut shared.reader()?, now)?.is_none(),
+        None => false,
+    };
     let by = by.to_owned();
     let job = move |tx: &mut Tx<'_>| {
         if let Err(why) = accounts::operator(tx.conn(), &by, Action::VerifyHits)? {
@@ -241,6 +271,17 @@ pub async fn verify(
         if verdict == HitStatus::Confirmed && !(looked.image && looked.status) {
             return Ok(Err(
                 "a hit is confirmed by who compared the image with the plate (--image) and asked whether the entry still stands (--status)"
+                    .to_owned(),
+            ));
+        }
+        if verdict == HitStatus::Confirmed && hit.image.is_none() {
+            return Ok(Err(
+                "the read came without an image, so nobody can compare it: the hit is not to be confirmed".to_owned()
+            ));
+        }
+        if verdict == HitStatus::Confirmed && gone {
+            return Ok(Err(
+                "the entry is not on the list any more, or the list was not asserted for a day: the hit is not to be confirmed"
                     .to_owned(),
             ));
         }
@@ -256,5 +297,5 @@ pub async fn verify(
         people::record(tx, Kind::HitVerified, &message, &by, facts)?;
         Ok(Ok((hit, now)))
     };
-    people::settled(db.record(job).await?)
+    Ok(people::settled(db.record(job).await.map_err(PeopleError::from)?)?)
 }

@@ -137,7 +137,8 @@ async fn verify(alder: &Site, exact: &Seen, page: &mut Page<'_>) -> anyhow::Resu
     ))?;
     anyhow::ensure!(!exact.hit.status.actionable(), "a hit was actionable before anybody looked");
     let looked = Looked { image: true, status: true };
-    people::verify(alder.node.registry(), exact.hit.id, HitStatus::Confirmed, looked, &by).await?;
+    let (db, shared) = (alder.node.registry(), alder.node.shared_lists());
+    people::verify(db, shared, alder.ori(), exact.hit.id, HitStatus::Confirmed, looked, &by).await?;
     Ok(())
 }
 

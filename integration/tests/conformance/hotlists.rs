@@ -299,6 +299,8 @@ fn a_hit_is_found_by_what_is_in_place_and_looked_at_by_a_person(backend: Backend
     };
     let not_looked = Looked { image: true, status: false };
     assert!(matches!(verify(HitStatus::Confirmed, not_looked), Err(HotlistError::People(PeopleError::Refused(_)))));
+    let blind = verify(HitStatus::Confirmed, Looked { image: true, status: true }).unwrap_err().to_string();
+    assert!(blind.contains("without an image"), "{blind}");
     agency.registry.clock.set(start().plus(9));
     verify(HitStatus::Misread, not_looked).unwrap();
     let verified = hits::find(&mut agency.conn(), inexact.id).unwrap().unwrap();

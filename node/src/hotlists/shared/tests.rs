@@ -216,7 +216,9 @@ fn after_a_crash_a_lease_counts_for_nothing_and_the_next_pull_brings_all(url: &D
     let now = end.plus(-Instant::HOUR);
     let shared = one(url, end);
     let generation = only(&shared).generation;
-    shared.writing(|conn| Ok(conn.batch_execute(&format!("DELETE FROM {}; DELETE FROM alive", generation.table()))?)).unwrap();
+    shared
+        .writing(|conn| Ok(conn.batch_execute(&format!("DELETE FROM {}; DELETE FROM alive", generation.table()))?))
+        .unwrap();
     let mut conn = shared.reader().unwrap();
     let owner: Ori = OWNER.parse().unwrap();
     assert!(SharedLists::held(&mut conn).unwrap().is_empty());

@@ -3,16 +3,20 @@
 mod loads;
 mod pulls;
 
+use std::sync::Arc;
+
 use agreements::entry::Kind;
 use agreements::time::Instant;
 use concordat::clock::Clock as _;
 use concordat::demo::agency::CEDAR;
 use concordat::exchange::lifecycle::Delivery;
-use concordat::hotlists::people::Looked;
+use concordat::hotlists::people::{self, Looked};
 use concordat::hotlists::pulling::{PullError, Pulled};
 use concordat::hotlists::refresh;
+use concordat::hotlists::shared::SharedLists;
 use concordat::registry::hits::HitStatus;
 use concordat::trail::search::Filter;
+use diesel::connection::SimpleConnection as _;
 use integration::hotlists::{CONTACT, eventually};
 use integration::pair::{Pair, Terms, agree};
 use integration::{TestNode, pair};
@@ -93,8 +97,25 @@ async fn s26_a_clock_set_back_brings_nothing_back() {
     eventually("erased", || pair.alder.held(&pair.birch, LIST).is_none()).await;
     eventually("recorded", || count(&pair.alder, Kind::HotlistErased) == 1).await;
     pair.alder.clock.set(asserted.plus(Instant::HOUR));
+    let present = pair.alder.node().registry().present(&mut pair.alder.conn()).unwrap();
+    assert_eq!(present, asserted.plus(Instant::DAY + Instant::HOUR), "what the trail recorded last");
     pair.alder.sees(READ).await;
     assert!(pair.alder.hits(READ).is_empty());
+}
+
+/// PostgreSQL empties unlogged tables when it starts after a crash; here the row goes that would be gone then.
+#[actix_web::test]
+async fn s26_a_list_whose_entries_a_crash_took_stops_nothing_else_and_is_pulled_again_at_the_next_look() {
+    let pair = holding(&[READ, NEVER_READ]).await;
+    pair.alder.node().shared_lists().reader().unwrap().batch_execute("DELETE FROM alive").unwrap();
+    assert!(pair.alder.held(&pair.birch, LIST).is_none());
+    pair.alder.lists("own", &[READ]).await;
+    pair.alder.sees(READ).await;
+    assert_eq!(pair.alder.hits(READ).len(), 1, "own lists match as before");
+    pair.set_clocks(pair.alder.clock_now().plus(31 * Instant::SECOND));
+    eventually("pulled again", || pair.alder.held(&pair.birch, LIST).is_some()).await;
+    pair.alder.sees(NEVER_READ).await;
+    assert_eq!(pair.alder.hits(NEVER_READ).len(), 1);
 }
 
 #[actix_web::test]
@@ -225,6 +246,21 @@ async fn s30_a_list_that_was_not_accepted_is_never_stored_nor_matched() {
     alder.sees(READ).await;
     assert_eq!(alder.hits(READ).len(), 1, "no new one");
     assert!(refresh::refresh(alder.node(), None).await.unwrap().is_empty());
+}
+
+#[actix_web::test]
+async fn s30_a_withdrawal_that_was_cut_off_before_it_erased_is_finished_by_the_node() {
+    let pair = holding(&[READ, NEVER_READ]).await;
+    let (alder, by) = (&pair.alder, pair.alder.fiction.person("supervisor"));
+    // The command ended before it came to the place in which the list is held.
+    let elsewhere = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", elsewhere.path().join("registry.db").display()).parse().unwrap();
+    let elsewhere = Arc::new(SharedLists::beside(&url).unwrap());
+    people::withdraw(alder.node().registry(), &elsewhere, pair.birch.ori(), LIST, &by).await.unwrap();
+    eventually("gone from every file", || alder.files_with(NEVER_READ).is_empty()).await;
+    eventually("recorded", || count(alder, Kind::HotlistErased) == 1).await;
+    let (_, message) = alder.newest();
+    assert_eq!(message["why"], "it is no longer accepted");
 }
 
 #[actix_web::test]

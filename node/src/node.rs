@@ -418,7 +418,6 @@ impl Node {
     }
 
     /// Why this node does not exchange data now; empty when it does.
-    #[must_use]
     ///
     /// # Errors
     /// The registry cannot be read: that is a reason, too, and its connection must not be kept.

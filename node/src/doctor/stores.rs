@@ -33,6 +33,7 @@ pub(super) fn look(found: &mut Findings, config: &Config, now: Instant) {
 }
 
 /// Whether opening a store that is there would change its schema.
+#[must_use]
 pub fn would_change(config: &Config) -> bool {
     let registry = config.store.registry.to_string();
     let reads = config.store.reads.to_string();

@@ -36,7 +36,7 @@ impl Follows {
     #[must_use]
     pub fn pages(self, node: &Arc<Node>, desk: Rc<Desk>, caller: Arc<Identity>) -> Pages {
         let Self { lines, permit, partner } = self;
-        let (send, pages) = channel(1);
+        let (send, coming) = channel(1);
         let (reading, runtime) = (Arc::clone(node), Handle::current());
         tokio::task::spawn_blocking(move || {
             let taken = |page| {
@@ -47,7 +47,7 @@ impl Follows {
             }
         });
         let (node, epoch) = (Arc::clone(node), permit.epoch());
-        Pages { node, desk, caller, permit, partner, epoch, pages, ended: false }
+        Pages { node, desk, caller, permit, partner, epoch, coming, ended: false }
     }
 }
 
@@ -74,7 +74,7 @@ pub struct Pages {
     partner: Ori,
     /// The epoch under which the permit was last found to hold.
     epoch: i64,
-    pages: Receiver<Option<Bytes>>,
+    coming: Receiver<Option<Bytes>>,
     ended: bool,
 }
 
@@ -85,7 +85,7 @@ impl Pages {
         if self.ended {
             return None;
         }
-        let why = match self.pages.recv().await {
+        let why = match self.coming.recv().await {
             Some(Some(page)) => match self.objection() {
                 Ok(None) => return Some(Ok(page)),
                 Ok(Some(why)) => why,
@@ -98,7 +98,7 @@ impl Pages {
             None => "it could not be read, or was not taken in time".to_owned(),
         };
         self.ended = true;
-        self.pages.close();
+        self.coming.close();
         tracing::warn!(partner = %self.partner, why, "the bulk of a hotlist was cut off");
         Some(Err(io::Error::other(why)))
     }

@@ -219,19 +219,8 @@ pub fn lines(
             Taken::TooLong { .. } => Err(LineError::Long(MAX_LINE)),
             _ => layout.record(&run.line, now),
         };
-        match record {
-            Ok(Record::Dropped) => contents.dropped += 1,
-            Ok(Record::Entry(entry)) => {
-                contents.kept += 1;
-                let body = json::canonical(&*entry)?;
-                if !sink(Found { digest: Digest::of(&body), entry, body })? {
-                    break;
-                }
-            }
-            Err(error) => {
-                contents.rejected += 1;
-                rejects.add(run.lines, &error, run.line.len())?;
-            }
+        if !count(record, &run, &mut contents, &mut rejects, sink)? {
+            break;
         }
     }
     (watch.progress)(At { bytes: run.bytes, lines: run.lines });
@@ -245,6 +234,29 @@ pub fn lines(
         return Err(ReadingError::NoRecord(contents.records));
     }
     Ok(contents)
+}
+
+/// Counts what a line was, and gives its entry to `sink`. Whether more is wanted.
+fn count(
+    record: Result<Record, LineError>,
+    run: &Run,
+    contents: &mut Contents,
+    rejects: &mut Rejects<'_>,
+    sink: &mut Sink<'_>,
+) -> Result<bool, ReadingError> {
+    match record {
+        Ok(Record::Dropped) => contents.dropped += 1,
+        Ok(Record::Entry(entry)) => {
+            contents.kept += 1;
+            let body = json::canonical(&*entry)?;
+            return sink(Found { digest: Digest::of(&body), entry, body });
+        }
+        Err(error) => {
+            contents.rejected += 1;
+            rejects.add(run.lines, &error, run.line.len())?;
+        }
+    }
+    Ok(true)
 }
 
 /// Reads a whole source and keeps of each entry only its key.

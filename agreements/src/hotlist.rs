@@ -388,6 +388,8 @@ pub struct Offered {
     pub version: u64,
 }
 
+impl Versioned for Offers {}
+
 /// The lists that an owner shares with the asking partner now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -258,6 +258,7 @@ pub struct Hotlists {
     /// How often partners are asked whether an accepted list moved, seconds.
     pub look_seconds: NonZeroU32,
     /// How old an assertion gets before it is renewed, minutes.
+    #[serde(deserialize_with = "within_the_lease")]
     pub refresh_minutes: NonZeroU32,
     /// From which age on a read that matches is called late, minutes.
     pub late_after_minutes: NonZeroU32,
@@ -281,6 +282,16 @@ fn substitutions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::E
         Ok(count)
     } else {
         Err(serde::de::Error::custom("a read differs in 0, 1 or 2 characters, never more"))
+    }
+}
+
+/// A list that is renewed once in half its lease survives a partner that is down for the other half.
+fn within_the_lease<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZeroU32, D::Error> {
+    let minutes = NonZeroU32::deserialize(deserializer)?;
+    if minutes.get() <= 720 {
+        Ok(minutes)
+    } else {
+        Err(serde::de::Error::custom("a hotlist lives 24 hours: renew it at least every 720 minutes"))
     }
 }
 

@@ -419,4 +419,18 @@ mod tests {
         assert_eq!(config.peer.max_body_bytes.get(), 1_048_576);
         assert_eq!(config.rules.purposes.len(), 7);
     }
+
+    #[test]
+    fn a_hotlist_is_not_told_to_differ_by_more_or_to_be_renewed_later_than_its_lease_bears() {
+        for (from, to, key) in [
+            ("refresh_minutes = 240", "refresh_minutes = 721", "hotlists.refresh_minutes"),
+            ("substitutions = 1", "substitutions = 3", "hotlists.substitutions"),
+        ] {
+            let refused = changed(from, to).to_string();
+            assert!(refused.contains(key), "{refused}");
+        }
+        assert!(
+            parse(&Config::template(alder()).replacen("refresh_minutes = 240", "refresh_minutes = 720", 1)).is_ok()
+        );
+    }
 }

@@ -168,7 +168,7 @@ pub async fn look(node: &Node, partner: &Partner) -> Result<Offers, String> {
     if reply.status != 200 {
         return Err(format!("status {}: {}", reply.status, problem(&reply.body)));
     }
-    agreements::json::parse(&reply.body).map_err(|error| error.to_string())
+    agreements::protocol::read(&reply.body).map_err(|error| error.to_string())
 }
 
 /// Pulls every accepted list at once, or those of one partner.

@@ -11,7 +11,7 @@ use agreements::ids::{Digest, Ori};
 use agreements::json;
 use agreements::message::{Acknowledgement, Answer, Message, Outcome, Question, RuleSaid, StreamEvent};
 use agreements::party::Party;
-use agreements::protocol::{self, Spoken};
+use agreements::protocol::{self, ReadError, Spoken};
 use agreements::purpose::Purpose;
 use agreements::status::{Event, Register, Status, Stream, Streams};
 use concordat::exchange::lifecycle::View;
@@ -252,7 +252,11 @@ fn told(set: &Set, version: u16, agreement: &Agreement) {
             }
             Is::View { from, to } => viewed(set, body, *from, *to),
             Is::Offers { from, .. } => {
-                let offers: Offers = json::parse(body).unwrap();
+                let offers: Offers = protocol::read(body).unwrap();
+                let mut later: Value = serde_json::from_slice(body).unwrap();
+                later["v"] = (Spoken::OURS.newest + 1).into();
+                let refused = protocol::read::<Offers>(later.to_string().as_bytes()).unwrap_err();
+                assert!(matches!(refused, ReadError::Version { .. }), "{refused}");
                 assert_eq!((offers.v, offers.owner), (version, *from));
                 let offered: Vec<_> =
                     offers.lists.iter().map(|it| (it.list.as_str(), it.agreement, it.version)).collect();

@@ -17,8 +17,23 @@ const SQLITE: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAG
 const SQLITE_READER: &str = "PRAGMA query_only = ON;";
 /// Savepoints keep their undo log where `temp_store` says: in memory, not in a file that is written for each batch. 16 MB of
 /// pages hold the right edges of the trail's indexes.
-const SQLITE_WRITER: &str =
-    "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;";
+const SQLITE_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;";
+
+/// Turns on the write-ahead log. A new file must be had alone for that, and SQLite does not wait for it as it does for a
+/// lock: of processes that make it at once, all but one are told that it is locked, and try again.
+pub(crate) fn write_ahead(conn: &mut SqliteConnection) -> QueryResult<()> {
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+    let mut tries = 250;
+    loop {
+        match conn.batch_execute("PRAGMA journal_mode = WAL") {
+            Err(diesel::result::Error::DatabaseError(_, why)) if tries > 0 && why.message().contains("locked") => {
+                tries -= 1;
+                std::thread::sleep(PAUSE);
+            }
+            turned => return turned,
+        }
+    }
+}
 
 /// Where the database is.
 #[derive(Clone)]
@@ -78,6 +93,7 @@ impl Source {
                 make_private(path).map_err(DbError::File)?;
                 let mut c = SqliteConnection::establish(path)?;
                 c.batch_execute(SQLITE)?;
+                write_ahead(&mut c)?;
                 c.batch_execute(SQLITE_WRITER)?;
                 if let Some(why) = objection(&mut c)? {
                     return Err(DbError::NotDurable(why));

@@ -70,8 +70,10 @@ fn file(path: &Path) -> Result<SqliteConnection, StoreError> {
     let mut conn = SqliteConnection::establish(path)?;
     // busy_timeout first: the statements after it may already have to wait. No memory map: a failing disk must be an
     // error, not a signal.
+    conn.batch_execute("PRAGMA busy_timeout = 10000")?;
+    open::write_ahead(&mut conn)?;
     conn.batch_execute(
-        "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+        "PRAGMA synchronous = FULL; \
          PRAGMA secure_delete = ON; PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF;",
     )?;
     Ok(conn)

@@ -8,6 +8,7 @@ use diesel::prelude::*;
 use super::SharedError;
 use super::schema::{ALIVE, SCHEMA};
 use crate::config::DatabaseUrl;
+use crate::db::open::write_ahead;
 use crate::db::{Conn, immediate, server};
 
 /// Taken by a transaction that makes the place, or changes which versions are in use: processes take turns.
@@ -61,9 +62,11 @@ impl Place {
                 make_private(path)?;
                 let path = path.to_str().ok_or(SharedError::Damaged("path"))?;
                 let mut conn = SqliteConnection::establish(path)?;
+                conn.batch_execute("PRAGMA busy_timeout = 10000")?;
+                write_ahead(&mut conn)?;
                 // Nothing of an entry may reach another file: temporary tables stay in memory.
                 conn.batch_execute(
-                    "PRAGMA busy_timeout = 10000; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; \
+                    "PRAGMA synchronous = FULL; \
                      PRAGMA secure_delete = ON; PRAGMA temp_store = MEMORY; PRAGMA mmap_size = 0; PRAGMA trusted_schema = OFF;",
                 )?;
                 Ok(Conn::Sqlite(conn))

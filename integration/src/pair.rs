@@ -1,5 +1,7 @@
 //! Two agencies under an agreement.
 
+use std::sync::atomic::{AtomicI64, Ordering};
+
 use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, HotlistGrant, QueryGrant};
 use agreements::ids::{AgreementId, Ori};
 use agreements::party::Party;
@@ -104,9 +106,11 @@ impl Terms {
     }
 }
 
-/// A new id of an agreement.
+/// A new id of an agreement, later than all before it.
 pub fn agreement_id() -> AgreementId {
-    AgreementId::from_slice(fresh_rid(start()).unwrap().as_bytes()).unwrap()
+    static MADE: AtomicI64 = AtomicI64::new(0);
+    let at = start().plus(MADE.fetch_add(1, Ordering::Relaxed) * 1000);
+    AgreementId::from_slice(fresh_rid(at).unwrap().as_bytes()).unwrap()
 }
 
 /// Alder and Birch, enrolled with each other, their agreement signed over the wire by both.

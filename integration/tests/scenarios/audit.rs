@@ -218,9 +218,11 @@ async fn a_newer_agreement_is_asked_under_from_the_instant_at_which_it_begins() 
         let asked = node.entries(&Filter { kind: Some(Kind::QueryAsked), limit: 1, ..Filter::default() }).remove(0);
         serde_json::from_slice::<Value>(&asked.detail.unwrap().message).unwrap()
     };
-    assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));
+    let gave = pair.alder.queries(&pair.birch, PLATE).await;
+    assert!(matches!(gave, Gave::Reads { .. }), "{gave:?}");
     assert_eq!(asked_under(&newest(&pair.alder)), pair.id.to_string());
     pair.set_clocks(Instant::start_of(days_from_start(1)).unwrap());
-    assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));
+    let gave = pair.alder.queries(&pair.birch, PLATE).await;
+    assert!(matches!(gave, Gave::Reads { .. }), "{gave:?}");
     assert_eq!(asked_under(&newest(&pair.alder)), newer.to_string(), "with no event in between");
 }

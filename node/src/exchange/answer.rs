@@ -199,7 +199,7 @@ fn saying(asked: &Asked, outcome: &Outcome) -> QueryResult<Said> {
         question: evidence.leaf_hash,
         outcome: outcome.clone(),
     };
-    let note = AnswerNote { from: &asked.from, screen: screen::SCREEN_VERSION, topics: sensitive(question) };
+    let note = AnswerNote { from: &asked.from, screen: screen::version(), topics: sensitive(question) };
     let facts = facts(question, evidence.origin, outcome);
     Said::new(Kind::QueryAnswered, canonical(&message)?, &canonical(&note)?, facts)
 }

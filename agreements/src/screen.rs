@@ -56,10 +56,10 @@ pub fn version() -> &'static str {
     LIST.version
 }
 
-/// How many sensitive terms the list has.
+/// The sensitive terms as the list has them, with what each is about.
 #[must_use]
-pub fn terms() -> usize {
-    LIST.terms.len()
+pub fn terms() -> impl ExactSizeIterator<Item = (Topic, &'static str)> {
+    LIST.terms.iter().map(|term| (term.topic, term.written))
 }
 
 /// The topics that any of `texts` touches, each once. A list that is not whole takes everything for sensitive.

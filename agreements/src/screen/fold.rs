@@ -104,7 +104,7 @@ fn skeleton(text: &str) -> String {
     unicode_security::skeleton(text).collect()
 }
 
-/// The letters that digits and signs stand for, where a word has more letters than these.
+/// The letters that digits and signs stand for, where a word has more of letters and signs than of digits.
 fn letter(c: char) -> Option<char> {
     Some(match c {
         '0' => 'o',
@@ -118,8 +118,8 @@ fn letter(c: char) -> Option<char> {
     })
 }
 
-/// `text` with letters for the digits and signs in words that have more letters than those; `None` when there is no such
-/// word. A plate, a number of a case and a flat keep their digits: most of it, or half, is no letter.
+/// `text` with letters for the digits and signs in words that have fewer digits than other characters; `None` when there
+/// is no such word. A plate, a number of a case and a flat keep their digits: half of it, or more, is digits.
 pub(super) fn spelled(text: &str) -> Option<String> {
     let candidate = |byte: u8| letter(char::from(byte)).is_some();
     if !text.bytes().any(candidate) || !text.split(parts).any(is_spelled) {
@@ -142,15 +142,16 @@ fn parts(c: char) -> bool {
 }
 
 fn is_spelled(word: &str) -> bool {
-    let (mut letters, mut others) = (0_u32, 0_u32);
+    let (mut letters, mut signs, mut digits) = (0_u32, 0_u32, 0_u32);
     for c in word.chars() {
-        if c.is_alphabetic() {
-            letters += 1;
-        } else {
-            others += 1;
-        }
+        let count = match c {
+            _ if c.is_alphabetic() => &mut letters,
+            _ if c.is_numeric() => &mut digits,
+            _ => &mut signs,
+        };
+        *count += 1;
     }
-    others > 0 && letters > others
+    letters > 0 && signs + digits > 0 && letters + signs > digits
 }
 
 #[cfg(test)]
@@ -197,6 +198,7 @@ mod tests {
             ("plate 7ABC123, DHS123 and 4AA1234", None),
             ("case 2026-118842 at 5th St", Some("case 2026-118842 at sth St")),
             ("nothing here!", Some("nothing herei")),
+            ("!ce, 3ro and 1c3", Some("ice, ero and 1c3")),
             ("nothing here", None),
         ] {
             assert_eq!(spelled(text).as_deref(), is, "{text}");

@@ -16,14 +16,14 @@ impl Folded {
     pub(super) fn of(text: &str) -> Self {
         let room = text.len() + text.len() / 4 + 1;
         let mut this = Self { bytes: Vec::with_capacity(room), marks: Vec::with_capacity(room) };
-        let mut last = Class::Gap;
+        let mut before = [Class::Gap; 2];
         glyphs(text, |glyph| {
             if glyph.class != Class::Gap {
-                this.marks.push(between(last, glyph.class));
+                this.marks.push(between(before, glyph.class));
                 this.bytes.extend_from_slice(glyph.folded.as_bytes());
                 this.marks.resize(this.bytes.len(), 0);
             }
-            last = glyph.class;
+            before = [before[1], glyph.class];
         });
         this.marks.push(BEGINS | ENDS);
         this
@@ -39,13 +39,14 @@ impl Folded {
     }
 }
 
-/// What a place between two characters may be. Besides gaps, capitals and digits part words: `HSIassist`, `assistHSI`,
-/// `HSI20260113`. A capital before small letters ends a word and begins none, so that `Rice` is no `ice`; a digit before
+/// What a place between two characters may be, with the one before them. Besides gaps, capitals and digits part words:
+/// `HSIassist`, `assistHSI`, `HSI20260113`. Capitals before small letters end a word and begin none, so that `Rice` is no
+/// `ice`; one capital alone does not even end one, so that the initials of `C. B. Palmer` are no `CBP`. A digit before
 /// letters begins none, since a plate is written so.
-fn between(last: Class, this: Class) -> u8 {
-    match (last, this) {
-        (Class::Gap, _) | (Class::Lower, Class::Upper) => BEGINS | ENDS,
-        (Class::Upper, Class::Lower) | (Class::Upper | Class::Lower, Class::Digit) => ENDS,
+fn between(before: [Class; 2], this: Class) -> u8 {
+    match (before, this) {
+        ([_, Class::Gap], _) | ([_, Class::Lower], Class::Upper) => BEGINS | ENDS,
+        ([Class::Upper, Class::Upper], Class::Lower) | ([_, Class::Upper | Class::Lower], Class::Digit) => ENDS,
         _ => 0,
     }
 }

@@ -15,6 +15,7 @@ mod post;
 mod prune;
 mod reminders;
 mod schedule;
+mod unusual;
 mod work;
 
 use std::sync::Arc;
@@ -48,6 +49,13 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "send partners what they have not acknowledged of agreements",
         run: |node| Box::pin(async move { work::run(delivery::Deliveries, &node).await }),
+    },
+    Job {
+        name: "unusual",
+        schedule: Schedule::EveryMinutes(5),
+        catch_up: 1,
+        about: "tell of partners that ask for the first time, far more than usual, or at a grant's edge",
+        run: |node| Box::pin(async move { work::run(notices::Notices(unusual::Unusual), &node).await }),
     },
     Job {
         name: "reminders",

@@ -39,7 +39,7 @@ pub struct Filter {
     pub plate: Option<String>,
     /// How it was decided.
     pub decision: Option<String>,
-    /// The rule that decided.
+    /// The rule that decided, or that cut what was permitted.
     pub rule: Option<String>,
     /// What the entry records.
     pub kind: Option<Kind>,
@@ -161,6 +161,45 @@ pub(crate) fn decided(
         .group_by(fact::partner)
         .select((fact::partner.assume_not_null(), count_star()));
     Ok(each!(conn, c => query.load::<(String, i64)>(c))?.into_iter().collect())
+}
+
+/// The partners that entries of `kind` from `since` on are about.
+pub(crate) fn partners_since(conn: &mut Conn, kind: Kind, since: Instant) -> QueryResult<Vec<String>> {
+    leaf::table
+        .inner_join(fact::table)
+        .filter(leaf::at.ge(since.micros()))
+        .filter(leaf::kind.eq(kind.as_str()))
+        .filter(fact::partner.is_not_null())
+        .select(fact::partner.assume_not_null())
+        .distinct()
+        .order(fact::partner)
+        .load(conn)
+}
+
+/// Whether there is an entry of `kind` about `partner` before `before`.
+pub(crate) fn any_before(conn: &mut Conn, kind: Kind, partner: Ori, before: Instant) -> QueryResult<bool> {
+    let found = leaf::table
+        .inner_join(fact::table)
+        .filter(fact::partner.eq(partner.as_str()))
+        .filter(leaf::kind.eq(kind.as_str()))
+        .filter(leaf::at.lt(before.micros()))
+        .order(fact::idx)
+        .select(fact::idx);
+    Ok(found.first::<i64>(conn).optional()?.is_some())
+}
+
+/// How many answers with a permit each limit cut, by partner and rule, from `since` on and before `until`.
+pub(crate) fn cuts(conn: &mut Conn, since: Instant, until: Instant) -> QueryResult<BTreeMap<(String, String), i64>> {
+    let query = leaf::table
+        .inner_join(fact::table)
+        .filter(leaf::at.ge(since.micros()).and(leaf::at.lt(until.micros())))
+        .filter(leaf::kind.eq(Kind::QueryAnswered.as_str()))
+        .filter(fact::decision.eq("permitted"))
+        .filter(fact::partner.is_not_null().and(fact::rule.is_not_null()))
+        .group_by((fact::partner, fact::rule))
+        .select((fact::partner.assume_not_null(), fact::rule.assume_not_null(), count_star()));
+    let rows: Vec<(String, String, i64)> = each!(conn, c => query.load(c))?;
+    Ok(rows.into_iter().map(|(partner, rule, count)| ((partner, rule), count)).collect())
 }
 
 /// The entry `rid`, or `None`.

@@ -19,7 +19,12 @@ fn rows(text: &'static str) -> Vec<(&'static str, &'static str)> {
 
 /// A rate of wrong ones among all, printed, that is at most `bound` parts in 1000.
 fn at_most(what: &str, wrong: &[String], all: usize, bound: usize) {
-    println!("screen {}: {what}: {} of {all} ({:.2} %)", screen::version(), wrong.len(), 100.0 * wrong.len() as f64 / all as f64);
+    println!(
+        "screen {}: {what}: {} of {all} ({:.2} %)",
+        screen::version(),
+        wrong.len(),
+        100.0 * wrong.len() as f64 / all as f64
+    );
     for text in wrong.iter().take(20) {
         println!("    {text}");
     }
@@ -38,10 +43,18 @@ const DRESSES: [Dress; 13] = [
         text.chars().enumerate().map(case).collect()
     }),
     ("Cyrillic and Greek capitals", |text| {
-        swap(&text.to_uppercase(), "ABCEHIKMOPSTXY", "\u{410}\u{412}\u{421}\u{415}\u{41d}\u{406}\u{39a}\u{39c}\u{39f}\u{420}\u{405}\u{422}\u{3a7}\u{3a5}")
+        swap(
+            &text.to_uppercase(),
+            "ABCEHIKMOPSTXY",
+            "\u{410}\u{412}\u{421}\u{415}\u{41d}\u{406}\u{39a}\u{39c}\u{39f}\u{420}\u{405}\u{422}\u{3a7}\u{3a5}",
+        )
     }),
     ("Cyrillic small letters", |text| {
-        swap(&text.to_lowercase(), "aceijopsxyh", "\u{430}\u{441}\u{435}\u{456}\u{458}\u{43e}\u{440}\u{455}\u{445}\u{443}\u{43d}")
+        swap(
+            &text.to_lowercase(),
+            "aceijopsxyh",
+            "\u{430}\u{441}\u{435}\u{456}\u{458}\u{43e}\u{440}\u{455}\u{445}\u{443}\u{43d}",
+        )
     }),
     ("wide letters", |text| {
         let wide = |c: char| if c.is_ascii_graphic() { char::from_u32(u32::from(c) + 0xfee0).unwrap() } else { c };
@@ -54,7 +67,9 @@ const DRESSES: [Dress; 13] = [
         };
         text.chars().map(bold).collect()
     }),
-    ("accents", |text| text.chars().flat_map(|c| [Some(c), c.is_alphabetic().then_some('\u{301}')]).flatten().collect()),
+    ("accents", |text| {
+        text.chars().flat_map(|c| [Some(c), c.is_alphabetic().then_some('\u{301}')]).flatten().collect()
+    }),
     ("spaced letters", |text| between(text, " ")),
     ("dots between letters", |text| between(text, ".")),
     ("zero-width characters", |text| between(text, "\u{200b}")),

@@ -87,7 +87,11 @@ const SMALL_CAPITALS: &str = "\u{1d00}\u{299}\u{1d04}\u{1d05}\u{1d07}\u{a730}\u{
 const THEIR_LETTERS: &str = "abcdefghijklmnopqrstuvwyz";
 
 fn small(c: char) -> char {
-    SMALL_CAPITALS.chars().zip(THEIR_LETTERS.chars()).find_map(|(small, letter)| (small == c).then_some(letter)).unwrap_or(c)
+    SMALL_CAPITALS
+        .chars()
+        .zip(THEIR_LETTERS.chars())
+        .find_map(|(small, letter)| (small == c).then_some(letter))
+        .unwrap_or(c)
 }
 
 /// Look-alikes are resolved in the text's own case and again in lower case, since a capital and its small letter resemble
@@ -180,9 +184,21 @@ mod tests {
 
     #[test]
     fn letters_in_any_dress_are_one() {
-        for alike in ["hsi", "HSI", "\u{41d}\u{405}\u{406}", "\u{43d}\u{455}\u{456}", "\u{ff28}\u{ff33}\u{ff29}",
-            "\u{1d407}\u{1d412}\u{1d408}", "\u{1f177}\u{1f182}\u{1f178}", "\u{1f1ed}\u{1f1f8}\u{1f1ee}",
-            "\u{29c}\u{a731}\u{26a}", "h\u{301}s\u{327}\u{ef}", "HS1", "H\u{ad}SI", "hs|"] {
+        for alike in [
+            "hsi",
+            "HSI",
+            "\u{41d}\u{405}\u{406}",
+            "\u{43d}\u{455}\u{456}",
+            "\u{ff28}\u{ff33}\u{ff29}",
+            "\u{1d407}\u{1d412}\u{1d408}",
+            "\u{1f177}\u{1f182}\u{1f178}",
+            "\u{1f1ed}\u{1f1f8}\u{1f1ee}",
+            "\u{29c}\u{a731}\u{26a}",
+            "h\u{301}s\u{327}\u{ef}",
+            "HS1",
+            "H\u{ad}SI",
+            "hs|",
+        ] {
             assert_eq!(fold(alike), "hsi", "{alike}");
         }
         let alphabet: String = ('a'..='z').filter(|letter| *letter != 'x').collect();

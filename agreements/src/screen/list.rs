@@ -141,8 +141,11 @@ impl List {
         }
     }
 
-    /// Adds the topics that `text` touches to `topics`.
+    /// Adds the topics that `text` touches to `topics`. A list that is not whole takes every text for sensitive.
     pub(super) fn find(&self, text: &str, topics: &mut Vec<Topic>) {
+        if !self.faults.is_empty() {
+            return topics.extend(Topic::ALL);
+        }
         self.find_folded(&Folded::of(text), topics);
         if let Some(spelled) = spelled(text) {
             self.find_folded(&Folded::of(&spelled), topics);
@@ -222,7 +225,13 @@ mod tests {
         ] {
             let list = List::parse(text);
             assert!(list.faults.iter().any(|fault| fault.contains(says)), "{text}: {:?}", list.faults);
+            let mut topics = Vec::new();
+            list.find("nothing in particular", &mut topics);
+            assert_eq!(topics, Topic::ALL, "what is not screened is not let pass: {text}");
         }
-        assert_eq!(List::parse("version 1\n[care]\nword; two words\n  why\n  not: a word\n").faults, Vec::<String>::new());
+        assert_eq!(
+            List::parse("version 1\n[care]\nword; two words\n  why\n  not: a word\n").faults,
+            Vec::<String>::new()
+        );
     }
 }

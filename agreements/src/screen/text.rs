@@ -83,3 +83,29 @@ impl<'a> Spot<'a> {
         self.text.bytes.get(begins..self.at) == Some(words.as_bytes()) && self.text.marked(begins, BEGINS)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_parted_by_gaps_and_by_capitals_and_digits_as_a_reader_parts_them() {
+        for (text, word, found) in [
+            ("the HSI office", "hsi", true),
+            ("h-s-i", "hsi", true),
+            ("requestHSI", "hsi", true),
+            ("HSIrequest", "hsi", true),
+            ("HSI20260113", "hsi", true),
+            ("hsirequest", "hsi", false),
+            ("HSIREQUEST", "hsi", false),
+            ("Rice", "ice", false),
+            ("PRICE", "ice", false),
+            ("Det. C. B. Palmer", "cbp", false),
+            ("8DHS123", "dhs", false),
+        ] {
+            let folded = Folded::of(text);
+            let is = folded.spots().any(|spot| spot.begins_word() && spot.has_word(word));
+            assert_eq!(is, found, "{text}");
+        }
+    }
+}

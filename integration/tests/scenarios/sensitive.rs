@@ -6,7 +6,6 @@ use agreements::rule::Rule;
 use agreements::screen;
 use agreements::time::Instant;
 use concordat::auditing;
-use concordat::config::MailBackend;
 use concordat::demo::agency::CEDAR;
 use concordat::exchange::ask::{AskError, Gave, Whom};
 use concordat::registry::outbox::State;
@@ -17,17 +16,8 @@ use integration::{TestNode, wire};
 use serde_json::{Value, json};
 
 const PLATE: &str = "7HSI013";
+const ADMINISTRATOR: &str = "administrator@birch.example";
 const CUSTODIAN: &str = "custodian@birch.example";
-
-/// Mail to the custodian and to an administrator, into memory.
-fn mails_to_both(node: &mut TestNode) {
-    node.restart_with(|config| {
-        config.mail.backend = MailBackend::Memory;
-        config.mail.from = Some("alpr@birch.example".parse().unwrap());
-        config.mail.administrators = vec!["administrator@birch.example".parse().unwrap()];
-        config.mail.custodians = vec![CUSTODIAN.parse().unwrap()];
-    });
-}
 
 /// What stands in a text field of a question.
 type Field = (&'static str, fn(&mut Question, &str));
@@ -76,7 +66,7 @@ fn outcome(reply: &wire::Reply) -> Outcome {
 #[actix_web::test]
 async fn s13_hsi_assist_in_any_text_field_in_any_dress_is_referred_never_answered_and_seen_by_the_custodian_at_once() {
     let mut pair = Pair::in_force().await;
-    mails_to_both(&mut pair.birch);
+    pair.birch.mails_to(&[ADMINISTRATOR], &[CUSTODIAN]);
     pair.birch_saw(PLATE).await;
     let touched = pair.birch.touches();
     let forger = pair.alder.forger();
@@ -91,7 +81,11 @@ async fn s13_hsi_assist_in_any_text_field_in_any_dress_is_referred_never_answere
             match outcome(&reply) {
                 Outcome::Referred { ticket, rules } => {
                     assert_eq!(reply.status, 202, "{what}");
-                    assert_eq!(rules.iter().map(|said| said.rule).collect::<Vec<_>>(), [Rule::SensitiveTerms], "{what}");
+                    assert_eq!(
+                        rules.iter().map(|said| said.rule).collect::<Vec<_>>(),
+                        [Rule::SensitiveTerms],
+                        "{what}"
+                    );
                     // The newest of what the custodian's list shows, with the list that it was screened by.
                     let message: Value = serde_json::from_slice(&listed[0].detail.as_ref().unwrap().message).unwrap();
                     assert_eq!(message["outcome"]["ticket"], json!(ticket), "{what}");
@@ -114,7 +108,7 @@ async fn s13_hsi_assist_in_any_text_field_in_any_dress_is_referred_never_answere
 #[actix_web::test]
 async fn s13_the_custodian_gets_mail_at_once_that_names_nothing_and_never_a_flood_of_it() {
     let mut pair = Pair::in_force().await;
-    mails_to_both(&mut pair.birch);
+    pair.birch.mails_to(&[ADMINISTRATOR], &[CUSTODIAN]);
     let forger = pair.alder.forger();
     let mut question = pair.alder.question(&pair.birch, pair.id, PLATE);
     question.asker.affiliation = "HSI assist".to_owned();
@@ -154,11 +148,12 @@ async fn s13_the_custodian_gets_mail_at_once_that_names_nothing_and_never_a_floo
             let reply = pair.alder.posts_query(&pair.birch, &forger.asks(&question).await).await;
             assert_eq!(reply.status, 202);
         }
-        pair.birch.mails().len()
+        // What other jobs have to say by now is not counted.
+        pair.birch.mails().iter().filter(|mail| mail.dedup.starts_with("referred:")).count()
     };
     assert_eq!(many(9).await, 10);
     assert_eq!(many(20).await, 11);
-    assert!(pair.birch.mails()[10].body.contains("once an hour"));
+    assert_eq!(pair.birch.mails().iter().filter(|mail| mail.body.contains("once an hour")).count(), 1);
     pair.set_clocks(pair.birch.clock_now().plus(Instant::HOUR));
     assert_eq!(many(5).await, 12);
     pair.set_clocks(pair.birch.clock_now().plus(Instant::DAY));
@@ -168,14 +163,13 @@ async fn s13_the_custodian_gets_mail_at_once_that_names_nothing_and_never_a_floo
 #[actix_web::test]
 async fn s13_where_no_custodian_is_named_the_administrators_get_the_mail() {
     let mut pair = Pair::in_force().await;
-    mails_to_both(&mut pair.birch);
-    pair.birch.restart_with(|config| config.mail.custodians.clear());
+    pair.birch.mails_to(&[ADMINISTRATOR], &[]);
     let mut ask = pair.alder.asking(&pair.birch, PLATE);
     ask.reason = "hsi assist with a vehicle".to_owned();
     let report = pair.alder.asks(ask).await.unwrap();
     assert!(matches!(report.lines[0].gave, Gave::Referred { .. }), "{report:?}");
     let mails = pair.birch.mails();
-    assert_eq!(mails.iter().map(|mail| mail.recipient.as_str()).collect::<Vec<_>>(), ["administrator@birch.example"]);
+    assert_eq!(mails.iter().map(|mail| mail.recipient.as_str()).collect::<Vec<_>>(), [ADMINISTRATOR]);
 }
 
 #[actix_web::test]
@@ -192,7 +186,9 @@ async fn s13_the_askers_own_node_screens_first_so_that_no_fan_out_becomes_many_r
     assert_eq!(everybody.lines.len(), 2, "{everybody:?}");
 
     let owners = [pair.birch.trail_size(), cedar.trail_size()];
-    for reason in ["HSI assist with a vehicle", "h.s.i. assist with a vehicle", "\u{41d}\u{405}\u{406} assist with a vehicle"] {
+    for reason in
+        ["HSI assist with a vehicle", "h.s.i. assist with a vehicle", "\u{41d}\u{405}\u{406} assist with a vehicle"]
+    {
         fan_out.reason = reason.to_owned();
         match pair.alder.asks(fan_out.clone()).await {
             Err(AskError::Screened(rules)) => assert_eq!(rules, [Rule::SensitiveTerms], "{reason}"),

@@ -1,7 +1,6 @@
 //! Partners that ask unusually: their owner's administrators are told, once, and no question waits for it.
 
 use agreements::time::Instant;
-use concordat::config::MailBackend;
 use concordat::exchange::ask::Gave;
 use concordat::registry::outbox::Queued;
 use integration::TestNode;
@@ -14,11 +13,7 @@ const ADMINISTRATOR: &str = "administrator@birch.example";
 /// A pair whose owner, Birch, mails to an administrator.
 async fn watched(terms: Terms) -> Pair {
     let mut pair = Pair::under(terms).await;
-    pair.birch.restart_with(|config| {
-        config.mail.backend = MailBackend::Memory;
-        config.mail.from = Some("alpr@birch.example".parse().unwrap());
-        config.mail.administrators = vec![ADMINISTRATOR.parse().unwrap()];
-    });
+    pair.birch.mails_to(&[ADMINISTRATOR], &[]);
     pair
 }
 

@@ -218,7 +218,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("mail.from", "The sender's address, such as alpr@agency.example."),
     ("mail.folder", "The folder of the backend file."),
-    ("mail.administrators", "Addresses that get what agreements administrators must know: renewals, checks, partners that ask unusually."),
+    (
+        "mail.administrators",
+        "Addresses that get what agreements administrators must know: renewals, checks, partners that ask unusually.",
+    ),
     (
         "mail.custodians",
         "Addresses that get what the custodian must know: renewals, checks, and at once each question that waits for a decision. Without any, mail.administrators get that.",

@@ -254,7 +254,9 @@ mod tests {
     #[test]
     fn the_last_tenth_of_a_quota_is_told() {
         let id = AgreementId::new("2026-10-01T00:00:00Z".parse().unwrap(), [1; 10]);
-        for (used, quota, near) in [(899, 1000, false), (900, 1000, true), (1000, 1000, true), (8, 9, false), (1, 1, true)] {
+        for (used, quota, near) in
+            [(899, 1000, false), (900, 1000, true), (1000, 1000, true), (8, 9, false), (1, 1, true)]
+        {
             let day = Day { quotas: vec![(id, used, quota)], ..day(used, &[1000]) };
             assert_eq!(day.near_quota().is_some(), near, "{used} of {quota}");
         }
@@ -272,7 +274,8 @@ mod tests {
 
     #[test]
     fn each_is_said_once_for_each_partner_and_day_and_the_first_question_once_for_ever() {
-        let busy = |date: &str| Day { date: date.parse().unwrap(), cut: BTreeMap::from([(Rule::Rows, 99)]), ..day(99, &[]) };
+        let busy =
+            |date: &str| Day { date: date.parse().unwrap(), cut: BTreeMap::from([(Rule::Rows, 99)]), ..day(99, &[]) };
         let world = vec![asking(true, vec![busy("2026-11-25"), busy("2026-11-26")])];
         assert_eq!(
             keys(&world),

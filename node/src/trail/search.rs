@@ -144,6 +144,13 @@ pub fn count(conn: &mut Conn, kind: Kind, partner: Ori, except: &str) -> QueryRe
         .get_result(conn)
 }
 
+/// The index of the first entry that was appended at `since` or after; beyond all of them when there is none. Times only
+/// rise, and by the index those of a kind are found in a trail of years: by the time, all of the kind are looked at.
+fn first_from(conn: &mut Conn, since: Instant) -> QueryResult<i64> {
+    let from = leaf::table.filter(leaf::at.ge(since.micros())).order((leaf::at, leaf::idx)).select(leaf::idx);
+    Ok(from.first(conn).optional()?.unwrap_or(i64::MAX))
+}
+
 /// How many entries of `kind` that were decided as `decision` each partner has from `since` on, before `until`.
 pub(crate) fn decided(
     conn: &mut Conn,
@@ -152,10 +159,11 @@ pub(crate) fn decided(
     since: Instant,
     until: Instant,
 ) -> QueryResult<BTreeMap<String, i64>> {
+    let (from, to) = (first_from(conn, since)?, first_from(conn, until)?);
     let query = leaf::table
         .inner_join(fact::table)
-        .filter(leaf::at.ge(since.micros()).and(leaf::at.lt(until.micros())))
         .filter(leaf::kind.eq(kind.as_str()))
+        .filter(leaf::idx.ge(from).and(leaf::idx.lt(to)))
         .filter(fact::decision.eq(decision))
         .filter(fact::partner.is_not_null())
         .group_by(fact::partner)
@@ -165,10 +173,11 @@ pub(crate) fn decided(
 
 /// The partners that entries of `kind` from `since` on are about.
 pub(crate) fn partners_since(conn: &mut Conn, kind: Kind, since: Instant) -> QueryResult<Vec<String>> {
+    let from = first_from(conn, since)?;
     leaf::table
         .inner_join(fact::table)
-        .filter(leaf::at.ge(since.micros()))
         .filter(leaf::kind.eq(kind.as_str()))
+        .filter(leaf::idx.ge(from))
         .filter(fact::partner.is_not_null())
         .select(fact::partner.assume_not_null())
         .distinct()
@@ -190,10 +199,11 @@ pub(crate) fn any_before(conn: &mut Conn, kind: Kind, partner: Ori, before: Inst
 
 /// How many answers with a permit each limit cut, by partner and rule, from `since` on and before `until`.
 pub(crate) fn cuts(conn: &mut Conn, since: Instant, until: Instant) -> QueryResult<BTreeMap<(String, String), i64>> {
+    let (from, to) = (first_from(conn, since)?, first_from(conn, until)?);
     let query = leaf::table
         .inner_join(fact::table)
-        .filter(leaf::at.ge(since.micros()).and(leaf::at.lt(until.micros())))
         .filter(leaf::kind.eq(Kind::QueryAnswered.as_str()))
+        .filter(leaf::idx.ge(from).and(leaf::idx.lt(to)))
         .filter(fact::decision.eq("permitted"))
         .filter(fact::partner.is_not_null().and(fact::rule.is_not_null()))
         .group_by((fact::partner, fact::rule))

@@ -18,14 +18,6 @@ use crate::decide_properties::{grants, instants, owners};
 
 const REGRESSIONS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/access_properties.proptest-regressions");
 
-fn config(cases: u32) -> ProptestConfig {
-    ProptestConfig {
-        cases,
-        failure_persistence: Some(Box::new(proptest::test_runner::FileFailurePersistence::Direct(REGRESSIONS))),
-        ..ProptestConfig::default()
-    }
-}
-
 fn document(agreement: &Agreement) -> Digest {
     Digest::of(&agreement.to_bytes().unwrap())
 }
@@ -194,7 +186,7 @@ fn walked(agreement: Agreement, steps: Vec<(i64, Step)>, lag: i64) -> (History, 
 }
 
 proptest! {
-    #![proptest_config(config(512))]
+    #![proptest_config(cases(512, REGRESSIONS))]
 
     /// What was recorded answers for each instant of the past as the present did then, and for now as the present does.
     #[test]

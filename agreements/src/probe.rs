@@ -29,6 +29,7 @@ pub fn probe(standing: &Standing, now: Instant) -> Vec<Access> {
     let mut all: Vec<Access> = queries(standing, now).map(What::Query).map(access).into_iter().collect();
     for grant in &agreement.grants {
         if let Grant::Hotlist(grant) = grant
+            && grant.owner == standing.owner
             && let Ok(permit) = decide_pull(&grant.list, standing, now)
         {
             let categories = permit.categories().iter().map(|category| category.as_str().to_owned()).collect();

@@ -1,7 +1,7 @@
 //! Properties of effective access: the doors have what agreements grant, and what was recorded answers for any instant.
 
 use agreements::access::{Access, Held, diff, effective};
-use agreements::agreement::Agreement;
+use agreements::agreement::{Agreement, Grant, HotlistGrant};
 use agreements::authorization::{AuthorizationGiven, authorized, standing_grants};
 use agreements::decide::OwnerRules;
 use agreements::history::{History, Past};
@@ -213,6 +213,10 @@ proptest! {
         let (owner, partner) = (standing.owner, standing.partner);
         let changed = standing.agreement.as_mut().unwrap();
         changed.parties.iter_mut().find(|party| party.ori == partner).unwrap().hub = hub;
+        // A list of one name in either direction.
+        for (owner, recipient) in [(owner, partner), (partner, owner)] {
+            changed.grants.push(Grant::Hotlist(HotlistGrant { owner, recipient, ..hotlist_grant() }));
+        }
         let agreement = changed.clone();
         let authorizations = if given { authorized(&[giving(&agreement, owner, true)]) } else { Vec::new() };
         let grant = agreement.query_grant(owner, partner).unwrap();

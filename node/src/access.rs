@@ -235,6 +235,8 @@ fn doors(node: &Node, conn: &mut Conn, now: Instant) -> QueryResult<Doors> {
 pub struct Compared {
     /// What partners may get here, as the doors have it.
     pub given: Vec<Access>,
+    /// Of how many agreements the trail knows.
+    pub agreements: usize,
     /// In what the two differ, one line each; empty when they agree.
     pub differences: Vec<String>,
 }
@@ -256,7 +258,8 @@ pub fn compare(node: &Node) -> Result<Compared, Failure> {
                 Ok(recorded) => differences(node.ori(), &doors, recorded, now),
                 Err(what) => vec![format!("the trail does not tell who may get what: {what}")],
             };
-            return Ok(Compared { given: doors.given, differences });
+            let agreements = recorded.map_or(0, |recorded| recorded.history.agreements.len());
+            return Ok(Compared { given: doors.given, agreements, differences });
         }
     }
     Err(Failure::Overtaken)

@@ -131,7 +131,7 @@ impl Node {
         let deadline = Duration::from_millis(config.peer.deadline_ms.get());
         let dialer = Dialer::new(own, trust.clone(), Arc::clone(&clock), config.peer.hosts.clone(), deadline);
         let node = Self {
-            owner: Owner { ori: config.agency.ori, rules: rules(&config) },
+            owner: Owner { ori: config.agency.ori, rules: owner_rules(&config) },
             party,
             seal: SealStore::open(&config)?,
             shared,
@@ -464,7 +464,9 @@ impl std::fmt::Debug for Node {
     }
 }
 
-fn rules(config: &Config) -> OwnerRules {
+/// The owner's rules as the configuration has them.
+#[must_use]
+pub fn owner_rules(config: &Config) -> OwnerRules {
     OwnerRules {
         purposes: config.rules.purposes.clone(),
         max_lookback_days: config.rules.max_lookback_days.get(),

@@ -191,6 +191,9 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
     let mut ticks: u32 = 0;
     erase(&node).await;
     hold_rules(&node).await;
+    if let Err(error) = changes::rules::tell(&node).await {
+        tracing::error!(%error, "nobody was told yet that the owner's rules in the configuration are wider than decided");
+    }
     loop {
         tokio::select! {
             _ = stopped.changed() => return,

@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 
 use agreements::time::Instant;
 
+use crate::changes;
 use crate::node::Node;
 
 /// A revocation list that ends this soon (microseconds) is said: an authority's lists are good for a week by default,
@@ -80,6 +81,7 @@ pub fn notices(node: &Node, now: Instant) -> Vec<String> {
     if let Some(why) = node.upkeep().trust() {
         notices.push(unused("a file of peer.ca or peer.crl", &why));
     }
+    notices.extend(wider_rules(node));
     let end = own.current().identity().not_after;
     if ends_soon(end, now, CERTIFICATE_WARNING) {
         notices.push(format!(
@@ -94,6 +96,19 @@ pub fn notices(node: &Node, now: Instant) -> Vec<String> {
         ));
     }
     notices
+}
+
+/// Rules of the configuration that wait for two people.
+fn wider_rules(node: &Node) -> Option<String> {
+    let file = &node.owner().rules;
+    let waiting = node.registry().reader().ok().and_then(|mut conn| changes::rules::waiting(&mut conn, file).ok())?;
+    (!waiting.is_empty()).then(|| {
+        format!(
+            "[rules] of concordat.toml is wider than what was decided, and does not count so far: {}; propose it with \
+             `concordat change widen --reason WHY --as USER`, and have somebody else approve it",
+            waiting.join("; ")
+        )
+    })
 }
 
 /// Whether what ends at `end` does so within `warning` of `now`, or did.

@@ -5,6 +5,7 @@
 
 use agreements::decide::OwnerRules;
 use agreements::entry::Kind;
+use agreements::ids::Digest;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 
@@ -12,6 +13,8 @@ use super::record::said;
 use super::{Command, Outcome, Proposed, Settled, append};
 use crate::db::{Conn, Tx};
 use crate::exchange::failure::Failure;
+use crate::jobs;
+use crate::mail::{self, Audience, Notice};
 use crate::node::Node;
 
 /// All rules that ever counted, each from when on, in the order of the trail; the inner error says what is not as it was
@@ -88,6 +91,35 @@ pub async fn hold(node: &Node) -> Result<(), Failure> {
     };
     if news {
         node.registry().record(move |tx| adopt(tx, &file)).await?;
+    }
+    Ok(())
+}
+
+/// Tells agreements administrators and the custodian, once, that the configuration is wider than what was decided.
+///
+/// # Errors
+/// Nobody was told.
+pub async fn tell(node: &Node) -> Result<(), Failure> {
+    let wider = waiting(&mut node.registry().reader()?, &node.owner().rules)?;
+    let to: Vec<_> = mail::recipients(&node.config().mail, Audience::Agreements).into_iter().cloned().collect();
+    if wider.is_empty() || to.is_empty() {
+        return Ok(());
+    }
+    let all = wider.join("\n");
+    let notice = Notice {
+        dedup: format!("rules:{}", Digest::of(all.as_bytes())),
+        audience: Audience::Agreements,
+        subject: "The owner's rules in concordat.toml are wider than what was decided".to_owned(),
+        body: format!(
+            "This node started with [rules] in its concordat.toml that allow partners more than two people decided:\n\n{all}\n\n\
+             That does not count. To have it count:\nconcordat change widen --reason WHY --as USER\nand somebody else approves it: \
+             concordat change list\n"
+        ),
+    };
+    let now = node.now();
+    let job = move |conn: &mut Conn| mail::queue(conn, &to, &notice, now);
+    if node.registry().write("queue a notice", job).await? > 0 {
+        node.bell().ring_for(jobs::MAIL);
     }
     Ok(())
 }

@@ -152,9 +152,8 @@ pub fn effective(
 /// What is left of a grant of this agency's own after its rules and its published policy; `None` when nothing is.
 fn own_bounds(agreement: &Agreement, grant: &QueryGrant, rules: &OwnerRules, given: bool) -> Option<Bounds> {
     let published = &agreement.party(grant.owner)?.policy.purposes;
-    let owners = |purpose: &Purpose| {
-        rules.purposes.contains(purpose) && published.iter().any(|own| own.purpose == *purpose)
-    };
+    let owners =
+        |purpose: &Purpose| rules.purposes.contains(purpose) && published.iter().any(|own| own.purpose == *purpose);
     let all = rules.searches == Searches::All;
     let mut bounds = granted(grant);
     bounds.purposes.retain(owners);
@@ -165,7 +164,8 @@ fn own_bounds(agreement: &Agreement, grant: &QueryGrant, rules: &OwnerRules, giv
     bounds.without_plate &= all;
     bounds.at_once &= given;
     bounds.own = Some(Own { rate_per_minute: rules.rate_per_minute, sensitive: rules.sensitive });
-    (!bounds.purposes.is_empty() && bounds.lookback_days > 0 && bounds.max_rows > 0 && bounds.daily_quota > 0).then_some(bounds)
+    (!bounds.purposes.is_empty() && bounds.lookback_days > 0 && bounds.max_rows > 0 && bounds.daily_quota > 0)
+        .then_some(bounds)
 }
 
 fn granted(grant: &QueryGrant) -> Bounds {

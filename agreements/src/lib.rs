@@ -15,6 +15,7 @@ pub mod hotlist;
 pub mod ids;
 pub mod json;
 pub mod message;
+mod owner;
 pub mod party;
 pub mod plate;
 pub mod probe;

@@ -15,7 +15,8 @@ use crate::time::Instant;
 /// A reason with a story long enough for every purpose.
 const REASON: &str = "daily comparison of what every partner could receive today against what both agencies signed";
 /// The same, and it touches a sensitive topic.
-const SENSITIVE: &str = "daily comparison of what every partner could receive about the church service on Sunday morning";
+const SENSITIVE: &str =
+    "daily comparison of what every partner could receive about the church service on Sunday morning";
 /// A court, for whom every partner may ask.
 const COURT: &str = "CA099000J";
 

@@ -78,7 +78,8 @@ fn read(conn: &mut Conn, us: Ori) -> Result<Recorded, Untold> {
     let mut missing = Vec::new();
     let mut agreements = ours(conn, us, &mut missing)?;
     theirs(conn, us, &mut agreements, &mut missing)?;
-    let findings = said::<Finding>(conn, Kind::AgFinding)?.into_iter().map(|(told, finding)| (told.at, finding)).collect();
+    let findings =
+        said::<Finding>(conn, Kind::AgFinding)?.into_iter().map(|(told, finding)| (told.at, finding)).collect();
     let checks = entries(conn, Kind::AgCheck)?.into_iter().map(|told| told.at).collect();
     let history = History {
         us,
@@ -93,11 +94,7 @@ fn read(conn: &mut Conn, us: Ori) -> Result<Recorded, Untold> {
 }
 
 /// The agreements of which this agency said something, with what it said.
-fn ours(
-    conn: &mut Conn,
-    us: Ori,
-    missing: &mut Vec<String>,
-) -> Result<BTreeMap<AgreementId, Past>, Untold> {
+fn ours(conn: &mut Conn, us: Ori, missing: &mut Vec<String>) -> Result<BTreeMap<AgreementId, Past>, Untold> {
     let texts: BTreeMap<Digest, Vec<u8>> =
         documents::texts(conn)?.into_iter().map(|text| (Digest::of(&text), text)).collect();
     let mut all: BTreeMap<AgreementId, Past> = BTreeMap::new();
@@ -255,7 +252,7 @@ pub fn compare(node: &Node) -> Result<Compared, Failure> {
         let recorded = recorded(&mut conn, node.ori())?;
         if trail::head::epoch(&mut conn)? == epoch {
             let differences = match &recorded {
-                Ok(recorded) => differences(node.ori(), &doors, recorded, now),
+                Ok(recorded) => differences(node.owner(), &doors, recorded, now),
                 Err(what) => vec![format!("the trail does not tell who may get what: {what}")],
             };
             let agreements = recorded.map_or(0, |recorded| recorded.history.agreements.len());
@@ -265,12 +262,18 @@ pub fn compare(node: &Node) -> Result<Compared, Failure> {
     Err(Failure::Overtaken)
 }
 
-fn differences(us: Ori, doors: &Doors, recorded: &Recorded, now: Instant) -> Vec<String> {
-    let follows = recorded.history.at(now);
+fn differences(owner: &Owner, doors: &Doors, recorded: &Recorded, now: Instant) -> Vec<String> {
+    let us = owner.ori;
+    let mut history = recorded.history.clone();
+    // This process was started with a configuration, and gives no more than that allows.
+    let counting = history.rules.last().map(|(_, rules)| (now, owner.rules.narrower(rules)));
+    history.rules.extend(counting);
+    let follows = history.at(now);
     // Hits are told to nobody yet.
     let ours = |one: &&Access| one.owner == us && !matches!(one.what, What::Hits { .. });
     let due: Vec<&Access> = follows.iter().filter(ours).collect();
-    let line = |what: &str, one: &Access| format!("{what}: {} (agreement {}, until {})", one.says(), one.under, one.until);
+    let line =
+        |what: &str, one: &Access| format!("{what}: {} (agreement {}, until {})", one.says(), one.under, one.until);
     let mut lines = recorded.missing.clone();
     for given in doors.given.iter().filter(|given| !due.contains(given)) {
         lines.push(line("this node gives what does not follow from the trail", given));

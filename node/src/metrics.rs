@@ -171,7 +171,8 @@ impl Metrics {
         let help = "What is not as the trail recorded it, by table: anything but 0 is an alarm";
         registry.register("changed_rows", help, changed.clone());
         let access = Gauge::default();
-        let help = "In how many things effective access is not what agreements in force give: anything but 0 is an alarm";
+        let help =
+            "In how many things effective access is not what agreements in force give: anything but 0 is an alarm";
         registry.register("access_differences", help, access.clone());
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(seconds(started));

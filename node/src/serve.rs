@@ -228,7 +228,6 @@ async fn hold_rules(node: &Arc<Node>) {
 
 /// Holds the registry's rows to the trail, and writes the aggregate entries.
 async fn each_minute(node: &Arc<Node>, queue: Option<&Queue>) {
-    hold_rules(node).await;
     tampering::look(Arc::clone(node)).await;
     if let Err(error) = node.record_refused().await {
         tracing::error!(%error, "what was refused in the last minute is not recorded yet");

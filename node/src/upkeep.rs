@@ -7,7 +7,6 @@ use std::sync::{Mutex, PoisonError};
 
 use agreements::time::Instant;
 
-use crate::changes;
 use crate::node::Node;
 
 /// A revocation list that ends this soon (microseconds) is said: an authority's lists are good for a week by default,
@@ -100,8 +99,7 @@ pub fn notices(node: &Node, now: Instant) -> Vec<String> {
 
 /// Rules of the configuration that wait for two people.
 fn wider_rules(node: &Node) -> Option<String> {
-    let file = &node.owner().rules;
-    let waiting = node.registry().reader().ok().and_then(|mut conn| changes::rules::waiting(&mut conn, file).ok())?;
+    let waiting = node.wider_rules();
     (!waiting.is_empty()).then(|| {
         format!(
             "[rules] of concordat.toml is wider than what was decided, and does not count so far: {}; propose it with \

@@ -135,7 +135,10 @@ async fn the_daily_comparison_finds_doors_and_trail_equal_whatever_the_agreement
     let pair = Pair::under(Terms { lists: vec![("stolen", vec!["stolen_vehicle"])], ..Terms::default() }).await;
     a_day_later(&pair.birch).await;
     let (decision, entry) = compared(&pair.birch).pop().unwrap();
-    assert_eq!((decision.as_str(), &entry["access"], &entry["differences"]), ("equal", &2.into(), &serde_json::json!([])));
+    assert_eq!(
+        (decision.as_str(), &entry["access"], &entry["differences"]),
+        ("equal", &2.into(), &serde_json::json!([]))
+    );
     pair.set_clocks(pair.birch.clock.now());
     pair.birch.suspends(pair.id).await;
     a_day_later(&pair.birch).await;
@@ -165,7 +168,8 @@ async fn an_agreement_changed_by_other_hands_is_a_difference_an_alarm_and_one_ma
         assert!(entry["differences"][0].as_str().unwrap().contains("its document is not kept"), "{entry}");
         assert!(pair.birch.counted("concordat_access_differences") > 0);
     }
-    let mails: Vec<_> = pair.birch.mails().into_iter().filter(|mail| mail.subject.contains("effective access")).collect();
+    let mails: Vec<_> =
+        pair.birch.mails().into_iter().filter(|mail| mail.subject.contains("effective access")).collect();
     let to: BTreeSet<&str> = mails.iter().map(|mail| mail.recipient.as_str()).collect();
     assert_eq!((mails.len(), to.len()), (2, 2), "once for each address: {mails:?}");
 }

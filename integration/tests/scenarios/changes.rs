@@ -1,6 +1,7 @@
 //! What opens or widens sharing takes two people, and what they see is what they decide.
 
 use std::num::NonZeroU32;
+use std::sync::Arc;
 
 use agreements::authorization::AuthorizationGiven;
 use agreements::decide::{OwnerRules, Sensitive};
@@ -14,11 +15,12 @@ use concordat::changes::{self, ChangeError, ChangeId, Command, LAPSES, Outcome, 
 use concordat::clock::Clock as _;
 use concordat::exchange::ask::Gave;
 use concordat::exchange::lifecycle::{self, Act, ActError};
+use concordat::node::Node;
 use concordat::people::{self, NewAccount};
 use concordat::registry::accounts::Role;
 use concordat::trail::search::Filter;
-use integration::pair::{Pair, Terms, days_from_start};
 use integration::TestNode;
+use integration::pair::{Pair, Terms, days_from_start};
 
 const PLATE: &str = "7AGR106";
 const REASON: &str = "the county board approved sharing with this partner";
@@ -315,6 +317,12 @@ async fn an_authorization_taken_back_between_search_and_commit_withholds_the_ans
     assert!(!again.text().contains(PLATE));
 }
 
+/// What the node says that a person has to do, after it looked at what others changed.
+fn notices_of(node: &TestNode) -> Vec<String> {
+    node.node().refresh_partners(&mut node.conn()).unwrap();
+    concordat::upkeep::notices(node.node(), node.clock.now())
+}
+
 #[actix_web::test]
 async fn rules_made_wider_in_the_configuration_count_only_when_two_people_decided_so() {
     let (federation, alder, mut birch) = Pair::enrolled().await;
@@ -338,7 +346,7 @@ async fn rules_made_wider_in_the_configuration_count_only_when_two_people_decide
     });
     assert!(capped(pair.alder.queries(&pair.birch, PLATE).await), "nobody decided that");
     let file: OwnerRules = pair.birch.node().owner().rules.clone();
-    let notices = concordat::upkeep::notices(pair.birch.node(), pair.birch.clock.now());
+    let notices = notices_of(&pair.birch);
     let says = notices.iter().find(|notice| notice.contains("concordat change widen")).expect("it is said");
     assert!(says.contains("rules.max_lookback_days is 30 instead of 2") && says.contains("rules.sensitive"), "{says}");
     pair.birch.works_it_off().await;
@@ -351,13 +359,37 @@ async fn rules_made_wider_in_the_configuration_count_only_when_two_people_decide
     assert!(capped(pair.alder.queries(&pair.birch, PLATE).await), "proposed is not decided");
     pair.birch.approves(change).await.unwrap();
     assert!(!capped(pair.alder.queries(&pair.birch, PLATE).await), "at the very next question, with no restart");
-    assert!(!concordat::upkeep::notices(pair.birch.node(), pair.birch.clock.now()).iter().any(|n| n.contains("widen")));
+    assert!(!notices_of(&pair.birch).iter().any(|notice| notice.contains("change widen")));
     // Narrower: at once, and wide again only by two.
     pair.birch.restart_with(|config| config.rules.max_lookback_days = NonZeroU32::new(1).unwrap());
     assert!(capped(pair.alder.queries(&pair.birch, PLATE).await));
     changes::rules::hold(pair.birch.node()).await.unwrap();
     pair.birch.restart_with(|config| config.rules.max_lookback_days = NonZeroU32::new(30).unwrap());
     assert!(capped(pair.alder.queries(&pair.birch, PLATE).await), "it was narrower meanwhile");
+}
+
+#[actix_web::test]
+async fn rules_decided_at_a_command_line_while_the_node_runs_with_the_old_ones_count_from_its_next_start() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    let mut config = pair.birch.settings().clone();
+    config.rules.max_lookback_days = NonZeroU32::new(2).unwrap();
+    pair.birch.restart_with(|narrow| *narrow = config.clone());
+    changes::rules::hold(pair.birch.node()).await.unwrap();
+    config.rules.max_lookback_days = NonZeroU32::new(30).unwrap();
+    let clock = Arc::new(pair.birch.clock.clone());
+    let other = Node::open(config.clone(), clock, Arc::new(|_: &str| {})).unwrap();
+    let command = Command::WidenRules { rules: other.owner().rules.clone() };
+    let (by, second) = (pair.birch.fiction.person("agreements"), pair.birch.fiction.person("custodian"));
+    let id = changes::propose(&other, command, &by, REASON).await.unwrap();
+    changes::approve(&other, id, &second).await.unwrap();
+    let capped = |gave: Gave| matches!(gave, Gave::Reads { capped, .. } if !capped.is_empty());
+    assert!(capped(pair.alder.queries(&pair.birch, PLATE).await), "this process was started with narrower ones");
+    assert!(concordat::access::compare(pair.birch.node()).unwrap().differences.is_empty(), "which is no alarm");
+    assert!(concordat::access::compare(&other).unwrap().differences.is_empty());
+    drop(other);
+    pair.birch.restart_with(|wide| *wide = config);
+    assert!(!capped(pair.alder.queries(&pair.birch, PLATE).await));
 }
 
 #[actix_web::test]

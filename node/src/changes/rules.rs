@@ -10,7 +10,7 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 
 use super::record::said;
-use super::{Command, Outcome, Proposed, Settled, append};
+use super::{ChangeId, Outcome, Settled, append};
 use crate::db::{Conn, Tx};
 use crate::exchange::failure::Failure;
 use crate::jobs;
@@ -24,27 +24,11 @@ pub(crate) fn history(conn: &mut Conn) -> QueryResult<Result<Vec<(Instant, Owner
         Ok(settled) => settled,
         Err(what) => return Ok(Err(what)),
     };
-    let mut proposed = None;
-    let mut history = Vec::new();
-    for (told, Settled { change, outcome, .. }) in settled {
-        match (change, outcome) {
-            (_, Outcome::Adopted { rules }) => history.push((told.at, rules)),
-            (Some(id), Outcome::Applied { .. }) => {
-                if proposed.is_none() {
-                    proposed = Some(match said::<Proposed>(conn, Kind::ChangeProposed)? {
-                        Ok(proposed) => proposed,
-                        Err(what) => return Ok(Err(what)),
-                    });
-                }
-                let known = proposed.iter().flatten().find(|(told, _)| told.rid == id);
-                if let Some((_, Proposed { command: Command::WidenRules { rules }, .. })) = known {
-                    history.push((told.at, rules.clone()));
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(Ok(history))
+    let rules = settled.into_iter().filter_map(|(told, Settled { outcome, .. })| match outcome {
+        Outcome::Adopted { rules } => Some((told.at, rules)),
+        _ => None,
+    });
+    Ok(Ok(rules.collect()))
 }
 
 /// The rules that count, where the configuration says `file`: the narrower of it and what was adopted or approved last. Where
@@ -72,12 +56,19 @@ pub(crate) fn adopt(tx: &mut Tx<'_>, file: &OwnerRules) -> QueryResult<()> {
             rules
         }
     };
-    append(tx, Kind::ChangeSettled, &Settled { v: 1, change: None, outcome: Outcome::Adopted { rules } }, "", None, "adopted")?;
+    count(tx, None, rules)
+}
+
+/// Records that these rules count from here on, by a change or without one.
+pub(super) fn count(tx: &mut Tx<'_>, change: Option<ChangeId>, rules: OwnerRules) -> QueryResult<()> {
+    let message = Settled { v: 1, change, outcome: Outcome::Adopted { rules } };
+    append(tx, Kind::ChangeSettled, &message, "", None, "adopted")?;
     tx.bump_epoch();
     Ok(())
 }
 
-/// Records that narrower rules count now, where they do.
+/// Records at a start that the configuration's narrower rules count now, where they do. Only then: what two people decide
+/// while this process runs is for its next start.
 ///
 /// # Errors
 /// Not recorded; the narrower ones count all the same.

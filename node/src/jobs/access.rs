@@ -36,7 +36,8 @@ pub(super) async fn compare(node: &Node) -> Result<Ran, JobError> {
     for difference in &differences {
         tracing::error!(difference, "ALARM: effective access is not what agreements in force give");
     }
-    let entry = Entry { access: given.len(), differences: differences.clone(), sha256: Digest::of(&canonical(&given)?), v: 1 };
+    let entry =
+        Entry { access: given.len(), differences: differences.clone(), sha256: Digest::of(&canonical(&given)?), v: 1 };
     let notice = (!differences.is_empty()).then(|| notice(&differences));
     let to: Vec<_> = mail::recipients(&node.config().mail, Audience::Agreements).into_iter().cloned().collect();
     let job = move |tx: &mut Tx<'_>| {
@@ -59,7 +60,8 @@ pub(super) async fn compare(node: &Node) -> Result<Ran, JobError> {
 /// The same differences are mailed once.
 fn notice(differences: &[String]) -> Notice {
     let all = differences.join("\n");
-    let things = if differences.len() == 1 { "1 difference".to_owned() } else { format!("{} differences", differences.len()) };
+    let things =
+        if differences.len() == 1 { "1 difference".to_owned() } else { format!("{} differences", differences.len()) };
     Notice {
         dedup: format!("access:{}", Digest::of(all.as_bytes())),
         audience: Audience::Agreements,

@@ -10,9 +10,9 @@ use jiff::ToSpan as _;
 
 use super::founding::LOOKBACK_DAYS;
 use super::hotlist;
+use crate::changes::{self, Command};
 use crate::demo::page::Page;
 use crate::demo::stage::{Site, Stage};
-use crate::changes::{self, Command};
 use crate::exchange::lifecycle::{self, Delivery};
 use crate::exchange::standing;
 use crate::registry::accounts::Action;

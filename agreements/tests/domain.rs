@@ -16,4 +16,6 @@ mod messages;
 #[cfg(test)]
 mod rules;
 #[cfg(test)]
+mod screen;
+#[cfg(test)]
 mod status_properties;

@@ -13,6 +13,7 @@ pub mod console;
 pub mod db;
 pub mod demo;
 pub mod desk;
+pub mod document;
 pub mod doctor;
 pub mod exchange;
 pub mod hotlists;

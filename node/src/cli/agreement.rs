@@ -1,5 +1,6 @@
 //! `concordat agreement`: from a draft to the end.
 
+mod form;
 mod shown;
 
 use std::fs;
@@ -40,6 +41,16 @@ pub enum AgreementCommand {
     /// Show one agreement: parties, grants, events
     #[command(after_help = "Example:\n  concordat agreement show 01940a2b-0000-7000-8000-000000000001 --json")]
     Show(One),
+    /// Write an agreement as a document for people: what it says, who signed it, where it stands
+    #[command(
+        after_help = "Examples:\n  concordat agreement render 01940a2b-0000-7000-8000-000000000001 --out alder-birch.pdf\n  concordat agreement render alder-birch.json --html --out draft.html"
+    )]
+    Render(form::Render),
+    /// Say what another document changes, and what of it widens sharing
+    #[command(
+        after_help = "Example:\n  concordat agreement diff 01940a2b-0000-7000-8000-000000000001 alder-birch-2028.json"
+    )]
+    Diff(form::Diff),
     /// Sign it with this agency's seal, as its custodian
     #[command(
         after_help = "Example:\n  concordat agreement sign 01940a2b-0000-7000-8000-000000000001 --as alder.custodian"
@@ -140,6 +151,8 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
         AgreementCommand::Propose(args) => return propose(place, args, out).await,
         AgreementCommand::List => return shown::list(place, out),
         AgreementCommand::Show(One { id }) => return shown::show(place, id, out),
+        AgreementCommand::Render(args) => return form::render(place, args, out),
+        AgreementCommand::Diff(args) => return form::diff(place, args, out),
         AgreementCommand::Sync(One { id }) => return sync(place, id, out).await,
         AgreementCommand::Sign(Sign { id, person }) => (id, person, Act::Sign),
         AgreementCommand::Decline(Why { id, reason, person }) => (id, person, Act::Decline { reason }),

@@ -31,6 +31,10 @@ impl Explain for diesel::result::Error {}
 
 impl Explain for agreements::json::StrictError {}
 
+impl Explain for askama::Error {}
+
+impl Explain for crate::document::pdf::PdfError {}
+
 impl Explain for ImageError {
     fn hint(&self) -> Option<String> {
         Some("see store.images in concordat.toml".to_owned())

@@ -10,7 +10,7 @@ pub(super) const HEIGHT: f32 = 792.0;
 const MARGIN: f32 = 54.0;
 const TOP: f32 = 60.0;
 const BOTTOM: f32 = HEIGHT - 66.0;
-const FOOT: f32 = HEIGHT - 40.0;
+const FOOT: f32 = HEIGHT - 44.0;
 const INNER: f32 = WIDTH - 2.0 * MARGIN;
 /// Room within a cell, in points.
 const PADDING: f32 = 4.0;
@@ -83,9 +83,12 @@ pub(super) fn lay(text: &Readable, faces: &Faces) -> Laid {
     let count = pages.len();
     for (page, n) in pages.iter_mut().zip(1..) {
         page.push(Piece::Fill { x: MARGIN, y: FOOT - 12.0, width: INNER, height: 0.5 });
-        let foot = format!("{} – page {n} of {count}", text.foot());
-        let units = faces.regular.units(&foot);
-        page.push(Piece::Text { x: MARGIN, y: FOOT, style: SMALL, units, mark: Mark::Foot });
+        let foot = faces.regular.units(&format!("{} – page {n} of {count}", text.foot()));
+        let mut y = FOOT;
+        for units in lines(&foot, INNER / SMALL.size) {
+            page.push(Piece::Text { x: MARGIN, y, style: SMALL, units, mark: Mark::Foot });
+            y += SMALL.height;
+        }
     }
     Laid { pages, headings }
 }
@@ -247,4 +250,35 @@ impl Flow<'_> {
 fn widths(columns: usize) -> Vec<f32> {
     let rest = columns.saturating_sub(1).max(1) as f32;
     (0..columns).map(|n| if n == 0 { INNER * 0.35 } else { INNER * 0.65 / rest }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::tests::text;
+
+    #[test]
+    fn nothing_goes_over_the_edge_of_a_page_or_over_something_else() {
+        let faces = Faces::load().unwrap();
+        for name in ["Birch", &"Birch City ".repeat(190), &"W".repeat(2000), &"警".repeat(700)] {
+            let laid = lay(&text(name), &faces);
+            let mut lines = 0;
+            for page in &laid.pages {
+                let mut taken: Vec<(f32, f32, f32)> = Vec::new();
+                for piece in page {
+                    let Piece::Text { x, y, style, units, mark } = piece else { continue };
+                    let drawn = units.len() - units.iter().rev().take_while(|unit| unit.said == ' ').count();
+                    let end = x + style.size * units[..drawn].iter().map(|unit| unit.width).sum::<f32>();
+                    assert!(*x >= MARGIN && end <= WIDTH - MARGIN + 0.1, "{end}");
+                    let limit = if *mark == Mark::Foot { HEIGHT - 24.0 } else { BOTTOM };
+                    assert!(*y >= TOP && *y <= limit, "{y}");
+                    let over = taken.iter().find(|(from, to, at)| *from < end - 0.1 && *x < to - 0.1 && (at - y).abs() < style.size * 0.9);
+                    assert_eq!(over, None, "two texts in one place");
+                    taken.push((*x, end, *y));
+                    lines += 1;
+                }
+            }
+            assert!(lines > 150);
+        }
+    }
 }

@@ -11,8 +11,6 @@ pub(super) struct Paper {
     /// What is said and what is drawn under each marked piece, by page and number.
     pieces: HashMap<(ObjectId, i64), (String, String)>,
     feet: Vec<String>,
-    widest: f32,
-    lowest: f32,
     /// The elements in the order of the structure: role, and the pieces directly under it.
     elements: Vec<(String, Vec<(ObjectId, i64)>)>,
     unscoped: usize,
@@ -24,8 +22,6 @@ impl Paper {
         let mut paper = Self {
             pieces: HashMap::new(),
             feet: Vec::new(),
-            widest: 0.0,
-            lowest: f32::MAX,
             elements: Vec::new(),
             unscoped: 0,
             pdf,
@@ -51,11 +47,8 @@ impl Paper {
         let fonts: BTreeMap<Vec<u8>, &Dictionary> = pdf.get_page_fonts(page).unwrap();
         let content = Content::decode(&pdf.get_page_content(page)).unwrap();
         let mut encoding = None;
-        let mut size = 0.0;
-        let mut x = 0.0;
         let mut marks: Vec<Mark> = Vec::new();
         for operation in &content.operations {
-            let number = |n: usize| operation.operands[n].as_float().unwrap();
             match operation.operator.as_str() {
                 "BMC" => marks.push(Mark::default()),
                 "BDC" => {
@@ -82,11 +75,6 @@ impl Paper {
                 "Tf" => {
                     let font = fonts[operation.operands[0].as_name().unwrap()];
                     encoding = Some(font.get_font_encoding(&pdf).unwrap());
-                    size = number(1);
-                }
-                "Tm" => {
-                    x = number(4);
-                    self.lowest = self.lowest.min(number(5));
                 }
                 "Tj" | "TJ" => {
                     let items = match &operation.operands[0] {
@@ -99,8 +87,6 @@ impl Paper {
                             drawn.push_str(&Document::decode_text(encoding.as_ref().unwrap(), &bytes).unwrap());
                         }
                     }
-                    // Open Sans' mean width is over half an em; its widest glyph is about one.
-                    self.widest = self.widest.max(x + size * 0.45 * drawn.trim_end().chars().count() as f32);
                     if marks.iter().any(|mark| mark.foot) {
                         self.feet.last_mut().unwrap().push_str(&drawn);
                     } else if let Some(id) = marks.iter().rev().find_map(|mark| mark.id) {
@@ -189,14 +175,6 @@ impl Paper {
 
     pub(super) fn pages(&self) -> usize {
         self.pdf.page_iter().count()
-    }
-
-    pub(super) fn widest(&self) -> f32 {
-        self.widest
-    }
-
-    pub(super) fn lowest(&self) -> f32 {
-        self.lowest
     }
 
     pub(super) fn language(&self) -> String {

@@ -35,6 +35,9 @@ pub struct Agreement {
     pub grants: Vec<Grant>,
     /// What both promise (V-22 to V-26).
     pub commitments: Commitments,
+    /// The text that more than two agencies adopted and that this agreement carries out, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub framework: Option<Framework>,
     /// The federation's witness policy, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub witnesses: Option<Witnesses>,
@@ -185,6 +188,16 @@ pub struct Commitments {
     pub no_onward_transfer: bool,
     /// How long what was received is kept, in days.
     pub received_retention_days: u32,
+}
+
+/// A text that several agencies adopted. It grants nothing: each pair signs its own agreement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Framework {
+    /// Its title.
+    pub title: String,
+    /// SHA-256 of its bytes.
+    pub sha256: Digest,
 }
 
 /// The witness policy of a federation.
@@ -355,6 +368,11 @@ impl Agreement {
         need(
             Instant::start_of(self.effective_on).is_some() && Instant::start_of(self.sunset_on).is_some(),
             "dates out of range",
+        );
+        let framework = self.framework.as_ref().map(|framework| framework.title.as_str());
+        need(
+            framework.is_none_or(|title| !title.trim().is_empty() && title.chars().count() <= json::MAX_TEXT),
+            "framework.title is blank or too long",
         );
         need(!self.grants.is_empty(), "there is no grant: say who may get what from whom");
         let promises = &self.commitments;

@@ -12,9 +12,11 @@ use crate::agreement::{Agreement, Area, Authorization, QueryGrant, anniversary};
 use crate::ids::{AgreementId, Ori, OriClass};
 use crate::message::{Cap, Question, Search};
 use crate::purpose::{Purpose, Reference};
+use crate::register::Register;
 use crate::rule::Rule;
 use crate::screen;
-use crate::status::{Register, Status, Streams};
+use crate::status::Status;
+use crate::stream::Streams;
 use crate::time::Instant;
 
 /// The furthest back that anyone is answered, whatever was granted or configured: two years (VI-02 to VI-04), in days.
@@ -82,13 +84,15 @@ pub struct Standing {
 }
 
 impl Standing {
-    /// Where the agreement stands at `now`. One that is not between the two is none: its status is not the partner's.
+    /// Where the owner's grants to the partner stand at `now`. One that is not between the two is none: its status is not the partner's.
     #[must_use]
     pub fn status(&self, now: Instant) -> Status {
         self.agreement
             .as_ref()
             .filter(|agreement| agreement.other(self.owner).is_some_and(|other| other.ori == self.partner))
-            .map_or(Status::NoAgreement {}, |agreement| Status::at(agreement, &self.streams, &self.register, now))
+            .map_or(Status::NoAgreement {}, |agreement| {
+                Status::of_grants(self.owner, agreement, &self.streams, &self.register, now)
+            })
     }
 }
 

@@ -51,6 +51,45 @@ pub enum Kind {
     /// A user's training was recorded.
     #[serde(rename = "training.recorded")]
     TrainingRecorded,
+    /// An early review of a partner was opened (V-28).
+    #[serde(rename = "review.opened")]
+    ReviewOpened,
+    /// An early review of a partner was closed.
+    #[serde(rename = "review.closed")]
+    ReviewClosed,
+    /// Another agency's register of findings was imported.
+    #[serde(rename = "register.imported")]
+    RegisterImported,
+    /// A partner's published policy was fetched and compared.
+    #[serde(rename = "policy.checked")]
+    PolicyChecked,
+    /// This agency's yearly compliance packet was sealed.
+    #[serde(rename = "packet.sealed")]
+    PacketSealed,
+    /// A compliance packet, to the partner (V-29).
+    #[serde(rename = "packet.sent")]
+    PacketSent,
+    /// A partner's renewal was reviewed (V-30).
+    #[serde(rename = "renewal.reviewed")]
+    RenewalReviewed,
+    /// What must approve a signature did: counsel, a public meeting, the signing authority.
+    #[serde(rename = "approval.given")]
+    ApprovalGiven,
+    /// The custodian authorized grants in writing (V-16), or took that back.
+    #[serde(rename = "authorization.given")]
+    AuthorizationGiven,
+    /// A person proposed a change that opens or widens sharing (II-10).
+    #[serde(rename = "change.proposed")]
+    ChangeProposed,
+    /// A second person approved or refused a proposed change, or it was withdrawn.
+    #[serde(rename = "change.settled")]
+    ChangeSettled,
+    /// Effective access was recomputed and compared with the agreements in force.
+    #[serde(rename = "access.compared")]
+    AccessCompared,
+    /// This node's keys, place or contacts changed.
+    #[serde(rename = "keys.changed")]
+    KeysChanged,
     /// A reader's agent got a token, or lost it.
     #[serde(rename = "agent.changed")]
     AgentChanged,
@@ -109,6 +148,19 @@ impl Kind {
             Self::AgCheck => "ag.check",
             Self::UserChanged => "user.changed",
             Self::TrainingRecorded => "training.recorded",
+            Self::ReviewOpened => "review.opened",
+            Self::ReviewClosed => "review.closed",
+            Self::RegisterImported => "register.imported",
+            Self::PolicyChecked => "policy.checked",
+            Self::PacketSealed => "packet.sealed",
+            Self::PacketSent => "packet.sent",
+            Self::RenewalReviewed => "renewal.reviewed",
+            Self::ApprovalGiven => "approval.given",
+            Self::AuthorizationGiven => "authorization.given",
+            Self::ChangeProposed => "change.proposed",
+            Self::ChangeSettled => "change.settled",
+            Self::AccessCompared => "access.compared",
+            Self::KeysChanged => "keys.changed",
             Self::AgentChanged => "agent.changed",
             Self::ReadsIngested => "reads.ingested",
             Self::RefusedCounted => "refused.counted",
@@ -256,6 +308,19 @@ mod tests {
             Kind::AgCheck,
             Kind::UserChanged,
             Kind::TrainingRecorded,
+            Kind::ReviewOpened,
+            Kind::ReviewClosed,
+            Kind::RegisterImported,
+            Kind::PolicyChecked,
+            Kind::PacketSealed,
+            Kind::PacketSent,
+            Kind::RenewalReviewed,
+            Kind::ApprovalGiven,
+            Kind::AuthorizationGiven,
+            Kind::ChangeProposed,
+            Kind::ChangeSettled,
+            Kind::AccessCompared,
+            Kind::KeysChanged,
             Kind::AgentChanged,
             Kind::ReadsIngested,
             Kind::RefusedCounted,

@@ -11,11 +11,13 @@ use serde::{Deserialize, Serialize};
 use crate::agreement::Area;
 use crate::ids::{AgreementId, Digest, Ori, ReadId, RequestId};
 use crate::json;
+use crate::party::Keys;
 use crate::plate::Plate;
 use crate::protocol::Versioned;
 use crate::purpose::{Purpose, Reference};
 use crate::rule::Rule;
-use crate::status::{Event, Status};
+use crate::status::Status;
+use crate::stream::Event;
 use crate::time::Instant;
 
 /// The newest protocol version that this code speaks; [`crate::protocol::Spoken::OURS`] has the others.
@@ -363,6 +365,9 @@ pub struct StreamEvent {
     pub document: Digest,
     /// Its number in the sender's stream, from 1.
     pub n: u32,
+    /// How many of the receiver's events the sender had when it said this: what it was decided on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seen: Option<u32>,
     /// What happened.
     pub event: Event,
 }
@@ -407,5 +412,58 @@ impl Resumption {
     pub fn new(party: Ori, agreement: AgreementId, document: Digest, n: u32, reason: &str) -> Self {
         let format = "concordat-resumption/1".to_owned();
         Self { format, party, agreement, document, n, reason: reason.to_owned() }
+    }
+}
+
+/// What is sealed when a party's node gets other keys or another place: the statement, apart from any trail.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Change {
+    /// `concordat-change/1`.
+    #[serde(deserialize_with = "json::text")]
+    pub format: String,
+    /// Whose node.
+    pub party: Ori,
+    /// The agreement.
+    pub agreement: AgreementId,
+    /// SHA-256 of the document.
+    pub document: Digest,
+    /// The number of the event in the party's stream.
+    pub n: u32,
+    /// Why.
+    #[serde(deserialize_with = "json::text")]
+    pub reason: String,
+    /// What changes.
+    pub change: Changed,
+}
+
+/// What changes about a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
+pub enum Changed {
+    /// Its keys.
+    Rekeyed {
+        /// The new ones.
+        keys: Keys,
+        /// Whether an old one is, or may be, in other hands.
+        compromised: bool,
+    },
+    /// Its place or its contacts.
+    Moved {
+        /// The URL of its peer port.
+        #[serde(deserialize_with = "json::text")]
+        url: String,
+        /// Mailboxes of roles there.
+        #[serde(deserialize_with = "json::texts")]
+        contacts: Vec<String>,
+    },
+}
+
+impl Change {
+    /// The statement of `party` that event `n` of its stream under `agreement` makes.
+    #[must_use]
+    pub fn new(party: Ori, agreement: AgreementId, document: Digest, n: u32, reason: &str, change: Changed) -> Self {
+        let format = "concordat-change/1".to_owned();
+        Self { format, party, agreement, document, n, reason: reason.to_owned(), change }
     }
 }

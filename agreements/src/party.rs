@@ -92,12 +92,23 @@ pub struct Party {
     pub policy: Policy,
     /// Its node.
     pub node: NodeAddress,
+    /// Mailboxes of roles there that are told of sunsets and suspensions; at least one before it signs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub contacts: Vec<String>,
+    /// Who hosts or tows for it (V-05). They are named so that they are not mistaken for parties.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub processors: Vec<Processor>,
     /// What allowed it to sign.
     pub approvals: Approvals,
     /// For bodies at the edge of the statute's definition: the written determination that they are within it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub determination: Option<Determination>,
 }
+
+/// The most contacts of one agency.
+pub const MAX_CONTACTS: usize = 10;
+/// The most processors of one agency.
+pub const MAX_PROCESSORS: usize = 50;
 
 /// Who signs for an agency.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -107,6 +118,30 @@ pub struct Official {
     pub name: String,
     /// Title.
     pub title: String,
+    /// The P-256 key with which this person signs, besides the node's seal: SPKI DER in base64url. Needed to sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<String>,
+}
+
+/// A private body that works for an agency and gets at its data for that alone (V-05). It has no ORI, and a grant names
+/// an ORI: so it can never hold one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Processor {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub service: Service,
+}
+
+/// What a processor does. Both are named in the statute as no sharing (Civ. Code 1798.90.55(b)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Service {
+    /// It hosts data.
+    Hosting,
+    /// It tows vehicles.
+    Towing,
 }
 
 /// The usage and privacy policy that Civ. Code 1798.90.51(b) and 1798.90.53(b) demand.
@@ -119,6 +154,9 @@ pub struct Policy {
     pub sha256: Digest,
     /// When it was last compared with the text.
     pub checked_on: Date,
+    /// Who compared it: a person's title. Needed to sign.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub checked_by: String,
     /// Where it says each of the seven things that the statute demands.
     pub elements: Elements,
     /// The agency's own list of purposes, each mapped to the policy's seven.
@@ -193,6 +231,58 @@ pub struct NodeAddress {
     pub witness_vkey: String,
 }
 
+/// The keys of the day of a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Keys {
+    /// SHA-256 of its TLS certificate's `SubjectPublicKeyInfo`.
+    pub tls_spki: Digest,
+    /// Its seal key (P-256): SPKI DER in base64url.
+    #[serde(deserialize_with = "crate::json::text")]
+    pub seal_key: String,
+    /// The origin line of its trail's checkpoints.
+    #[serde(deserialize_with = "crate::json::text")]
+    pub log_origin: String,
+    /// Its trail's verifier key.
+    #[serde(deserialize_with = "crate::json::text")]
+    pub log_vkey: String,
+    /// Its witness verifier key.
+    #[serde(deserialize_with = "crate::json::text")]
+    pub witness_vkey: String,
+}
+
+/// Keys that are none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a key of the new ones is blank: give seal_key, log_origin, log_vkey and witness_vkey")]
+pub struct KeysError;
+
+impl Keys {
+    /// Whether each key is there.
+    ///
+    /// # Errors
+    /// [`KeysError`]: one is blank.
+    pub fn complete(&self) -> Result<(), KeysError> {
+        let texts = [&self.seal_key, &self.log_origin, &self.log_vkey, &self.witness_vkey];
+        if texts.into_iter().any(|text| text.trim().is_empty()) { Err(KeysError) } else { Ok(()) }
+    }
+}
+
+impl NodeAddress {
+    /// Its keys.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        let Self { url: _, tls_spki, seal_key, log_origin, log_vkey, witness_vkey } = self.clone();
+        Keys { tls_spki, seal_key, log_origin, log_vkey, witness_vkey }
+    }
+
+    /// The same place with other keys.
+    #[must_use]
+    pub fn with_keys(self, keys: Keys) -> Self {
+        let Keys { tls_spki, seal_key, log_origin, log_vkey, witness_vkey } = keys;
+        Self { url: self.url, tls_spki, seal_key, log_origin, log_vkey, witness_vkey }
+    }
+}
+
 /// What allowed an agency to sign.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -263,6 +353,12 @@ impl Party {
             need(text.chars().count() <= MAX_TEXT, &format!("{name} is longer than {MAX_TEXT} characters"));
         }
         need(self.node.url.starts_with("https://"), "node.url must begin with https://");
+        let few = self.contacts.len() <= MAX_CONTACTS && self.processors.len() <= MAX_PROCESSORS;
+        need(few, &format!("contacts are at most {MAX_CONTACTS}, processors at most {MAX_PROCESSORS}"));
+        let texts = self.contacts.iter().chain(self.processors.iter().map(|processor| &processor.name));
+        let named = |text: &String| !text.trim().is_empty() && text.chars().count() <= MAX_TEXT;
+        need(texts.into_iter().all(named), "a contact or a processor is blank or too long");
+        need(self.contacts.iter().all(|contact| contact.contains('@')), "a contact is no mail address");
         need(!self.policy.purposes.is_empty(), "policy.purposes is empty: list the purposes of the published policy");
         need(
             !self.needs_determination() || self.determination.is_some(),

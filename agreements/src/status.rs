@@ -1,254 +1,12 @@
 //! Whether an agreement is in force at an instant: computed from both parties' events, never stored.
 
-use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
 use crate::agreement::Agreement;
-use crate::ids::{Digest, Ori};
-use crate::json::MAX_TEXT;
+use crate::ids::{AgreementId, Ori};
+use crate::register::{AG_CHECK_ACTIVATION, Register, Trigger};
+use crate::stream::Streams;
 use crate::time::Instant;
-
-/// In force needs a check of the Attorney General's sources at most this old (V-31), in microseconds.
-pub const AG_CHECK_IN_FORCE: i64 = 90 * Instant::DAY;
-/// Signing and renewal need a check at most this old (V-31), in microseconds.
-pub const AG_CHECK_ACTIVATION: i64 = 30 * Instant::DAY;
-
-/// A check may be this far ahead of the instant that is asked about, in microseconds: the two are read from the clock
-/// one after the other. A check from further ahead is no check, however long it would last.
-const CHECK_AHEAD: i64 = 5 * Instant::MINUTE;
-
-/// What a party may say about an agreement, in its own numbered stream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "snake_case", deny_unknown_fields)]
-pub enum Event {
-    /// It signed the document: its seal over the canonical bytes.
-    Signed {
-        /// Protected header and signature of the seal, as in JWS (RFC 7515) general form.
-        seal: Seal,
-    },
-    /// It will not sign.
-    Declined {
-        /// Why.
-        #[serde(deserialize_with = "crate::json::text")]
-        reason: String,
-    },
-    /// It takes its offer or signature back before the other signed.
-    Withdrawn {
-        /// Why.
-        #[serde(deserialize_with = "crate::json::text")]
-        reason: String,
-    },
-    /// Nothing flows until it resumes.
-    Suspended {
-        /// Why.
-        #[serde(deserialize_with = "crate::json::text")]
-        reason: String,
-    },
-    /// It lifts its own suspension.
-    Resumed {
-        /// Why.
-        #[serde(deserialize_with = "crate::json::text")]
-        reason: String,
-        /// Its seal over the statement that it resumes.
-        seal: Seal,
-    },
-    /// It ends the agreement for good.
-    Terminated {
-        /// Why.
-        #[serde(deserialize_with = "crate::json::text")]
-        reason: String,
-    },
-}
-
-impl Event {
-    /// The written name, such as `suspended`.
-    #[must_use]
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::Signed { .. } => "signed",
-            Self::Declined { .. } => "declined",
-            Self::Withdrawn { .. } => "withdrawn",
-            Self::Suspended { .. } => "suspended",
-            Self::Resumed { .. } => "resumed",
-            Self::Terminated { .. } => "terminated",
-        }
-    }
-
-    fn reason(&self) -> Option<&str> {
-        match self {
-            Self::Signed { .. } => None,
-            Self::Declined { reason }
-            | Self::Withdrawn { reason }
-            | Self::Suspended { reason }
-            | Self::Resumed { reason, .. }
-            | Self::Terminated { reason } => Some(reason),
-        }
-    }
-}
-
-/// One signature of a sealed document: the two members of a JWS signature object (RFC 7515, section 7.2.1).
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Seal {
-    /// base64url of the protected header.
-    #[serde(deserialize_with = "crate::json::text")]
-    pub protected: String,
-    /// base64url of the signature.
-    #[serde(deserialize_with = "crate::json::text")]
-    pub signature: String,
-}
-
-/// One party's events under one agreement, in the order of their numbers (1, 2, ...).
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Stream(Vec<Event>);
-
-impl Stream {
-    /// From events in the order of their numbers.
-    #[must_use]
-    pub fn new(events: Vec<Event>) -> Self {
-        Self(events)
-    }
-
-    /// The number that the next event will bear.
-    #[must_use]
-    pub fn next_number(&self) -> u32 {
-        u32::try_from(self.0.len()).unwrap_or(u32::MAX).saturating_add(1)
-    }
-
-    /// The events, the first numbered 1.
-    #[must_use]
-    pub fn events(&self) -> &[Event] {
-        &self.0
-    }
-
-    fn signed(&self) -> bool {
-        self.0.iter().any(|event| matches!(event, Event::Signed { .. }))
-    }
-
-    fn suspended(&self) -> bool {
-        self.0.iter().rev().find_map(|event| match event {
-            Event::Suspended { .. } => Some(true),
-            Event::Resumed { .. } => Some(false),
-            _ => None,
-        }) == Some(true)
-    }
-
-    fn ended(&self) -> Option<&Event> {
-        self.0
-            .iter()
-            .find(|event| matches!(event, Event::Declined { .. } | Event::Withdrawn { .. } | Event::Terminated { .. }))
-    }
-
-    /// Whether this party may now say `event`: an absorbing event ends the stream, nobody signs twice, and only what
-    /// is suspended is resumed. A reason that no reader of the event would accept is not said either.
-    ///
-    /// # Errors
-    /// A sentence that says why not.
-    pub fn admits(&self, event: &Event) -> Result<(), String> {
-        if event.reason().is_some_and(|reason| reason.chars().count() > MAX_TEXT) {
-            return Err(format!("the reason is over {MAX_TEXT} characters: shorten it"));
-        }
-        if let Some(end) = self.ended() {
-            return Err(format!("this party's part in the agreement ended: {}; nothing follows that", end.name()));
-        }
-        let refuse = |good: bool, why: &str| if good { Ok(()) } else { Err(why.to_owned()) };
-        match event {
-            Event::Signed { .. } => refuse(!self.signed(), "this party has signed already"),
-            Event::Declined { .. } => refuse(!self.signed(), "this party has signed; terminate or withdraw instead"),
-            Event::Withdrawn { .. } => Ok(()),
-            Event::Suspended { .. } => {
-                refuse(self.signed() && !self.suspended(), "only what is signed and not suspended can be suspended")
-            }
-            Event::Resumed { .. } => refuse(self.suspended(), "this party has not suspended the agreement"),
-            Event::Terminated { .. } => refuse(self.signed(), "this party has not signed; decline instead"),
-        }
-    }
-}
-
-/// Both parties' streams, in the order of [`Agreement::parties`].
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Streams(pub [Stream; 2]);
-
-/// What the Attorney General's office is known to have said of an agency (V-31).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum FindingKind {
-    /// Named in a suit.
-    NamedInSuit,
-    /// A letter to it was reported.
-    LetterReported,
-    /// It disclosed it itself.
-    SelfDisclosed,
-    /// An earlier finding no longer stands.
-    Cleared,
-}
-
-/// One entry of the register of findings; the newest for an agency counts.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Finding {
-    /// The agency.
-    pub ori: Ori,
-    /// What was found.
-    pub kind: FindingKind,
-    /// Where it stands written.
-    pub citation: String,
-    /// SHA-256 of the document, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub document: Option<Digest>,
-    /// The date of the finding.
-    pub on: Date,
-    /// Who entered it.
-    pub entered_by: String,
-}
-
-/// One sweep over the Attorney General's sources. It covers every partner.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct AgCheck {
-    /// Who looked.
-    pub by: String,
-    /// Where.
-    pub sources: Vec<String>,
-    /// When.
-    pub at: Instant,
-    /// What it found, in words.
-    pub result: String,
-}
-
-/// What this node knows of the Attorney General's findings.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Register {
-    /// The agencies whose newest finding is adverse.
-    pub adverse: Vec<Ori>,
-    /// When the sources were last checked.
-    pub checked_at: Option<Instant>,
-}
-
-impl Register {
-    /// The register from all findings in the order in which they were entered, and the newest check.
-    #[must_use]
-    pub fn new(findings: &[Finding], checked_at: Option<Instant>) -> Self {
-        let mut adverse: Vec<Ori> = Vec::new();
-        for finding in findings {
-            adverse.retain(|ori| *ori != finding.ori);
-            if finding.kind != FindingKind::Cleared {
-                adverse.push(finding.ori);
-            }
-        }
-        Self { adverse, checked_at }
-    }
-
-    /// The newest check, unless it is from the future.
-    fn check(&self, now: Instant) -> Option<Instant> {
-        self.checked_at.filter(|at| at.since(now) <= CHECK_AHEAD)
-    }
-
-    /// When the newest check stops counting for what is in force; `None` when it does not count at `now`.
-    fn stale_at(&self, now: Instant) -> Option<Instant> {
-        self.check(now).map(|at| at.plus(AG_CHECK_IN_FORCE)).filter(|stale_at| now < *stale_at)
-    }
-}
 
 /// Where an agreement stands at an instant. A partner may be told it: it says nothing about data.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -278,6 +36,22 @@ pub enum Status {
     Suspended {
         /// Who has to resume.
         by: Vec<Ori>,
+    },
+    /// Another agreement between the two took its place, for good.
+    Superseded {
+        /// Which.
+        by: AgreementId,
+        /// When.
+        at: Instant,
+    },
+    /// In force, but the agency that says so has suspended its own grants until its early review is closed (V-28).
+    UnderReview {
+        /// Whose grants.
+        by: Ori,
+        /// Why.
+        trigger: Trigger,
+        /// From when on.
+        since: Instant,
     },
     /// The policy of a party lacks elements of Civ. Code 1798.90.51(b)(2), or its determination is over.
     PolicyIncomplete {
@@ -312,12 +86,16 @@ impl Status {
     /// Where `agreement` stands at `now`, given both parties' events and what this node knows of findings.
     #[must_use]
     pub fn at(agreement: &Agreement, streams: &Streams, register: &Register, now: Instant) -> Self {
-        let parties = || agreement.parties.iter().map(|party| party.ori).zip(&streams.0);
+        let parties = || agreement.parties.iter().map(|party| party.ori).zip(&streams.parties);
         if let Some((by, end)) = parties().find_map(|(ori, stream)| Some((ori, stream.ended()?))) {
-            return Self::Ended { by, how: end.name().to_owned() };
+            return Self::Ended { by, how: end.event.name().to_owned() };
         }
         if now >= agreement.sunset() {
             return Self::Sunset { at: agreement.sunset() };
+        }
+        let heir = streams.heir();
+        if let Some(heir) = heir.filter(|heir| heir.takes_effect <= now) {
+            return Self::Superseded { by: heir.id, at: heir.takes_effect };
         }
         let missing: Vec<Ori> = parties().filter(|(_, stream)| !stream.signed()).map(|(ori, _)| ori).collect();
         if !missing.is_empty() {
@@ -341,8 +119,22 @@ impl Status {
         if now < agreement.effective() {
             return Self::NotYet { effective: agreement.effective() };
         }
-        let ends = [Some(agreement.sunset()), Some(stale_at), agreement.determinations_end()];
+        let taken_over = heir.map(|heir| heir.takes_effect);
+        let ends = [Some(agreement.sunset()), Some(stale_at), agreement.determinations_end(), taken_over];
         Self::InForce { until: ends.into_iter().flatten().min().unwrap_or(now) }
+    }
+
+    /// Where `owner`'s own grants under `agreement` stand at `now`: in force where the agreement is, unless an early review
+    /// of the partner that `owner` has opened suspends them (V-28).
+    #[must_use]
+    pub fn of_grants(owner: Ori, agreement: &Agreement, streams: &Streams, register: &Register, now: Instant) -> Self {
+        let status = Self::at(agreement, streams, register, now);
+        let Self::InForce { until } = status else { return status };
+        match agreement.other(owner).and_then(|partner| register.holding(partner.ori)) {
+            Some((since, trigger)) if since <= now => Self::UnderReview { by: owner, trigger, since },
+            Some((from, _)) => Self::InForce { until: until.min(from) },
+            None => Self::InForce { until },
+        }
     }
 
     /// The written name, such as `in_force`.
@@ -354,6 +146,8 @@ impl Status {
             Self::Unsigned { .. } => "unsigned",
             Self::Sunset { .. } => "sunset",
             Self::Suspended { .. } => "suspended",
+            Self::Superseded { .. } => "superseded",
+            Self::UnderReview { .. } => "under_review",
             Self::PolicyIncomplete { .. } => "policy_incomplete",
             Self::AdverseFinding { .. } => "adverse_finding",
             Self::AgCheckStale { .. } => "ag_check_stale",
@@ -372,6 +166,10 @@ impl Status {
             Self::Unsigned { missing } => format!("not signed by {}", names(missing)),
             Self::Sunset { at } => format!("sunset at {at}"),
             Self::Suspended { by } => format!("suspended by {}", names(by)),
+            Self::Superseded { by, at } => format!("superseded by agreement {by} at {at}"),
+            Self::UnderReview { by, trigger, since } => {
+                format!("{by} has suspended its own grants since {since} for an early review: {trigger}")
+            }
             Self::PolicyIncomplete { missing } => format!("policy incomplete: {}", missing.join("; ")),
             Self::AdverseFinding { parties } => format!("the Attorney General named {}", names(parties)),
             Self::AgCheckStale { checked_at: Some(at) } => {
@@ -393,6 +191,18 @@ pub fn activation_problems(agreement: &Agreement, register: &Register, now: Inst
             problems
                 .push(format!("the Attorney General named {}: clear the finding with its citation first", party.ori));
         }
+    }
+    for party in &agreement.parties {
+        let mut need = |good: bool, what: &str| {
+            if !good {
+                problems.push(format!("{}: {what}", party.ori));
+            }
+        };
+        need(
+            !party.contacts.is_empty(),
+            "no contact to tell of its sunset: agency.contacts of that node's configuration",
+        );
+        need(!party.policy.checked_by.is_empty(), "nobody is named who compared its policy: policy.checked_by");
     }
     let fresh = register.check(now).is_some_and(|at| now.since(at) <= AG_CHECK_ACTIVATION);
     if !fresh {

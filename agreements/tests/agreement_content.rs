@@ -201,7 +201,25 @@ fn other_bytes_than_the_canonical_ones_are_refused() {
 
 #[test]
 fn unknown_repeated_and_missing_fields_are_refused_at_every_level() {
-    let optional = ["supersedes", "witnesses", "renewal", "determination", "area", "A", "B", "C", "D", "E", "F", "G"];
+    let optional = [
+        "supersedes",
+        "framework",
+        "witnesses",
+        "renewal",
+        "determination",
+        "area",
+        "checked_by",
+        "contacts",
+        "processors",
+        "key",
+        "A",
+        "B",
+        "C",
+        "D",
+        "E",
+        "F",
+        "G",
+    ];
     let value = value();
     let refused = |bytes: &[u8]| matches!(Agreement::from_bytes(bytes), Err(AgreementError::Json(_)));
     let unknown = with_unknown_fields(&value);

@@ -13,8 +13,9 @@ use agreements::party::{
     AgencyKind, Approvals, Elements, NodeAddress, Official, Party, Policy, PolicyPurpose, PublicMeeting, State,
 };
 use agreements::purpose::{Purpose, Reference, ReferenceKind};
+use agreements::register::Register;
 use agreements::rule::Rule;
-use agreements::status::{Event, Register, Seal, Stream, Streams};
+use agreements::stream::{Event, Said, Seal, Stream, Streams};
 use agreements::time::Instant;
 use jiff::civil::date;
 use proptest::test_runner::{Config, FileFailurePersistence};
@@ -52,12 +53,13 @@ pub fn party(text: &str) -> Party {
         county: "Alder".to_owned(),
         hub: false,
         custodian_title: "Custodian of Records".to_owned(),
-        official: Official { name: "A. Official".to_owned(), title: "Undersheriff".to_owned() },
+        official: Official { name: "A. Official".to_owned(), title: "Undersheriff".to_owned(), key: None },
         identity_key: "MCowBQYDK2VwAyEA".to_owned(),
         policy: Policy {
             url: "https://alder.example/alpr".to_owned(),
             sha256: Digest::of(b"policy"),
             checked_on: date(2026, 10, 1),
+            checked_by: "Custodian of Records".to_owned(),
             elements: Elements { a: said(), b: said(), c: said(), d: said(), e: said(), f: said(), g: said() },
             purposes: Purpose::ALL.map(|purpose| PolicyPurpose { name: format!("our {purpose}"), purpose }).to_vec(),
         },
@@ -69,6 +71,8 @@ pub fn party(text: &str) -> Party {
             log_vkey: "alder.example/trail+00000000+AQ".to_owned(),
             witness_vkey: "alder.example/witness+00000000+BA".to_owned(),
         },
+        contacts: vec!["alpr@agency.example".to_owned()],
+        processors: Vec::new(),
         approvals: Approvals {
             counsel: "County Counsel, 1 October 2026".to_owned(),
             public_meeting: PublicMeeting { date: date(2026, 9, 1), url: "https://alder.example/meeting".to_owned() },
@@ -126,6 +130,7 @@ pub fn agreement() -> Agreement {
             no_onward_transfer: true,
             received_retention_days: 365,
         },
+        framework: None,
         witnesses: None,
         effective_on: date(2026, 11, 1),
         sunset_on: date(2027, 11, 1),
@@ -138,15 +143,21 @@ pub fn seal() -> Seal {
 }
 
 pub fn signed() -> Event {
-    Event::Signed { seal: seal() }
+    Event::Signed { seal: seal(), official: None }
+}
+
+/// Events as they were said, a second apart, three days before [`now`].
+pub fn stream(events: Vec<Event>) -> Stream {
+    let said = |(n, event)| Said { event, at: at("2026-11-20T17:00:00Z").plus(n * Instant::SECOND) };
+    Stream::new((0..).zip(events).map(said).collect())
 }
 
 pub fn streams() -> Streams {
-    Streams([Stream::new(vec![signed()]), Stream::new(vec![signed()])])
+    Streams::of([stream(vec![signed()]), stream(vec![signed()])])
 }
 
 pub fn register() -> Register {
-    Register { adverse: Vec::new(), checked_at: Some(at("2026-11-20T17:00:00Z")) }
+    Register { checked_at: Some(at("2026-11-20T17:00:00Z")), ..Register::default() }
 }
 
 pub fn owner_rules() -> OwnerRules {

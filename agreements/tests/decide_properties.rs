@@ -7,8 +7,9 @@ use agreements::decide::{
 use agreements::message::{Cap, Question, Search};
 use agreements::party::Determination;
 use agreements::purpose::{Purpose, Reference, ReferenceKind};
+use agreements::register::AG_CHECK_IN_FORCE;
 use agreements::rule::Rule;
-use agreements::status::{AG_CHECK_IN_FORCE, Status};
+use agreements::status::Status;
 use agreements::time::Instant;
 use jiff::civil::Date;
 use proptest::prelude::*;

@@ -5,16 +5,19 @@ use std::path::Path;
 
 use agreements::agreement::{Authorization, Grant, QueryGrant};
 use agreements::decide::Standing;
+use agreements::ids::RequestId;
 use agreements::message::Question;
 use agreements::purpose::Purpose;
-use agreements::status::{Event, Status, Stream};
+use agreements::register::{OpenReview, Trigger};
+use agreements::status::Status;
+use agreements::stream::{Event, Heir, Stream};
 use agreements::time::Instant;
 use jiff::civil::date;
 
 use crate::common::*;
 
 const GRANTS: [&str; 5] = ["query", "query_other_purposes", "query_per_request", "query_back", "none"];
-const STATUSES: [&str; 12] = [
+const STATUSES: [&str; 14] = [
     "no_agreement",
     "declined",
     "withdrawn",
@@ -22,6 +25,8 @@ const STATUSES: [&str; 12] = [
     "unsigned",
     "sunset",
     "suspended",
+    "superseded",
+    "under_review",
     "policy_incomplete",
     "adverse_finding",
     "ag_check_stale",
@@ -47,15 +52,25 @@ fn grants(name: &str, purpose: Purpose) -> Vec<Grant> {
 fn set(name: &str, standing: &mut Standing) {
     let reason = || "by order".to_owned();
     let agreement = standing.agreement.as_mut().unwrap();
-    let says = |event| Stream::new(vec![signed(), event]);
+    let says = |event| stream(vec![signed(), event]);
     match name {
         "no_agreement" => standing.agreement = None,
-        "declined" => standing.streams.0[1] = Stream::new(vec![Event::Declined { reason: reason() }]),
-        "withdrawn" => standing.streams.0[1] = says(Event::Withdrawn { reason: reason() }),
-        "terminated" => standing.streams.0[1] = says(Event::Terminated { reason: reason() }),
-        "unsigned" => standing.streams.0[1] = Stream::default(),
+        "declined" => standing.streams.parties[1] = stream(vec![Event::Declined { reason: reason() }]),
+        "withdrawn" => standing.streams.parties[1] = says(Event::Withdrawn { reason: reason() }),
+        "terminated" => standing.streams.parties[1] = says(Event::Terminated { reason: reason() }),
+        "unsigned" => standing.streams.parties[1] = Stream::default(),
         "sunset" => agreement.sunset_on = date(2026, 11, 23),
-        "suspended" => standing.streams.0[1] = says(Event::Suspended { reason: reason() }),
+        "suspended" => standing.streams.parties[1] = says(Event::Suspended { reason: reason() }),
+        "superseded" => {
+            let id = id(9);
+            standing.streams.heirs = vec![Heir { takes_effect: now(), id }];
+        }
+        "under_review" => standing.register.reviews.push(OpenReview {
+            id: RequestId::new(now(), [1; 10]),
+            ori: ori(PARTNER),
+            trigger: Trigger::Breach,
+            opened_at: now(),
+        }),
         "policy_incomplete" => agreement.parties[1].policy.elements.d = None,
         "adverse_finding" => standing.register.adverse.push(ori(PARTNER)),
         "ag_check_stale" => standing.register.checked_at = Some(now().plus(-90 * Instant::DAY)),
@@ -73,6 +88,8 @@ fn tag(status: &Status) -> &str {
         Status::Unsigned { .. } => "unsigned",
         Status::Sunset { .. } => "sunset",
         Status::Suspended { .. } => "suspended",
+        Status::Superseded { .. } => "superseded",
+        Status::UnderReview { .. } => "under_review",
         Status::PolicyIncomplete { .. } => "policy_incomplete",
         Status::AdverseFinding { .. } => "adverse_finding",
         Status::AgCheckStale { .. } => "ag_check_stale",

@@ -9,8 +9,10 @@ use agreements::message::{
     RuleSaid, Search, StreamEvent, To,
 };
 use agreements::purpose::Purpose;
+use agreements::register::{AgCheck, Finding, FindingKind, Trigger};
 use agreements::rule::Rule;
-use agreements::status::{AgCheck, Event, Finding, FindingKind, Status};
+use agreements::status::Status;
+use agreements::stream::Event;
 use jiff::civil::date;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -60,6 +62,8 @@ fn statuses() -> Vec<Status> {
         Status::Unsigned { missing: one() },
         Status::Sunset { at: now() },
         Status::Suspended { by: one() },
+        Status::Superseded { by: agreement().id, at: now() },
+        Status::UnderReview { by: ori(OWNER), trigger: Trigger::Breach, since: now() },
         Status::PolicyIncomplete { missing: vec!["element A".to_owned()] },
         Status::AdverseFinding { parties: one() },
         Status::AgCheckStale { checked_at: Some(now()) },
@@ -131,9 +135,17 @@ fn agreement_messages() {
         Event::Suspended { reason: why() },
         Event::Resumed { reason: why(), seal: seal() },
         Event::Terminated { reason: why() },
+        Event::Rekeyed { keys: party(OWNER).node.keys(), compromised: true, reason: why(), seal: seal() },
+        Event::Moved {
+            url: "https://alder.example:9443".to_owned(),
+            contacts: vec![why()],
+            reason: why(),
+            seal: seal(),
+        },
     ] {
         let name = event.name();
-        let message = StreamEvent { v: PROTOCOL, to: to(), document: Digest::of(b"document"), n: 1, event };
+        let message =
+            StreamEvent { v: PROTOCOL, to: to(), document: Digest::of(b"document"), n: 1, seen: Some(2), event };
         arrives(&message);
         assert_eq!(serde_json::to_value(&message).unwrap()["event"]["kind"], name);
     }

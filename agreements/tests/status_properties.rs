@@ -3,10 +3,9 @@
 use agreements::agreement::Agreement;
 use agreements::ids::{Digest, Ori};
 use agreements::party::Determination;
-use agreements::status::{
-    AG_CHECK_ACTIVATION, AG_CHECK_IN_FORCE, Event, Finding, FindingKind, Register, Status, Stream, Streams,
-    activation_problems,
-};
+use agreements::register::{AG_CHECK_ACTIVATION, AG_CHECK_IN_FORCE, Finding, FindingKind, Register};
+use agreements::status::{Status, activation_problems};
+use agreements::stream::{Event, Said, Stream, Streams};
 use agreements::time::Instant;
 use jiff::civil::date;
 use proptest::prelude::*;
@@ -72,24 +71,19 @@ fn cases_of() -> impl Strategy<Value = Case> {
             }
             let now = agreement.effective().plus(day * Instant::DAY + off);
             let checked_at = checked.map(|days| now.plus(days * Instant::DAY));
-            let register = Register { adverse: adverse.into_iter().collect(), checked_at };
-            Case { agreement, streams: Streams([Stream::new(first), Stream::new(second)]), register, now }
+            let register = Register { adverse: adverse.into_iter().collect(), checked_at, reviews: Vec::new() };
+            Case { agreement, streams: Streams::of([stream(first), stream(second)]), register, now }
         },
     )
 }
 
 fn says(stream: &Stream, name: &str) -> Option<usize> {
-    stream.events().iter().rposition(|event| event.name() == name)
+    stream.events().iter().rposition(|said| said.event.name() == name)
 }
 
 /// What the partner's door does with events: those that the stream admits are kept.
 fn keep(stream: &mut Stream, event: &Event) -> bool {
-    let good = stream.admits(event).is_ok();
-    if good {
-        let events = [stream.events(), std::slice::from_ref(event)].concat();
-        *stream = Stream::new(events);
-    }
-    good
+    stream.take(stream.next_number(), Said { event: event.clone(), at: now() }).is_ok()
 }
 
 proptest! {
@@ -98,13 +92,12 @@ proptest! {
     #[test]
     fn absorbing_events_absorb(case in cases_of(), end in absorbing(), more in events(), by in 0..2usize, later in any::<i64>()) {
         let mut case = case;
-        let stream = case.streams.0[by].clone();
-        let events = [stream.events(), &[end], more.as_slice()].concat();
-        case.streams.0[by] = Stream::new(events);
+        let before: Vec<Event> = case.streams.parties[by].events().iter().map(|said| said.event.clone()).collect();
+        case.streams.parties[by] = stream([before, vec![end], more.clone()].concat());
         let Status::Ended { .. } = case.at(case.now) else { panic!("{:?}", case.at(case.now)) };
         let Status::Ended { .. } = case.at(Instant::from_micros(later)) else { panic!("time revived it") };
         for event in &more {
-            prop_assert!(case.streams.0[by].admits(event).is_err());
+            prop_assert!(case.streams.parties[by].admits(event).is_err());
         }
     }
 
@@ -116,7 +109,7 @@ proptest! {
             for turn in turns.iter().copied().chain([true; 12]).chain([false; 12]) {
                 let next = if turn { left.next() } else { right.next() };
                 if let Some(event) = next {
-                    keep(&mut streams.0[usize::from(!turn)], event);
+                    keep(&mut streams.parties[usize::from(!turn)], event);
                 }
             }
             streams
@@ -133,7 +126,7 @@ proptest! {
     fn in_force_means_all_of_it(case in cases_of()) {
         let Status::InForce { until } = case.at(case.now) else { return Ok(()) };
         let Case { agreement, streams, register, now } = &case;
-        for stream in &streams.0 {
+        for stream in &streams.parties {
             prop_assert!(says(stream, "signed").is_some());
             prop_assert!(says(stream, "suspended") <= says(stream, "resumed"));
             prop_assert!(["declined", "withdrawn", "terminated"].iter().all(|end| says(stream, end).is_none()));
@@ -150,7 +143,7 @@ proptest! {
     #[test]
     fn all_of_it_means_in_force(case in cases_of()) {
         let Case { agreement, streams, register, now } = &case;
-        let good = streams.0.iter().all(|stream| {
+        let good = streams.parties.iter().all(|stream| {
             says(stream, "signed").is_some()
                 && says(stream, "suspended") <= says(stream, "resumed")
                 && ["declined", "withdrawn", "terminated"].iter().all(|end| says(stream, end).is_none())
@@ -194,7 +187,7 @@ proptest! {
             }
         }
         let _ = second;
-        prop_assert_eq!(alone.events(), kept.as_slice());
+        prop_assert!(alone.events().iter().map(|said| &said.event).eq(&kept));
         prop_assert_eq!(alone.next_number() as usize, kept.len() + 1);
     }
 }
@@ -204,7 +197,7 @@ fn the_sunset_is_a_wall_to_the_microsecond() {
     let (agreement, streams) = (agreement(), streams());
     let sunset = agreement.sunset();
     assert_eq!(sunset, at("2027-11-01T07:00:00Z"), "midnight in Los Angeles, in summer time");
-    let register = Register { adverse: Vec::new(), checked_at: Some(sunset.plus(-Instant::DAY)) };
+    let register = Register { checked_at: Some(sunset.plus(-Instant::DAY)), ..Register::default() };
     let status = |now| Status::at(&agreement, &streams, &register, now);
     assert_eq!(status(sunset.plus(-1)), Status::InForce { until: sunset });
     assert_eq!(status(sunset), Status::Sunset { at: sunset });
@@ -215,7 +208,7 @@ fn the_sunset_is_a_wall_to_the_microsecond() {
 fn it_takes_effect_by_itself() {
     let (agreement, streams) = (agreement(), streams());
     let effective = agreement.effective();
-    let register = Register { adverse: Vec::new(), checked_at: Some(effective.plus(-Instant::DAY)) };
+    let register = Register { checked_at: Some(effective.plus(-Instant::DAY)), ..Register::default() };
     let status = |now| Status::at(&agreement, &streams, &register, now);
     assert_eq!(status(effective.plus(-1)), Status::NotYet { effective });
     assert!(matches!(status(effective), Status::InForce { .. }));
@@ -224,7 +217,7 @@ fn it_takes_effect_by_itself() {
 #[test]
 fn a_check_is_fresh_for_ninety_days_and_never_from_the_future() {
     let (agreement, streams) = (agreement(), streams());
-    let status = |checked_at| Status::at(&agreement, &streams, &Register { adverse: Vec::new(), checked_at }, now());
+    let status = |checked_at| Status::at(&agreement, &streams, &Register { checked_at, ..Register::default() }, now());
     for (age, good) in [
         (AG_CHECK_IN_FORCE - 1, true),
         (AG_CHECK_IN_FORCE, false),
@@ -243,7 +236,7 @@ fn activation_wants_a_check_of_thirty_days_and_names_what_lacks() {
     let mut agreement = agreement();
     let problems =
         |agreement: &Agreement, register: &Register| activation_problems(agreement, register, now()).join("\n");
-    let checked = |age: i64| Register { adverse: Vec::new(), checked_at: Some(now().plus(-age)) };
+    let checked = |age: i64| Register { checked_at: Some(now().plus(-age)), ..Register::default() };
     assert_eq!(problems(&agreement, &checked(AG_CHECK_ACTIVATION)), "");
     assert!(problems(&agreement, &checked(AG_CHECK_ACTIVATION + 1)).contains("concordat ag check"));
     assert!(problems(&agreement, &checked(-Instant::HOUR)).contains("concordat ag check"));
@@ -276,6 +269,7 @@ fn the_newest_finding_of_an_agency_counts() {
             finding(PARTNER, FindingKind::SelfDisclosed),
         ],
         None,
+        Vec::new(),
     );
     assert_eq!(register.adverse, [ori(PARTNER)]);
 }
@@ -295,11 +289,11 @@ fn a_stream_admits_what_its_own_past_allows() {
         (vec![signed(), terminated], &[]),
     ];
     for (past, admitted) in table {
-        let stream = Stream::new(past.clone());
+        let stream = stream(past.clone());
         let found: Vec<&str> = all.iter().filter(|event| stream.admits(event).is_ok()).map(Event::name).collect();
         assert_eq!(found, admitted, "after {past:?}");
         assert_eq!(stream.next_number() as usize, past.len() + 1);
     }
     let long = Event::Suspended { reason: "x".repeat(agreements::json::MAX_TEXT + 1) };
-    assert!(Stream::new(vec![signed()]).admits(&long).is_err());
+    assert!(stream(vec![signed()]).admits(&long).is_err());
 }

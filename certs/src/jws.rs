@@ -9,7 +9,7 @@
 
 use agreements::ids::Digest;
 use agreements::json::{self, StrictError};
-pub use agreements::status::Seal as Signature;
+pub use agreements::stream::Seal as Signature;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::{Deserialize, Serialize};

@@ -98,6 +98,7 @@ impl Terms {
                 no_onward_transfer: true,
                 received_retention_days: 30,
             },
+            framework: None,
             witnesses: None,
             effective_on: self.effective_on,
             sunset_on: self.sunset_on,

@@ -10,7 +10,8 @@ use agreements::party::{
     AgencyKind, Approvals, Elements, NodeAddress, Official, Party, Policy, PolicyPurpose, PublicMeeting, State,
 };
 use agreements::purpose::Purpose;
-use agreements::status::{Event, Register, Seal, Stream, Streams};
+use agreements::register::Register;
+use agreements::stream::{Event, Said, Seal, Stream, Streams};
 use agreements::time::Instant;
 
 use crate::federation::start;
@@ -47,12 +48,13 @@ pub fn party(ori: &str) -> Party {
         county: "Alder".to_owned(),
         hub: false,
         custodian_title: "Custodian of Records".to_owned(),
-        official: Official { name: "Oakley Official".to_owned(), title: "Chief Executive".to_owned() },
+        official: Official { name: "Oakley Official".to_owned(), title: "Chief Executive".to_owned(), key: None },
         identity_key: "MCowBQYDK2VwAyEA".to_owned(),
         policy: Policy {
             url: format!("https://{word}.test/alpr"),
             sha256: Digest::of(ori.as_bytes()),
             checked_on: days_from_start(-30),
+            checked_by: "Custodian of Records".to_owned(),
             elements: Elements { a: said(), b: said(), c: said(), d: said(), e: said(), f: said(), g: said() },
             purposes: Purpose::ALL.map(|purpose| PolicyPurpose { name: purpose.to_string(), purpose }).to_vec(),
         },
@@ -64,6 +66,8 @@ pub fn party(ori: &str) -> Party {
             log_vkey: format!("{word}.test/trail+00000000+AQ"),
             witness_vkey: format!("{word}.test/witness+00000000+BA"),
         },
+        contacts: vec!["alpr@agency.example".to_owned()],
+        processors: Vec::new(),
         approvals: Approvals {
             counsel: "County Counsel".to_owned(),
             public_meeting: PublicMeeting { date: days_from_start(-60), url: format!("https://{word}.test/meeting") },
@@ -83,15 +87,16 @@ impl Sought<'_> {
         let agreement = terms.between(&owner, &asker);
         let signed = || {
             let seal = Seal { protected: "e30".to_owned(), signature: "AAAA".to_owned() };
-            Stream::new(vec![Event::Signed { seal }])
+            let event = Event::Signed { seal, official: None };
+            Stream::new(vec![Said { event, at: start().plus(-Instant::DAY) }])
         };
         let question = self.question(owner.ori, asker.ori, &agreement);
         let standing = Standing {
             owner: owner.ori,
             partner: asker.ori,
             agreement: Some(agreement),
-            streams: Streams([signed(), signed()]),
-            register: Register::new(&[], Some(start())),
+            streams: Streams::of([signed(), signed()]),
+            register: Register::new(&[], Some(start()), Vec::new()),
             rules: OwnerRules {
                 purposes: Purpose::ALL.to_vec(),
                 max_lookback_days: 730,

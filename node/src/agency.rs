@@ -2,7 +2,8 @@
 
 use agreements::ids::Digest;
 use agreements::party::{
-    Approvals, Determination, NodeAddress, Official, Party, Policy, PolicyPurpose, PublicMeeting, State,
+    Approvals, Determination, NodeAddress, Official, Party, Policy, PolicyPurpose, Processor, PublicMeeting, Service,
+    State,
 };
 use agreements::purpose::PurposeError;
 use agreements::time::Instant;
@@ -24,6 +25,9 @@ pub enum AgencyError {
     /// A purpose of the policy is none.
     #[error("concordat.toml: policy.purposes: `{0}`: {1}")]
     Purpose(String, PurposeError),
+    /// A processor whose service is not named.
+    #[error("concordat.toml: agency.processors: `{0}`: write `Name = hosting` or `Name = towing` (V-05)")]
+    Processor(String),
     /// A key cannot be read.
     #[error(transparent)]
     Key(Box<OpenError>),
@@ -59,7 +63,11 @@ pub fn party(config: &Config, tls_spki: Digest, now: Instant) -> Result<Party, A
         county: agency.county.clone(),
         hub: agency.hub,
         custodian_title: agency.custodian_title.clone(),
-        official: Official { name: agency.official_name.clone(), title: agency.official_title.clone() },
+        official: Official {
+            name: agency.official_name.clone(),
+            title: agency.official_title.clone(),
+            key: text(&agency.official_key),
+        },
         identity_key: std::fs::read_to_string(config.keys.identity_public())
             .map(|text| text.trim().to_owned())
             .map_err(|_| AgencyError::Missing("keys.folder/identity.pub (made by `concordat init`)"))?,
@@ -67,6 +75,7 @@ pub fn party(config: &Config, tls_spki: Digest, now: Instant) -> Result<Party, A
             url: policy.url.clone(),
             sha256: policy.sha256.ok_or(AgencyError::Missing("policy.sha256"))?,
             checked_on: happened("policy.checked_on", policy.checked_on)?,
+            checked_by: policy.checked_by.clone(),
             elements: agreements::party::Elements {
                 a: text(&elements.a),
                 b: text(&elements.b),
@@ -86,6 +95,8 @@ pub fn party(config: &Config, tls_spki: Digest, now: Instant) -> Result<Party, A
             log_vkey: log_vkey(config)?.to_string(),
             witness_vkey: witness.ok_or(AgencyError::Missing("a witness key of Ed25519"))?.to_string(),
         },
+        contacts: agency.contacts.clone(),
+        processors: agency.processors.iter().map(|text| processor(text)).collect::<Result<_, _>>()?,
         approvals: Approvals {
             counsel: approvals.counsel.clone(),
             public_meeting: PublicMeeting {
@@ -101,6 +112,18 @@ pub fn party(config: &Config, tls_spki: Digest, now: Instant) -> Result<Party, A
             (None, Some(_)) => return Err(AgencyError::Missing("agency.determination_sha256")),
         },
     })
+}
+
+/// `Name = service`.
+fn processor(text: &str) -> Result<Processor, AgencyError> {
+    let unclear = || AgencyError::Processor(text.to_owned());
+    let (name, service) = text.rsplit_once('=').ok_or_else(unclear)?;
+    let service = match service.trim() {
+        "hosting" => Service::Hosting,
+        "towing" => Service::Towing,
+        _ => return Err(unclear()),
+    };
+    Ok(Processor { name: name.trim().to_owned(), service })
 }
 
 /// `Own words = purpose`, or the purpose alone.

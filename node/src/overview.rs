@@ -3,7 +3,8 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agreements::status::{Register, Status};
+use agreements::register::Register;
+use agreements::status::Status;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 

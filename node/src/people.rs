@@ -4,8 +4,8 @@
 use agreements::entry::Kind;
 use agreements::ids::{Digest, RequestId};
 use agreements::json;
+use agreements::register::{AgCheck, Finding};
 use agreements::screen;
-use agreements::status::{AgCheck, Finding};
 use agreements::time::Instant;
 use diesel::result::{Error, QueryResult};
 use jiff::civil::Date;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::ids::{Digest, Ori};
-use agreements::status::Seal as Signature;
+use agreements::stream::Seal as Signature;
 use agreements::time::Instant;
 use arc_swap::ArcSwap;
 use certs::jws::{self, JwsError};

@@ -1,7 +1,7 @@
 //! Accounts, enrolments, findings and checks: through the services that record them.
 
 use agreements::ids::Ori;
-use agreements::status::{Finding, FindingKind, Register};
+use agreements::register::{Finding, FindingKind, Register};
 use concordat::clock::Clock as _;
 use concordat::db::Db;
 use concordat::demo::agency::{self, ALDER};
@@ -91,7 +91,7 @@ fn findings_and_checks_are_kept_in_their_order(backend: Backend) {
     };
     let mut reader = db.reader().unwrap();
     let mut expect = |adverse: Vec<Ori>| {
-        let expected = Register { adverse, checked_at: Some(registry.clock.now()) };
+        let expected = Register { adverse, checked_at: Some(registry.clock.now()), reviews: Vec::new() };
         assert_eq!(ag::register(&mut reader).unwrap(), expected);
     };
     block_on(async {

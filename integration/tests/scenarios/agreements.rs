@@ -6,7 +6,9 @@ use agreements::ids::{Digest, Ori, OriError};
 use agreements::json;
 use agreements::message::{Offer, PROTOCOL, StreamEvent, To};
 use agreements::party::{AgencyKind, Party};
-use agreements::status::{Event, Finding, FindingKind, Status};
+use agreements::register::{Finding, FindingKind};
+use agreements::status::Status;
+use agreements::stream::Event;
 use certs::jws;
 use clap::Parser as _;
 use concordat::cli::Cli;
@@ -203,6 +205,7 @@ async fn events_out_of_order_about_another_document_or_without_their_seal_change
         to: vec![To { ori: pair.birch.ori(), agreement: pair.id }],
         document: Digest::of(&document),
         n: 2,
+        seen: None,
         event: Event::Suspended { reason: "the audit is open".to_owned() },
     };
     // A seal of Alder's TLS certificate's owner who does not have the seal key.
@@ -247,7 +250,7 @@ async fn events_out_of_order_about_another_document_or_without_their_seal_change
         (
             "signed twice",
             &own,
-            StreamEvent { event: Event::Signed { seal }, ..sound.clone() },
+            StreamEvent { event: Event::Signed { seal, official: None }, ..sound.clone() },
             422,
             "unacceptable",
             "signed already",

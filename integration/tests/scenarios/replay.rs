@@ -4,7 +4,8 @@ use agreements::entry::Kind;
 use agreements::ids::Digest;
 use agreements::ids::RequestId;
 use agreements::message::{PROTOCOL, StreamEvent, To};
-use agreements::status::{Event, Status};
+use agreements::status::Status;
+use agreements::stream::Event;
 use agreements::time::Instant;
 use concordat::demo::agency::CEDAR;
 use concordat::node::fresh_rid;
@@ -125,6 +126,7 @@ async fn s16_for_another_owner_of_another_kind_or_forwarded_is_refused_and_its_i
         to: question.to.clone(),
         document: Digest::of(b""),
         n: 2,
+        seen: None,
         event: Event::Terminated { reason: "sent to the wrong door".to_owned() },
     };
     let (_, text) = fork.swears(Kind::AgreementEvent, None, &event).await;

@@ -2,8 +2,9 @@
 
 use agreements::entry::Leaf;
 use agreements::ids::{Digest, Salt};
+use agreements::register::{Finding, FindingKind};
 use agreements::rule::Rule;
-use agreements::status::{Finding, FindingKind, Status};
+use agreements::status::Status;
 use concordat::demo::agency::CEDAR;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::people::{self, NewAccount, PeopleError};

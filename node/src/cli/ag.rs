@@ -1,7 +1,7 @@
 //! `concordat ag`: the register of the Attorney General's findings, and the checks of its sources (V-31).
 
 use agreements::ids::{Digest, Ori};
-use agreements::status::{AgCheck, Finding, FindingKind};
+use agreements::register::{AgCheck, Finding, FindingKind};
 use clap::{Args, Subcommand};
 use jiff::civil::Date;
 use serde::{Deserialize as _, Serialize};

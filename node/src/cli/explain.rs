@@ -104,14 +104,14 @@ impl Explain for TlsError {
 impl Explain for AgencyError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Missing(_) | Self::Purpose(..) | Self::Future(..) => Exit::Usage,
+            Self::Missing(_) | Self::Purpose(..) | Self::Processor(_) | Self::Future(..) => Exit::Usage,
             Self::Key(error) => error.exit(),
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Future(..) => None,
+            Self::Future(..) | Self::Processor(_) => None,
             Self::Missing(_) | Self::Purpose(..) => {
                 Some("fill in [policy] and [approvals] of concordat.toml, then run this again".to_owned())
             }

@@ -27,6 +27,15 @@ pub struct Agency {
     /// That official's title.
     #[serde(default)]
     pub official_title: String,
+    /// The P-256 key with which that official signs: SPKI DER in base64url. Blank until it is enrolled.
+    #[serde(default)]
+    pub official_key: String,
+    /// Mailboxes of roles here that partners' nodes write to about agreements.
+    #[serde(default)]
+    pub contacts: Vec<String>,
+    /// Who hosts or tows for it (V-05): `Name = hosting` or `Name = towing`.
+    #[serde(default)]
+    pub processors: Vec<String>,
     /// Whether it asks for others (a fusion centre, a shared service).
     #[serde(default)]
     pub hub: bool,
@@ -40,7 +49,8 @@ pub struct Agency {
 
 impl Agency {
     pub(super) fn new(ori: Ori, legal_name: String, kind: AgencyKind, county: String) -> Self {
-        let (custodian_title, official_name, official_title) = Default::default();
+        let (custodian_title, official_name, official_title, official_key) = Default::default();
+        let (contacts, processors) = Default::default();
         let (determination_sha256, determination_expires_on) = (None, None);
         Self {
             ori,
@@ -50,6 +60,9 @@ impl Agency {
             custodian_title,
             official_name,
             official_title,
+            official_key,
+            contacts,
+            processors,
             hub: false,
             determination_sha256,
             determination_expires_on,
@@ -69,6 +82,8 @@ pub struct Policy {
     /// When it was last compared with its published text.
     #[serde(with = "blank")]
     pub checked_on: Option<Date>,
+    /// The title of the person who compared it.
+    pub checked_by: String,
     /// The purposes that it allows.
     pub purposes: Vec<String>,
     /// Where it says what the statute demands.

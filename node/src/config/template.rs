@@ -23,6 +23,18 @@ const MEANINGS: &[(&str, &str)] = &[
     ("agency.official_name", "Name of the official who signs agreements."),
     ("agency.official_title", "Title of that official."),
     (
+        "agency.official_key",
+        "That official's own P-256 signing key, the public half: SPKI DER in base64url. An agreement needs the official's signature besides this node's seal.",
+    ),
+    (
+        "agency.contacts",
+        "Mailboxes of roles here (no person's) that partners' nodes write to about agreements: sunsets, suspensions. At least one.",
+    ),
+    (
+        "agency.processors",
+        "Who hosts data or tows vehicles for this agency, such as \"Valley Hosting = hosting\". They are no parties and can hold no grant (Civ. Code 1798.90.55(b)).",
+    ),
+    (
         "agency.hub",
         "Whether it asks for others (a fusion centre, a shared service): it then names end agency and end user.",
     ),
@@ -41,6 +53,7 @@ const MEANINGS: &[(&str, &str)] = &[
         "policy.checked_on",
         "The day on which somebody last compared it with the published text, such as \"2026-11-23\".",
     ),
+    ("policy.checked_by", "The title of the person who compared it."),
     (
         "policy.purposes",
         "The purposes that it allows: one of the seven names in `rules.purposes`, or the policy's own words for it, such as \"Solving crimes = criminal_investigation\".",

@@ -166,6 +166,8 @@ fn complete(config: &mut Config, fiction: &Fiction, today: Date) {
     config.agency.custodian_title = "Custodian of ALPR Records".to_owned();
     config.agency.official_name = "Oakley Official".to_owned();
     config.agency.official_title = "Chief Executive".to_owned();
+    config.agency.contacts = vec![format!("alpr-agreements@{}", fiction.host())];
+    config.policy.checked_by = "Custodian of ALPR Records".to_owned();
     config.policy.url = format!("https://{}/alpr-policy", fiction.host());
     config.policy.sha256 = Some(Digest::of(fiction.legal_name.as_bytes()));
     config.policy.checked_on = Some(today);

@@ -73,6 +73,7 @@ impl Draft {
             parties,
             grants: self.grants,
             commitments: self.commitments,
+            framework: None,
             witnesses: None,
             effective_on: self.effective_on,
             sunset_on: self.sunset_on,

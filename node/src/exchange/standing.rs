@@ -8,13 +8,15 @@ use agreements::decide::{OwnerRules, Standing};
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::json;
-use agreements::message::{Resumption, StreamEvent};
-use agreements::status::{Event, Register, Status, Stream, Streams};
+use agreements::message::{Change, Changed, Resumption, StreamEvent};
+use agreements::register::Register;
+use agreements::status::Status;
+use agreements::stream::{Event, Said, Stream, Streams, heirs};
 use agreements::time::Instant;
 use certs::jws;
+use certs::key::PublicKey;
 use diesel::result::{Error, QueryResult};
 
-use super::partner::seal_key;
 use crate::db::Conn;
 use crate::registry::agreements::Kept;
 use crate::registry::{ag, agreements as documents};
@@ -24,6 +26,10 @@ use crate::trail;
 pub const AGREEMENT_TYP: &str = "concordat-agreement+jws";
 /// The `typ` of a sealed resumption.
 pub const RESUMPTION_TYP: &str = "concordat-resumption+jws";
+/// The `typ` of an official's own signature under an agreement.
+pub const OFFICIAL_TYP: &str = "concordat-official+jws";
+/// The `typ` of a sealed change of a node's keys or place.
+pub const CHANGE_TYP: &str = "concordat-change+jws";
 
 /// How our acknowledgement of an offer is found in the trail; that of an event is found by the event's name.
 pub(super) const OFFER_RECEIVED: &str = "offer received";
@@ -68,6 +74,29 @@ pub(crate) fn objection(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<
 }
 
 fn read(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
+    let mut found = match read_alone(conn, id)? {
+        Ok(Some(found)) => found,
+        other => return Ok(other),
+    };
+    let partner = documents::partner(conn, id)?;
+    let mut family = Vec::new();
+    for other in documents::ids(conn, partner)? {
+        if other == id {
+            continue;
+        }
+        // One whose rows count for nothing might be the one that took this one's place: neither counts.
+        match read_alone(conn, other)? {
+            Ok(one) => family.extend(one),
+            Err(why) => return Ok(Err(format!("agreement {other} between the same two: {why}"))),
+        }
+    }
+    let others = family.iter().map(|other| (&other.agreement, &other.streams));
+    found.streams.heirs = heirs(&found.agreement, Digest::of(&found.document), others);
+    Ok(Ok(Some(found)))
+}
+
+/// An agreement and its own streams, without what supersedes it.
+fn read_alone(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
     let Some((document, agreement)) = documents::find(conn, id)? else { return Ok(Ok(None)) };
     let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
     if !complete(conn, first, second)? || !complete(conn, second, first)? {
@@ -93,8 +122,7 @@ fn check(id: AgreementId, document: &[u8], agreement: &Agreement, kept: &[Vec<Ke
         return Err("the document has another id than its row".to_owned());
     }
     let mut streams = Streams::default();
-    for ((party, rows), stream) in agreement.parties.iter().zip(kept).zip(&mut streams.0) {
-        let mut events = Vec::new();
+    for ((party, rows), stream) in agreement.parties.iter().zip(kept).zip(&mut streams.parties) {
         for (row, n) in rows.iter().zip(1..) {
             let said = row.event().map_err(|error| error.to_string())?;
             let leaf = Leaf::from_bytes(&row.leaf).map_err(|error| error.to_string())?;
@@ -103,30 +131,68 @@ fn check(id: AgreementId, document: &[u8], agreement: &Agreement, kept: &[Vec<Ke
             if !committed || !this {
                 return Err(format!("event {n} of {} is not the one that was sworn", party.ori));
             }
-            sealed(agreement, document, party.ori, &said)?;
-            events.push(said.event);
+            sealed(agreement, document, party.ori, &said, stream)?;
+            let taken = stream.take(n, Said { event: said.event, at: leaf.at });
+            taken.map_err(|why| format!("event {n} of {} cannot follow those before it: {why:?}", party.ori))?;
         }
-        *stream = Stream::new(events);
     }
     Ok(streams)
 }
 
-/// Whether an event that must be sealed is: by the seal key that the document pins for its party.
+/// Whether an event that must be sealed is: by the seal key that its party has after the events `before` it, from the one
+/// that the document pins; new keys and another place also by the identity key, when the seal key is lost.
 ///
 /// # Errors
 /// Why it is not.
-pub fn sealed(agreement: &Agreement, document: &[u8], party: Ori, said: &StreamEvent) -> Result<(), String> {
-    let statement;
-    let (seal, typ, payload) = match &said.event {
-        Event::Signed { seal } => (seal, AGREEMENT_TYP, document),
-        Event::Resumed { seal, reason } => {
-            statement = resumption(agreement, document, party, said.n, reason).map_err(|error| error.to_string())?;
-            (seal, RESUMPTION_TYP, statement.as_slice())
-        }
-        _ => return Ok(()),
+pub fn sealed(
+    agreement: &Agreement,
+    document: &[u8],
+    ori: Ori,
+    said: &StreamEvent,
+    before: &Stream,
+) -> Result<(), String> {
+    let text = |error: &dyn std::fmt::Display| format!("the seal of {ori}: {error}");
+    let party = agreement.party(ori).ok_or("not a party")?;
+    let (pinned, n) = (&party.node, said.n);
+    let seal_key = || key(&before.address(pinned, n.saturating_sub(1)).seal_key);
+    let one = |payload: &[u8], typ, seal, key: &PublicKey| {
+        jws::verify_one(payload, typ, seal, key).map(drop).map_err(|error| text(&error))
     };
-    let key = seal_key(agreement.party(party).ok_or("not a party")?).map_err(|error| error.to_string())?;
-    jws::verify_one(payload, typ, seal, &key).map(drop).map_err(|error| format!("the seal of {party}: {error}"))
+    let change = |changed, reason| {
+        json::canonical(&Change::new(ori, agreement.id, Digest::of(document), n, reason, changed))
+            .map_err(|error| text(&error))
+    };
+    match &said.event {
+        Event::Signed { seal, official } => {
+            one(document, AGREEMENT_TYP, seal, &seal_key()?)?;
+            match (official, &party.official.key) {
+                (Some(official), Some(own)) => one(document, OFFICIAL_TYP, official, &key(own)?)
+                    .map_err(|error| format!("the signature of {}: {error}", party.official.title)),
+                (None, None) => Ok(()),
+                (None, Some(_)) => Err(format!("the signature of {} is missing", party.official.title)),
+                (Some(_), None) => Err("an official signed whose key the document does not name".to_owned()),
+            }
+        }
+        Event::Resumed { seal, reason } => {
+            let statement = resumption(agreement, document, ori, n, reason).map_err(|error| text(&error))?;
+            one(&statement, RESUMPTION_TYP, seal, &seal_key()?)
+        }
+        Event::Rekeyed { keys, compromised, reason, seal } => {
+            let statement = change(Changed::Rekeyed { keys: keys.clone(), compromised: *compromised }, reason)?;
+            one(&statement, CHANGE_TYP, seal, &seal_key()?)
+                .or_else(|_| one(&statement, CHANGE_TYP, seal, &key(&party.identity_key)?))
+        }
+        Event::Moved { url, contacts, reason, seal } => {
+            let statement = change(Changed::Moved { url: url.clone(), contacts: contacts.clone() }, reason)?;
+            one(&statement, CHANGE_TYP, seal, &seal_key()?)
+                .or_else(|_| one(&statement, CHANGE_TYP, seal, &key(&party.identity_key)?))
+        }
+        Event::Declined { .. } | Event::Withdrawn { .. } | Event::Suspended { .. } | Event::Terminated { .. } => Ok(()),
+    }
+}
+
+fn key(text: &str) -> Result<PublicKey, String> {
+    text.parse().map_err(|error| format!("a key that the agreement pins is none: {error}"))
 }
 
 /// The statement that a party seals when it lifts its own suspension.
@@ -214,7 +280,7 @@ pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> 
     let mut changes = Instant::from_micros(i64::MAX);
     for id in documents::ids(conn, None)? {
         let Some(found) = verified(conn, id)? else { continue };
-        match Status::at(&found.agreement, &found.streams, register, now) {
+        match Status::of_grants(us, &found.agreement, &found.streams, register, now) {
             Status::InForce { until } => {
                 changes = changes.min(until);
                 let other = found.agreement.other(us).map(|other| other.ori);
@@ -353,7 +419,7 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Resu
     let (mut newest, mut begins) = (None, Instant::from_micros(i64::MAX));
     for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
         let Some(found) = verified(conn, id)? else { continue };
-        match Status::at(&found.agreement, &found.streams, &register, now) {
+        match Status::of_grants(us, &found.agreement, &found.streams, &register, now) {
             Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
                 newest = newest.or(Some((id, until)));
             }

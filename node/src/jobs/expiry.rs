@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use agreements::ids::Digest;
-use agreements::status::AG_CHECK_IN_FORCE;
+use agreements::register::AG_CHECK_IN_FORCE;
 use agreements::time::Instant;
 use openssl::asn1::{Asn1Time, Asn1TimeRef};
 use openssl::error::ErrorStack;

@@ -1,7 +1,7 @@
 //! The register of the Attorney General's findings, and the checks of its sources (V-31).
 
 use agreements::entry::Kind;
-use agreements::status::{AgCheck, Finding, Register};
+use agreements::register::{AgCheck, Finding, Register};
 use agreements::time::Instant;
 use diesel::dsl::max;
 use diesel::prelude::*;
@@ -32,7 +32,7 @@ pub fn register(conn: &mut Conn) -> QueryResult<Register> {
             what,
             "ALARM: the register of findings was changed by other hands; no agency counts as checked"
         );
-        Register::new(&[], None)
+        Register::new(&[], None, Vec::new())
     }))
 }
 
@@ -45,7 +45,7 @@ pub(crate) fn sworn(conn: &mut Conn, checks: Which) -> QueryResult<Result<Regist
             findings => findings?,
         };
         let checked = sworn_checks(conn, checks)?;
-        Ok(findings.and_then(|findings| Ok(Register::new(&findings, checked?))))
+        Ok(findings.and_then(|findings| Ok(Register::new(&findings, checked?, Vec::new()))))
     })
 }
 

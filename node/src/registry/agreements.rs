@@ -51,6 +51,13 @@ pub fn ids(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<AgreementId
     query.load::<String>(conn)?.into_iter().map(|id| parsed("agreement", id.parse())).collect()
 }
 
+/// With whom an agreement is.
+pub fn partner(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<Ori>> {
+    let row: Option<String> =
+        agreement::table.find(id.to_string()).select(agreement::partner).first(conn).optional()?;
+    row.map(|partner| parsed("agreement", partner.parse())).transpose()
+}
+
 /// With whom each agreement is, by its id.
 pub(crate) fn partners(conn: &mut Conn) -> QueryResult<BTreeMap<String, String>> {
     Ok(agreement::table.select((agreement::id, agreement::partner)).load(conn)?.into_iter().collect())

@@ -109,6 +109,8 @@ fn complete(config: &mut Config, ca: &Path) {
     config.agency.custodian_title = "Custodian".to_owned();
     config.agency.official_name = "Oakley Official".to_owned();
     config.agency.official_title = "Chief".to_owned();
+    config.agency.contacts = vec!["alpr-agreements@agency.test".to_owned()];
+    config.policy.checked_by = "Custodian".to_owned();
     config.policy.url = format!("{}/policy", config.peer.url);
     config.policy.sha256 = Some(Digest::of(b"policy"));
     config.policy.checked_on = Some(today);

@@ -6,7 +6,8 @@ use agreements::entry::Kind;
 use agreements::hotlist::{Have, Pull};
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::message::{PROTOCOL, StreamEvent, To};
-use agreements::status::{Event, Status};
+use agreements::status::Status;
+use agreements::stream::Event;
 use agreements::time::Instant;
 use concordat::exchange::lifecycle::{self, Act};
 use concordat::exchange::wire::{self, Bulk};
@@ -212,6 +213,7 @@ async fn problems(recorder: &mut Recorder) {
         to: question.to.clone(),
         document: Digest::of(&documents::find(&mut recorder.pair.birch.conn(), recorder.pair.id).unwrap().unwrap().0),
         n: 9,
+        seen: None,
         event: Event::Suspended { reason: "a gap".to_owned() },
     };
     let (_, gap) = forger.swears(Kind::AgreementEvent, None, &gap).await;

@@ -13,7 +13,9 @@ use agreements::message::{Acknowledgement, Answer, Message, Outcome, Question, R
 use agreements::party::Party;
 use agreements::protocol::{self, ReadError, Spoken};
 use agreements::purpose::Purpose;
-use agreements::status::{Event, Register, Status, Stream, Streams};
+use agreements::register::Register;
+use agreements::status::Status;
+use agreements::stream::{Said, Stream, Streams};
 use concordat::exchange::lifecycle::View;
 use concordat::exchange::standing;
 use concordat::exchange::sworn::{self, Sworn};
@@ -51,7 +53,7 @@ fn s40_recorded_messages_of_every_version_that_is_spoken_are_understood() {
 /// Reads every entry as its receiver does. The streams of the agreement.
 fn understood(set: &Set, agreement: &Agreement, document: &[u8], hashes: &BTreeMap<String, Digest>) -> Streams {
     let known: BTreeSet<Digest> = hashes.values().copied().collect();
-    let mut streams: BTreeMap<Ori, BTreeMap<u32, Event>> = BTreeMap::new();
+    let mut streams: BTreeMap<Ori, BTreeMap<u32, Said>> = BTreeMap::new();
     let mut events = BTreeSet::new();
     for (file, kind, from, to) in set.entries() {
         match kind {
@@ -70,8 +72,10 @@ fn understood(set: &Set, agreement: &Agreement, document: &[u8], hashes: &BTreeM
                 let event: Sworn<StreamEvent> = set.sworn(file, kind, from, to);
                 let said = event.message();
                 if event.agreement() == agreement.id {
-                    standing::sealed(agreement, document, from, said).unwrap_or_else(|why| panic!("{file}: {why}"));
-                    streams.entry(from).or_default().insert(said.n, said.event.clone());
+                    let keep = Said { event: said.event.clone(), at: event.evidence().at };
+                    standing::sealed(agreement, document, from, said, &Stream::default())
+                        .unwrap_or_else(|why| panic!("{file}: {why}"));
+                    streams.entry(from).or_default().insert(said.n, keep);
                 }
                 assert!(file.contains(said.event.name()), "{file}: {}", said.event.name());
                 events.insert(said.event.name());
@@ -97,7 +101,7 @@ fn understood(set: &Set, agreement: &Agreement, document: &[u8], hashes: &BTreeM
     }
     assert_eq!(events.len(), 6, "{events:?}");
     let mut all = Streams::default();
-    for (party, stream) in agreement.parties.iter().zip(&mut all.0) {
+    for (party, stream) in agreement.parties.iter().zip(&mut all.parties) {
         let events = streams.remove(&party.ori).unwrap_or_default();
         let numbers = 1..=u32::try_from(events.len()).unwrap();
         assert!(events.keys().copied().eq(numbers), "{}: no event is missing", party.ori);
@@ -135,8 +139,8 @@ fn pull_of(file: &str) -> String {
 /// The streams as they were before the first event of this name.
 fn before(streams: &Streams, name: &str) -> Streams {
     let mut before = streams.clone();
-    for stream in &mut before.0 {
-        let events = stream.events().iter().take_while(|event| event.name() != name).cloned().collect();
+    for stream in &mut before.parties {
+        let events = stream.events().iter().take_while(|said| said.event.name() != name).cloned().collect();
         *stream = Stream::new(events);
     }
     before
@@ -150,7 +154,7 @@ fn standing<T: Message>(sworn: &Sworn<T>, agreement: &Agreement, streams: Stream
         partner,
         agreement: Some(agreement.clone()),
         streams,
-        register: Register::new(&[], Some(at)),
+        register: Register::new(&[], Some(at), Vec::new()),
         rules: OwnerRules {
             purposes: Purpose::ALL.to_vec(),
             max_lookback_days: 30,

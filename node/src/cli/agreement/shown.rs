@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 
 use agreements::agreement::{Agreement, Authorization, Grant, QueryGrant};
 use agreements::ids::{AgreementId, Ori};
-use agreements::status::{Event, Status};
+use agreements::status::Status;
+use agreements::stream::Event;
 use jiff::civil::Date;
 use serde::Serialize;
 
@@ -81,8 +82,11 @@ pub(super) fn show(place: &Place, id: AgreementId, out: &mut Output<'_>) -> Resu
     let events = agreement
         .parties
         .iter()
-        .zip(streams.0)
-        .map(|(party, stream)| EventsOf { party: party.ori, events: stream.events().to_vec() })
+        .zip(streams.parties)
+        .map(|(party, stream)| EventsOf {
+            party: party.ori,
+            events: stream.events().iter().map(|said| said.event.clone()).collect(),
+        })
         .collect();
     out.one(&Whole { agreement, status, events }, text)?;
     Ok(Exit::Done)
@@ -177,6 +181,8 @@ fn said(event: &Event) -> String {
         | Event::Withdrawn { reason }
         | Event::Suspended { reason }
         | Event::Resumed { reason, .. }
-        | Event::Terminated { reason } => format!("{}: {reason}", event.name()),
+        | Event::Terminated { reason }
+        | Event::Rekeyed { reason, .. }
+        | Event::Moved { reason, .. } => format!("{}: {reason}", event.name()),
     }
 }

@@ -106,6 +106,7 @@ fn draft(alder: &Site, birch: &Site, now: Instant) -> anyhow::Result<Agreement> 
             no_onward_transfer: true,
             received_retention_days: 365,
         },
+        framework: None,
         witnesses: None,
         effective_on: today,
         sunset_on: today.checked_add(DAYS.days())?,

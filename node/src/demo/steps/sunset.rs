@@ -6,8 +6,9 @@ use std::sync::Arc;
 use agreements::decide::training_ends;
 use agreements::message::Outcome;
 use agreements::plate::Plate;
+use agreements::register::AG_CHECK_IN_FORCE;
 use agreements::rule::Rule;
-use agreements::status::{AG_CHECK_IN_FORCE, Status};
+use agreements::status::Status;
 use agreements::time::Instant;
 use anyhow::Context as _;
 

@@ -143,7 +143,7 @@ fn keep_event(tx: &mut Tx<'_>, id: AgreementId, said: &StreamEvent, evidence: &E
     if let Err(why) = stream.admits(&said.event) {
         return Ok(Err(Refused::Unacceptable(why)));
     }
-    if let Err(why) = standing::sealed(&found.agreement, &found.document, party, said) {
+    if let Err(why) = standing::sealed(&found.agreement, &found.document, party, said, stream) {
         return Ok(Err(Refused::Unacceptable(why)));
     }
     let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();

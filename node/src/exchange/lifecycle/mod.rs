@@ -10,7 +10,8 @@ use agreements::agreement::{Agreement, AgreementError};
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::message::{Offer, StreamEvent, To};
-use agreements::status::{Event, Status, Stream, activation_problems};
+use agreements::status::{Status, activation_problems};
+use agreements::stream::{Event, Stream};
 use agreements::time::Instant;
 use certs::jws;
 use diesel::result::{Error, QueryResult};
@@ -226,7 +227,8 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
     let name = event.name();
     let document = Digest::of(&found.document);
     let v = versions.choose(&[partner]).v;
-    let message = StreamEvent { v, to: vec![To { ori: partner, agreement: id }], document, n, event };
+    let seen = found.streams.party(&found.agreement, partner).map(Stream::len);
+    let message = StreamEvent { v, to: vec![To { ori: partner, agreement: id }], document, n, seen, event };
     let entry = draft(Kind::AgreementEvent, now, &message, &By { by }, partner, by, name)?;
     let rid = entry.rid;
     tx.append(entry)?;
@@ -238,12 +240,12 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
 }
 
 fn stream_of(found: &Verified, party: Ori) -> Option<&Stream> {
-    found.agreement.parties.iter().zip(&found.streams.0).find(|(one, _)| one.ori == party).map(|(_, stream)| stream)
+    found.streams.party(&found.agreement, party)
 }
 
 fn event(act: &Act, found: &Verified, us: Ori, stream: &Stream, seal: &Seal) -> Result<Event, jws::JwsError> {
     Ok(match act.clone() {
-        Act::Sign => Event::Signed { seal: seal.sign(&found.document, AGREEMENT_TYP)? },
+        Act::Sign => Event::Signed { seal: seal.sign(&found.document, AGREEMENT_TYP)?, official: None },
         Act::Decline { reason } => Event::Declined { reason },
         Act::Withdraw { reason } => Event::Withdrawn { reason },
         Act::Suspend { reason } => Event::Suspended { reason },

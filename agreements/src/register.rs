@@ -1,0 +1,228 @@
+//! What this node knows by itself: the Attorney General's findings (V-31), the checks of the sources, and the early
+//! reviews of partners (V-28).
+
+use std::fmt;
+use std::str::FromStr;
+
+use jiff::civil::Date;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{Digest, Ori, RequestId};
+use crate::time::Instant;
+
+/// In force needs a check of the Attorney General's sources at most this old (V-31), in microseconds.
+pub const AG_CHECK_IN_FORCE: i64 = 90 * Instant::DAY;
+/// Signing and renewal need a check at most this old (V-31), in microseconds.
+pub const AG_CHECK_ACTIVATION: i64 = 30 * Instant::DAY;
+
+/// A check may be this far ahead of the instant that is asked about, in microseconds: the two are read from the clock
+/// one after the other. A check from further ahead is no check, however long it would last.
+const CHECK_AHEAD: i64 = 5 * Instant::MINUTE;
+
+/// What the Attorney General's office is known to have said of an agency (V-31).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FindingKind {
+    /// Named in a suit.
+    NamedInSuit,
+    /// A letter to it was reported.
+    LetterReported,
+    /// It disclosed it itself.
+    SelfDisclosed,
+    /// The agency disputes an earlier finding, which counts until it is cleared.
+    Disputed,
+    /// An earlier finding no longer stands.
+    Cleared,
+}
+
+/// One entry of the register of findings; the newest for an agency counts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Finding {
+    /// The agency.
+    pub ori: Ori,
+    /// What was found.
+    pub kind: FindingKind,
+    /// Where it stands written.
+    pub citation: String,
+    /// SHA-256 of the document, where there is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub document: Option<Digest>,
+    /// The date of the finding.
+    pub on: Date,
+    /// Who entered it.
+    pub entered_by: String,
+}
+
+/// One sweep over the Attorney General's sources. It covers every partner.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgCheck {
+    /// Who looked.
+    pub by: String,
+    /// Where.
+    pub sources: Vec<String>,
+    /// When.
+    pub at: Instant,
+    /// What it found, in words.
+    pub result: String,
+}
+
+/// What makes a partner's agreements be reviewed before their time (V-28).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Trigger {
+    /// The Attorney General named it.
+    AgFinding,
+    /// It lost or gave away what it received, or let somebody in who may not.
+    Breach,
+    /// A key of its node is in other hands, or may be.
+    KeyCompromise,
+    /// The text of its published policy is not the one that was checked.
+    PolicyChanged,
+    /// Its published policy cannot be reached.
+    PolicyUnreachable,
+    /// Its compliance packet says what is not so.
+    PacketInaccurate,
+    /// It failed an audit.
+    AuditFailed,
+    /// Something else that the reviewer should know.
+    Concern,
+}
+
+/// What a trigger does to this agency's own grants to the partner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Grade {
+    /// Suspends them at once.
+    AtOnce,
+    /// Suspends them after so many days, unless the review is closed before.
+    Cure(u16),
+    /// Is noted for the next review.
+    Note,
+}
+
+impl Trigger {
+    /// All triggers.
+    pub const ALL: [Self; 8] = [
+        Self::AgFinding,
+        Self::Breach,
+        Self::KeyCompromise,
+        Self::PolicyChanged,
+        Self::PolicyUnreachable,
+        Self::PacketInaccurate,
+        Self::AuditFailed,
+        Self::Concern,
+    ];
+
+    /// The table of DESIGN: what each does.
+    #[must_use]
+    pub fn grade(self) -> Grade {
+        match self {
+            Self::AgFinding | Self::Breach | Self::KeyCompromise => Grade::AtOnce,
+            Self::PolicyChanged | Self::PolicyUnreachable | Self::PacketInaccurate => Grade::Cure(30),
+            Self::AuditFailed => Grade::Cure(14),
+            Self::Concern => Grade::Note,
+        }
+    }
+
+    /// The written name, such as `policy_changed`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AgFinding => "ag_finding",
+            Self::Breach => "breach",
+            Self::KeyCompromise => "key_compromise",
+            Self::PolicyChanged => "policy_changed",
+            Self::PolicyUnreachable => "policy_unreachable",
+            Self::PacketInaccurate => "packet_inaccurate",
+            Self::AuditFailed => "audit_failed",
+            Self::Concern => "concern",
+        }
+    }
+}
+
+impl fmt::Display for Trigger {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A text that names no trigger.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("no such trigger; there are {}", Trigger::ALL.map(Trigger::as_str).join(", "))]
+pub struct TriggerError;
+
+impl FromStr for Trigger {
+    type Err = TriggerError;
+
+    fn from_str(text: &str) -> Result<Self, TriggerError> {
+        Self::ALL.into_iter().find(|trigger| trigger.as_str() == text).ok_or(TriggerError)
+    }
+}
+
+/// An early review that was opened and not closed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OpenReview {
+    /// The entry that opened it.
+    pub id: RequestId,
+    /// Whom it is about.
+    pub ori: Ori,
+    /// Why.
+    pub trigger: Trigger,
+    /// When.
+    pub opened_at: Instant,
+}
+
+impl OpenReview {
+    /// From when on this agency's grants to the partner are suspended; `None` when they are not.
+    #[must_use]
+    pub fn holds_from(&self) -> Option<Instant> {
+        match self.trigger.grade() {
+            Grade::AtOnce => Some(self.opened_at),
+            Grade::Cure(days) => Some(self.opened_at.plus(i64::from(days) * Instant::DAY)),
+            Grade::Note => None,
+        }
+    }
+}
+
+/// What this node knows of findings, checks and reviews.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Register {
+    /// The agencies whose newest finding is adverse.
+    pub adverse: Vec<Ori>,
+    /// When the sources were last checked.
+    pub checked_at: Option<Instant>,
+    /// The early reviews that are open.
+    pub reviews: Vec<OpenReview>,
+}
+
+impl Register {
+    /// The register from all findings in the order in which they were entered, the newest check, and the open reviews.
+    #[must_use]
+    pub fn new(findings: &[Finding], checked_at: Option<Instant>, reviews: Vec<OpenReview>) -> Self {
+        let mut adverse: Vec<Ori> = Vec::new();
+        for finding in findings {
+            adverse.retain(|ori| *ori != finding.ori);
+            if finding.kind != FindingKind::Cleared {
+                adverse.push(finding.ori);
+            }
+        }
+        Self { adverse, checked_at, reviews }
+    }
+
+    /// The newest check, unless it is from the future.
+    pub(crate) fn check(&self, now: Instant) -> Option<Instant> {
+        self.checked_at.filter(|at| at.since(now) <= CHECK_AHEAD)
+    }
+
+    /// When the newest check stops counting for what is in force; `None` when it does not count at `now`.
+    pub(crate) fn stale_at(&self, now: Instant) -> Option<Instant> {
+        self.check(now).map(|at| at.plus(AG_CHECK_IN_FORCE)).filter(|stale_at| now < *stale_at)
+    }
+
+    /// The review for which our grants to `partner` are, or will first be, suspended.
+    pub(crate) fn holding(&self, partner: Ori) -> Option<(Instant, Trigger)> {
+        let about = self.reviews.iter().filter(|review| review.ori == partner);
+        about.filter_map(|review| Some((review.holds_from()?, review.trigger))).min()
+    }
+}

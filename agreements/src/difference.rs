@@ -3,16 +3,18 @@
 //! Every field is taken by name (no `..`), so a new field does not compile until it is said here what its change means.
 //! The order of parties, grants, purposes and categories means nothing, and is no difference.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::{self, Display};
 
 use serde::Serialize;
 
 use crate::agreement::{
-    Agreement, Area, Authorization, Commitments, Grant, HitsGrant, HotlistGrant, QueryGrant, Renewal, Witnesses,
+    Agreement, Area, Authorization, Commitments, Framework, Grant, HitsGrant, HotlistGrant, QueryGrant, Renewal,
+    Witnesses,
 };
 use crate::party::{
-    Approvals, Determination, Elements, NodeAddress, Official, Party, Policy, PublicMeeting, State,
+    Approvals, Determination, Elements, NodeAddress, Official, Party, Policy, PolicyPurpose, Processor, PublicMeeting,
+    Service, State,
 };
 
 /// What a change does to what may be shared.
@@ -168,16 +170,20 @@ impl Found {
         self.add(at, &format!("{key}[{name}]"), field, before, after, effect);
     }
 
-    /// A list of which each member that is added is wider.
-    fn set(&mut self, at: &At, key: &str, field: &str, before: &[String], after: &[String]) {
+    /// A list: what to take a member away does, and what to add one does.
+    fn set(&mut self, at: &At, key: &str, field: &str, before: &[String], after: &[String], does: [Effect; 2]) {
+        let [removed, added] = does;
         for name in before.iter().filter(|name| !after.contains(name)) {
-            self.listed(at, key, field, name, false, Effect::Narrower);
+            self.listed(at, key, field, name, false, removed);
         }
         for name in after.iter().filter(|name| !before.contains(name)) {
-            self.listed(at, key, field, name, true, Effect::Wider);
+            self.listed(at, key, field, name, true, added);
         }
     }
 }
+
+/// Of a list whose members open something.
+const OPENING: [Effect; 2] = [Effect::Narrower, Effect::Wider];
 
 /// A truth with the word for it.
 struct Said(bool, &'static str);
@@ -241,6 +247,7 @@ fn agreement(found: &mut Found, old: &Agreement, new: &Agreement) {
         parties,
         grants,
         commitments: promised,
+        framework,
         witnesses,
         effective_on,
         sunset_on,
@@ -264,6 +271,13 @@ fn agreement(found: &mut Found, old: &Agreement, new: &Agreement) {
     }
     all_grants(found, &old.grants, grants);
     commitments(found, &old.commitments, promised);
+    let parts = |it: &Option<Framework>| match it {
+        Some(Framework { title, sha256 }) => (Some(title.clone()), Some(*sha256)),
+        None => (None, None),
+    };
+    let ((old_title, old_sha256), (title, sha256)) = (parts(&old.framework), parts(framework));
+    found.perhaps(&top, "framework.title", "framework", old_title.as_ref(), title.as_ref());
+    found.perhaps(&top, "framework.sha256", "framework's text", old_sha256.as_ref(), sha256.as_ref());
     let policy = |it: &Option<Witnesses>| it.as_ref().map(|Witnesses { policy_sha256 }| policy_sha256.to_string());
     safeguard(found, "witnesses.policy_sha256", "witness policy", policy(&old.witnesses), policy(witnesses));
     found.less(&top, "effective_on", "effective on", &old.effective_on, effective_on);
@@ -321,10 +335,12 @@ fn party(found: &mut Found, old: &Party, new: &Party) {
         county,
         hub,
         custodian_title,
-        official: Official { name, title },
+        official: Official { name, title, key },
         identity_key,
         policy: published,
         node: NodeAddress { url, tls_spki, seal_key, log_origin, log_vkey, witness_vkey },
+        contacts,
+        processors: working,
         approvals: Approvals { counsel, public_meeting: PublicMeeting { date, url: meeting }, signing_authority },
         determination,
     } = new;
@@ -336,6 +352,7 @@ fn party(found: &mut Found, old: &Party, new: &Party) {
     found.plain(&at, "custodian_title", "custodian", &old.custodian_title, custodian_title);
     found.plain(&at, "official.name", "official", &old.official.name, name);
     found.plain(&at, "official.title", "official's title", &old.official.title, title);
+    found.perhaps(&at, "official.key", "official's key", old.official.key.as_ref(), key.as_ref());
     found.plain(&at, "identity_key", "identity key", &old.identity_key, identity_key);
     policy(found, &at, &old.policy, published);
     let was = &old.node;
@@ -345,6 +362,8 @@ fn party(found: &mut Found, old: &Party, new: &Party) {
     found.plain(&at, "node.log_origin", "trail", &was.log_origin, log_origin);
     found.plain(&at, "node.log_vkey", "trail's key", &was.log_vkey, log_vkey);
     found.plain(&at, "node.witness_vkey", "witness key", &was.witness_vkey, witness_vkey);
+    found.set(&at, "contacts", "contact", &old.contacts, contacts, [Effect::Neutral; 2]);
+    processors(found, &at, &old.processors, working);
     let was = &old.approvals;
     found.plain(&at, "approvals.counsel", "counsel's approval", &was.counsel, counsel);
     found.plain(&at, "approvals.public_meeting.date", "public meeting on", &was.public_meeting.date, date);
@@ -355,10 +374,11 @@ fn party(found: &mut Found, old: &Party, new: &Party) {
 }
 
 fn policy(found: &mut Found, at: &At, old: &Policy, new: &Policy) {
-    let Policy { url, sha256, checked_on, elements, purposes } = new;
+    let Policy { url, sha256, checked_on, checked_by, elements, purposes } = new;
     found.plain(at, "policy.url", "policy published at", &old.url, url);
     found.plain(at, "policy.sha256", "policy's text", &old.sha256, sha256);
     found.plain(at, "policy.checked_on", "policy compared on", &old.checked_on, checked_on);
+    found.plain(at, "policy.checked_by", "policy compared by", &old.checked_by, checked_by);
     let Elements { a, b, c, d, e, f, g } = elements;
     let was = &old.elements;
     for (letter, before, after) in [
@@ -381,24 +401,50 @@ fn policy(found: &mut Found, at: &At, old: &Policy, new: &Policy) {
             found.add(at, &key, &format!("policy element {letter}"), before.clone(), after.clone(), effect);
         }
     }
-    let said = |it: &Policy| it.purposes.iter().map(|it| format!("{} = {}", it.name, it.purpose)).collect::<Vec<_>>();
-    let (before, after) = (keyed(&old.purposes, |it| it.name.clone()), keyed(purposes, |it| it.name.clone()));
-    for (key, was) in &before {
-        if let Some(is) = after.get(key)
-            && is.purpose != was.purpose
-        {
-            let path = format!("policy.purposes[{}]", key.0);
-            found.plain(at, &path, &format!("policy's purpose {}", key.0), &was.purpose, &is.purpose);
+    named(
+        found,
+        at,
+        ("policy.purposes", "policy's purpose"),
+        &old.purposes,
+        purposes,
+        |PolicyPurpose { name, purpose }| (name.clone(), purpose.to_string()),
+    );
+}
+
+/// Members that have a name and say something: those that come and go, and those that say something else.
+fn named<T>(
+    found: &mut Found,
+    at: &At,
+    (key, field): (&str, &str),
+    old: &[T],
+    new: &[T],
+    parts: impl Fn(&T) -> (String, String),
+) {
+    let (before, after) = (keyed(old, |it| parts(it).0), keyed(new, |it| parts(it).0));
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).collect();
+    for name in names {
+        let says = |members: &BTreeMap<_, &T>| members.get(name).map(|it| parts(it).1);
+        let (before, after) = (says(&before), says(&after));
+        let effect = match (&before, &after) {
+            (None, Some(_)) => Effect::Wider,
+            (Some(_), None) => Effect::Narrower,
+            _ => Effect::Neutral,
+        };
+        if before != after {
+            found.add(at, &format!("{key}[{}]", name.0), &format!("{field} {}", name.0), before, after, effect);
         }
     }
-    let kept = |all: Vec<String>, other: &BTreeMap<(String, usize), &crate::party::PolicyPurpose>, own: &Policy| {
-        let names = keyed(&own.purposes, |it| it.name.clone());
-        let gone: Vec<String> =
-            names.iter().filter(|(key, _)| !other.contains_key(*key)).map(|(key, _)| key.0.clone()).collect();
-        all.into_iter().filter(|text| gone.iter().any(|name| text.starts_with(&format!("{name} = ")))).collect::<Vec<_>>()
-    };
-    let (gone, come) = (kept(said(old), &after, old), kept(said(new), &before, new));
-    found.set(at, "policy.purposes", "policy's purpose", &gone, &come);
+}
+
+/// Another body that gets at the data is wider, though it is no party (V-05).
+fn processors(found: &mut Found, at: &At, old: &[Processor], new: &[Processor]) {
+    named(found, at, ("processors", "processor"), old, new, |Processor { name, service }| {
+        let service = match service {
+            Service::Hosting => "hosting",
+            Service::Towing => "towing",
+        };
+        (name.clone(), service.to_owned())
+    });
 }
 
 fn determined(found: &mut Found, at: &At, old: Option<&Determination>, new: Option<&Determination>) {
@@ -471,7 +517,7 @@ fn query(found: &mut Found, old: &QueryGrant, new: &QueryGrant) {
     } = new;
     let at = grant_at(&Grant::Query(new.clone()));
     let names = |all: &[crate::purpose::Purpose]| all.iter().map(ToString::to_string).collect::<Vec<_>>();
-    found.set(&at, "purposes", "purpose", &names(&old.purposes), &names(purposes));
+    found.set(&at, "purposes", "purpose", &names(&old.purposes), &names(purposes), OPENING);
     found.more(&at, "lookback_days", "lookback", &old.lookback_days, lookback_days, " days");
     found.more(&at, "max_rows", "reads in an answer", &old.max_rows, max_rows, "");
     found.more(&at, "daily_quota", "questions a day", &old.daily_quota, daily_quota, "");
@@ -509,7 +555,7 @@ fn within(found: &mut Found, at: &At, old: Option<Area>, new: Option<Area>) {
 fn hotlist(found: &mut Found, old: &HotlistGrant, new: &HotlistGrant) {
     let HotlistGrant { owner: _, recipient: _, list: _, categories } = new;
     let at = grant_at(&Grant::Hotlist(new.clone()));
-    found.set(&at, "categories", "category", &old.categories, categories);
+    found.set(&at, "categories", "category", &old.categories, categories, OPENING);
 }
 
 fn commitments(found: &mut Found, old: &Commitments, new: &Commitments) {

@@ -1,9 +1,9 @@
 //! What another document changes: every field, each by itself, and in words.
 
-use agreements::agreement::{Agreement, Authorization, Grant, HotlistGrant, QueryGrant, Renewal, Witnesses};
+use agreements::agreement::{Agreement, Authorization, Framework, Grant, HotlistGrant, QueryGrant, Renewal, Witnesses};
 use agreements::difference::{Difference, Effect, differences, widens};
 use agreements::ids::Digest;
-use agreements::party::{AgencyKind, Determination, Party, PolicyPurpose};
+use agreements::party::{AgencyKind, Determination, Party, PolicyPurpose, Processor, Service};
 use agreements::purpose::Purpose;
 use jiff::civil::date;
 use proptest::prelude::*;
@@ -26,6 +26,12 @@ fn whole() -> Agreement {
     let (packet_sha256, review_sha256) = (Digest::of(b"packet"), Digest::of(b"review"));
     whole.renewal = Some(Renewal { packet_sha256, review_sha256, ag_check_sha256: Digest::of(b"check") });
     whole.parties[1].determination = Some(Determination { sha256: Digest::of(b"d"), expires_on: date(2028, 1, 1) });
+    whole.framework = Some(Framework { title: "Three counties".to_owned(), sha256: Digest::of(b"framework") });
+    let party = &mut whole.parties[0];
+    party.official.key = Some("MFkwEwYHKoZIzj0C".to_owned());
+    party.processors = vec![Processor { name: "Hosts".to_owned(), service: Service::Hosting }];
+    party.contacts = vec!["a@alder.example".to_owned()];
+    party.policy.checked_by = "Records Manager".to_owned();
     whole
 }
 
@@ -60,6 +66,17 @@ fn changes() -> Vec<(&'static str, Effect, Change)> {
         ("parties[CA0010000].custodian_title", NEUTRAL, |it| first(it).custodian_title.push('x')),
         ("parties[CA0010000].official.name", NEUTRAL, |it| first(it).official.name.push('x')),
         ("parties[CA0010000].official.title", NEUTRAL, |it| first(it).official.title.push('x')),
+        ("parties[CA0010000].official.key", NEUTRAL, |it| first(it).official.key = None),
+        ("parties[CA0010000].policy.checked_by", NEUTRAL, |it| first(it).policy.checked_by.push('x')),
+        ("parties[CA0010000].contacts[b@alder.example]", NEUTRAL, |it| {
+            first(it).contacts.push("b@alder.example".to_owned());
+        }),
+        ("parties[CA0010000].processors[Hosts]", NEUTRAL, |it| first(it).processors[0].service = Service::Towing),
+        ("parties[CA0010000].processors[Tows]", WIDER, |it| {
+            first(it).processors.push(Processor { name: "Tows".to_owned(), service: Service::Towing });
+        }),
+        ("framework.title", NEUTRAL, |it| it.framework.as_mut().unwrap().title.push('x')),
+        ("framework.sha256", NEUTRAL, |it| it.framework.as_mut().unwrap().sha256 = Digest::of(b"x")),
         ("parties[CA0010000].identity_key", NEUTRAL, |it| first(it).identity_key.push('x')),
         ("parties[CA0010000].policy.url", NEUTRAL, |it| first(it).policy.url.push('x')),
         ("parties[CA0010000].policy.sha256", NEUTRAL, |it| first(it).policy.sha256 = Digest::of(b"x")),
@@ -74,10 +91,10 @@ fn changes() -> Vec<(&'static str, Effect, Change)> {
         ("parties[CA0010000].policy.purposes[our lifesaving]", NEUTRAL, |it| {
             first(it).policy.purposes.last_mut().unwrap().purpose = Purpose::CrimeAnalysis;
         }),
-        ("parties[CA0010000].policy.purposes[rescue = lifesaving]", WIDER, |it| {
+        ("parties[CA0010000].policy.purposes[rescue]", WIDER, |it| {
             first(it).policy.purposes.push(PolicyPurpose { name: "rescue".to_owned(), purpose: Purpose::Lifesaving });
         }),
-        ("parties[CA0010000].policy.purposes[our criminal_investigation = criminal_investigation]", NARROWER, |it| {
+        ("parties[CA0010000].policy.purposes[our criminal_investigation]", NARROWER, |it| {
             first(it).policy.purposes.remove(0);
         }),
         ("parties[CA0010000].node.url", NEUTRAL, |it| first(it).node.url.push('x')),
@@ -215,7 +232,7 @@ fn altered(whole: &Value, pointer: &str) -> Option<Agreement> {
         Value::Bool(is) => vec![Value::Bool(!*is)],
         Value::Number(n) => vec![Value::from(n.as_i64().unwrap() + 1)],
         Value::String(text) => {
-            let others = ["CA0030000", "2026-10-15", "state", "crime_analysis", "lifesaving", "01940a2b-0000-7000-8000-00000000ffff"];
+            let others = ["CA0030000", "2026-10-15", "state", "crime_analysis", "lifesaving", "towing", "01940a2b-0000-7000-8000-00000000ffff"];
             let mut all = vec![Digest::of(b"other").to_string()];
             all.extend(others.map(str::to_owned));
             all.extend(["standing".to_owned(), format!("{text}x")]);

@@ -12,11 +12,11 @@ mod words;
 mod tests;
 
 use agreements::agreement::Agreement;
-use agreements::entry::Leaf;
 use agreements::ids::{AgreementId, Digest, Ori};
-use agreements::status::{Event, Seal, Status};
+use agreements::status::Status;
+use agreements::stream::Streams;
 use agreements::time::Instant;
-use diesel::result::{Error, QueryResult};
+use diesel::result::QueryResult;
 
 use crate::db::Conn;
 use crate::exchange::standing::{self, Verified};
@@ -31,8 +31,10 @@ pub struct Found {
     pub sha256: Digest,
     /// Where it stands.
     pub standing: Standing,
-    /// Both parties' signatures, in the order of the parties. None is here that was not verified.
-    pub signatures: [Option<Signature>; 2],
+    /// What both parties said of it, every seal verified. What was not verified is not here.
+    pub streams: Streams,
+    /// The text of its framework, where it names one and this node keeps it.
+    pub framework: Option<String>,
     /// The instant at which all this is so.
     pub at: Instant,
 }
@@ -48,40 +50,26 @@ pub enum Standing {
     Draft,
 }
 
-/// A party's verified signature.
-#[derive(Debug, Clone)]
-pub struct Signature {
-    /// When the party's trail recorded it.
-    pub at: Instant,
-    /// The seal over the document.
-    pub seal: Seal,
-}
-
-/// Reads the agreement `id` with its signatures; `None` when there is none by that id. What was tampered with is found,
-/// and is said to be; only a document that can no longer be read at all is an error.
-pub fn read(conn: &mut Conn, id: AgreementId, now: Instant) -> QueryResult<Option<Found>> {
+/// Reads the agreement `id` as `us` knows it; `None` when there is none by that id. What was tampered with is found, and
+/// is said to be; only a document that can no longer be read at all is an error. The framework's text is not read here.
+pub fn read(conn: &mut Conn, us: Ori, id: AgreementId, now: Instant) -> QueryResult<Option<Found>> {
     let Some((bytes, agreement)) = documents::find(conn, id)? else { return Ok(None) };
     let sha256 = Digest::of(&bytes);
     let Some(Verified { agreement: verified, streams, .. }) = standing::verified(conn, id)? else {
         let why = standing::objection(conn, id)?.unwrap_or_else(|| "its rows changed while they were read".to_owned());
-        let standing = Standing::Changed(why);
-        return Ok(Some(Found { agreement, sha256, standing, signatures: [None, None], at: now }));
+        return Ok(Some(Found::without_streams(agreement, sha256, Standing::Changed(why), now)));
     };
-    let status = Status::at(&verified, &streams, &ag::register(conn)?, now);
-    let [first, second] = &verified.parties;
-    let signatures = [signature(conn, id, first.ori)?, signature(conn, id, second.ori)?];
-    Ok(Some(Found { agreement: verified, sha256, standing: Standing::Known(status), signatures, at: now }))
+    let status = Status::of_grants(us, &verified, &streams, &ag::register(conn)?, now);
+    let standing = Standing::Known(status);
+    Ok(Some(Found { agreement: verified, sha256, standing, streams, framework: None, at: now }))
 }
 
-/// The signature of a party among its events, which are verified already.
-fn signature(conn: &mut Conn, id: AgreementId, party: Ori) -> QueryResult<Option<Signature>> {
-    for row in documents::stream(conn, id, party)? {
-        if let Event::Signed { seal } = row.event()?.event {
-            let leaf = Leaf::from_bytes(&row.leaf).map_err(|error| Error::DeserializationError(error.into()))?;
-            return Ok(Some(Signature { at: leaf.at, seal }));
-        }
+impl Found {
+    /// An agreement of which nothing that its parties said is known.
+    #[must_use]
+    pub fn without_streams(agreement: Agreement, sha256: Digest, standing: Standing, at: Instant) -> Self {
+        Self { agreement, sha256, standing, streams: Streams::default(), framework: None, at }
     }
-    Ok(None)
 }
 
 /// A text for people: a title, a notice, and blocks in the order in which they are read.

@@ -2,14 +2,16 @@
 
 use agreements::ids::Digest;
 use agreements::party::{
-    Approvals, Determination, Elements, NodeAddress, Official, Party, Policy, PolicyPurpose, PublicMeeting, State,
+    Approvals, Determination, Elements, NodeAddress, Official, Party, Policy, PolicyPurpose, Processor, PublicMeeting,
+    Service, State,
 };
+use agreements::stream::{Event, Seal, Stream};
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
 
 use super::summary::{Text, row};
-use super::words::{day, kind, purpose, time, yes};
-use super::{Found, Signature, Standing, Table};
+use super::words::{all_of, day, kind, purpose, time, yes};
+use super::{Found, Standing, Table};
 use crate::exchange::descriptor::spoken;
 
 /// A section about one party.
@@ -22,10 +24,12 @@ pub(super) fn party(text: &mut Text, party: &Party) {
         county,
         hub,
         custodian_title,
-        official: Official { name, title },
+        official: Official { name, title, key },
         identity_key,
         policy,
         node,
+        contacts,
+        processors,
         approvals,
         determination,
     } = party;
@@ -38,6 +42,8 @@ pub(super) fn party(text: &mut Text, party: &Party) {
         row("Asks for others (a hub)", &yes(*hub)),
         row("Custodian of records", custodian_title),
         row("Signs for it", &format!("{name}, {title}")),
+        row("Own key of who signs: fingerprint", &key.as_deref().map(fingerprint).unwrap_or_default()),
+        row("Told of sunsets and suspensions", &contacts.join(", ")),
     ];
     let Approvals { counsel, public_meeting: PublicMeeting { date, url }, signing_authority } = approvals;
     rows.push(row("Counsel's approval", counsel));
@@ -48,17 +54,29 @@ pub(super) fn party(text: &mut Text, party: &Party) {
         rows.push(row("The determination counts until the start of", &day(*expires_on)));
     }
     text.facts(&format!("Who {legal_name} is"), rows);
+    if !processors.is_empty() {
+        let service = |service: &Service| match service {
+            Service::Hosting => "hosts data for it",
+            Service::Towing => "tows vehicles for it",
+        };
+        text.table(Table {
+            caption: format!("Who works for {legal_name}, and is no party (V-05)"),
+            columns: vec!["Name".to_owned(), "Service".to_owned()],
+            rows: processors.iter().map(|Processor { name, service: it }| row(name, service(it))).collect(),
+        });
+    }
     policy_of(text, legal_name, policy);
     node_of(text, legal_name, identity_key, node);
 }
 
 fn policy_of(text: &mut Text, legal_name: &str, policy: &Policy) {
-    let Policy { url, sha256, checked_on, elements, purposes } = policy;
+    let Policy { url, sha256, checked_on, checked_by, elements, purposes } = policy;
     text.subheading(&format!("Published policy of {legal_name}"));
     let mut rows = vec![
         row("Published at", url),
         row("SHA-256 of its text", &sha256.to_string()),
         row("Compared with the text on", &day(*checked_on)),
+        row("Compared by", checked_by),
     ];
     let Elements { a, b, c, d, e, f, g } = elements;
     for (says, letter, about) in [
@@ -109,29 +127,78 @@ fn fingerprint(key: &str) -> String {
 
 /// Who signed, when, with which key.
 pub(super) fn signatures(text: &mut Text, found: &Found) {
-    for (party, signature) in found.agreement.parties.iter().zip(&found.signatures) {
+    for (party, stream) in found.agreement.parties.iter().zip(&found.streams.parties) {
         let mut rows = vec![
             row("For", &format!("{} ({})", party.legal_name, party.ori)),
             row("By", &party.official.name),
             row("Title", &party.official.title),
         ];
-        rows.extend(signed(&found.standing, signature.as_ref()));
-        rows.push(row("Key that may sign: fingerprint", &fingerprint(&party.node.seal_key)));
+        rows.extend(signed(&found.standing, party, stream));
         text.facts(&format!("Signature of {}", party.legal_name), rows);
     }
 }
 
-fn signed(standing: &Standing, signature: Option<&Signature>) -> Vec<Vec<String>> {
+fn signed(standing: &Standing, party: &Party, stream: &Stream) -> Vec<Vec<String>> {
+    let signature = stream.events().iter().zip(0..).find_map(|(said, before)| match &said.event {
+        Event::Signed { seal, official } => Some((said.at, before, seal, official)),
+        _ => None,
+    });
     match signature {
-        Some(Signature { at, seal }) => vec![
-            row("Signed", &format!("{}, by the clock of its own trail", time(*at))),
-            row("Seal's header", &header(&seal.protected)),
-            row("Seal", &seal.signature),
-        ],
+        Some((at, before, Seal { protected, signature }, official)) => {
+            let mut rows = vec![
+                row("Signed", &format!("{}, by the clock of its own trail", time(at))),
+                row("Seal's key: fingerprint", &fingerprint(&stream.address(&party.node, before).seal_key)),
+                row("Seal's header", &header(protected)),
+                row("Seal", signature),
+            ];
+            if let Some(Seal { protected, signature }) = official {
+                rows.push(row("Own signature of who signed: header", &header(protected)));
+                rows.push(row("Own signature of who signed", signature));
+            }
+            rows
+        }
         None if matches!(standing, Standing::Changed(_)) => {
             vec![row("Signed", "not shown: the rows of this node's registry were changed by other hands")]
         }
-        None => vec![row("Signed", "NOT SIGNED")],
+        None => vec![
+            row("Signed", "NOT SIGNED"),
+            row("Key that may sign: fingerprint", &fingerprint(&stream.address(&party.node, stream.len()).seal_key)),
+        ],
+    }
+}
+
+/// What both said of the agreement, in the order in which each said it.
+pub(super) fn history(text: &mut Text, found: &Found) {
+    let mut rows = Vec::new();
+    for (party, stream) in found.agreement.parties.iter().zip(&found.streams.parties) {
+        for (said, n) in stream.events().iter().zip(1..) {
+            rows.push(vec![format!("{}, {n}", party.ori), time(said.at), event(&said.event)]);
+        }
+    }
+    if !rows.is_empty() {
+        text.heading("What each party said of it");
+        let columns = ["Party and number", "When", "What"].map(str::to_owned).to_vec();
+        text.table(Table { caption: "All events, as sworn by each party".to_owned(), columns, rows });
+    }
+}
+
+fn event(event: &Event) -> String {
+    match event {
+        Event::Signed { seal: _, official: None } => "signed".to_owned(),
+        Event::Signed { seal: _, official: Some(_) } => "signed, with the official's own signature".to_owned(),
+        Event::Declined { reason } => format!("declined: {reason}"),
+        Event::Withdrawn { reason } => format!("withdrew: {reason}"),
+        Event::Suspended { reason } => format!("suspended: {reason}"),
+        Event::Resumed { reason, seal: _ } => format!("resumed: {reason}"),
+        Event::Terminated { reason } => format!("terminated: {reason}"),
+        Event::Rekeyed { keys, compromised, reason, seal: _ } => format!(
+            "has other keys (seal key: {}){}: {reason}",
+            fingerprint(&keys.seal_key),
+            if *compromised { "; an old one may be in other hands" } else { "" }
+        ),
+        Event::Moved { url, contacts, reason, seal: _ } => {
+            format!("is at {url} and to be told at {}: {reason}", all_of(contacts))
+        }
     }
 }
 

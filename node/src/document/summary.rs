@@ -1,7 +1,7 @@
 //! What an agreement says, in plain words. Pure: both forms are drawn from this text and add nothing to it.
 
 use agreements::agreement::{
-    Agreement, Authorization, Commitments, Grant, HitsGrant, HotlistGrant, QueryGrant, Renewal, Witnesses,
+    Agreement, Authorization, Commitments, Framework, Grant, HitsGrant, HotlistGrant, QueryGrant, Renewal, Witnesses,
 };
 use agreements::ids::{Digest, Ori};
 use agreements::party::Party;
@@ -22,6 +22,7 @@ pub fn readable(found: &Found) -> Readable {
         parties,
         grants,
         commitments,
+        framework,
         witnesses,
         effective_on,
         sunset_on,
@@ -58,6 +59,12 @@ pub fn readable(found: &Found) -> Readable {
     text.heading("Signatures");
     parties::signatures(&mut text, found);
 
+    parties::history(&mut text, found);
+
+    if let Some(framework) = framework {
+        adopted(&mut text, framework, found.framework.as_deref());
+    }
+
     text.heading("This document");
     let mut rows = vec![
         row("Document (SHA-256 of its canonical bytes)", &found.sha256.to_string()),
@@ -92,7 +99,11 @@ pub fn readable(found: &Found) -> Readable {
         visible(&second.legal_name)
     );
     let notice = notice(found);
-    let standing = if notice.in_force { "in force" } else { "NOT IN FORCE" };
+    let standing = match found.standing {
+        Standing::Known(Status::InForce { .. }) => "in force",
+        Standing::Known(Status::UnderReview { .. }) => "IN FORCE ONLY IN PART",
+        _ => "NOT IN FORCE",
+    };
     let foot = format!("Document {} – {standing} at {}", found.sha256, time(found.at));
     Readable { title, notice, blocks: text.0, foot, at: found.at }
 }
@@ -168,6 +179,9 @@ fn notice(found: &Found) -> Notice {
             true,
             format!("IN FORCE at {at}, the time of this rendering. Unless something changes, until {}.", time(*until)),
         ),
+        Standing::Known(status @ Status::UnderReview { .. }) => {
+            (false, format!("IN FORCE ONLY IN PART at {at}, the time of this rendering: {}.", status.says()))
+        }
         Standing::Known(status) => {
             (false, format!("NOT IN FORCE at {at}, the time of this rendering: {}.", status.says()))
         }
@@ -211,6 +225,28 @@ fn allowed(names: &Names<'_>, grant: &Grant) -> String {
             names.of(grant.recipient),
             names.of(grant.owner),
             grant.list
+        ),
+    }
+}
+
+/// The text that more than two agencies adopted.
+fn adopted(text: &mut Text, framework: &Framework, kept: Option<&str>) {
+    let Framework { title, sha256 } = framework;
+    text.heading(&format!("Framework: {title}"));
+    text.paragraph(
+        "More than two agencies adopted this text. It grants nothing by itself: what may be shared between these two is \
+         what this agreement says.",
+    );
+    text.facts("The framework", vec![row("Title", title), row("SHA-256 of its text", &sha256.to_string())]);
+    match kept {
+        Some(kept) => {
+            text.subheading("Its text");
+            for paragraph in kept.split("\n\n").map(str::trim).filter(|paragraph| !paragraph.is_empty()) {
+                text.paragraph(&paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
+            }
+        }
+        None => text.paragraph(
+            "This node does not keep its text. Whoever has it can show by the hash that it is the same.",
         ),
     }
 }

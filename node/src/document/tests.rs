@@ -3,12 +3,13 @@
 mod paper;
 
 use agreements::ids::Digest;
-use agreements::status::{Seal, Status};
+use agreements::status::Status;
+use agreements::stream::{Event, Said, Seal, Stream, Streams};
 use agreements::time::Instant;
 use serde_json::json;
 
 use super::summary::readable;
-use super::{Found, Readable, Signature, Standing, html, pdf};
+use super::{Found, Readable, Standing, html, pdf};
 use paper::Paper;
 
 const ALDER: &str = "CA0010000";
@@ -24,14 +25,15 @@ fn party(ori: &str, name: &str) -> serde_json::Value {
         ["A", "B", "C", "D", "E", "F", "G"].map(|letter| (letter.to_owned(), json!(format!("section {letter}")))).into_iter().collect();
     json!({
         "ori": ori, "legal_name": name, "kind": "county", "state": "CA", "county": "Alder", "hub": false,
-        "custodian_title": "Records Manager", "official": {"name": "Oakley Official", "title": "Sheriff"},
+        "custodian_title": "Records Manager", "official": {"name": "Oakley Official", "title": "Sheriff", "key": "MFkwEwYHKoZIzj0D"},
+        "contacts": ["a@alder.test"], "processors": [{"name": "Hosts & Co", "service": "hosting"}],
         "identity_key": "MCowBQYDK2VwAyEA", "approvals": {
             "counsel": "County Counsel, 1 October 2026",
             "public_meeting": {"date": "2026-09-01", "url": format!("{url}/meeting")},
             "signing_authority": "Resolution 26-14",
         },
         "policy": {
-            "url": format!("{url}/policy"), "sha256": Digest::of(b"policy"), "checked_on": "2026-10-01",
+            "url": format!("{url}/policy"), "sha256": Digest::of(b"policy"), "checked_on": "2026-10-01", "checked_by": "Records Clerk",
             "elements": elements, "purposes": [{"name": "felonies & theft", "purpose": "criminal_investigation"}],
         },
         "node": {
@@ -62,17 +64,27 @@ fn found(name: &str) -> Found {
             "lawful_use": true, "authorized_users_only": true, "trained_users": true, "accuracy": true,
             "hotlist_max_age_hours": 24, "no_onward_transfer": true, "received_retention_days": 365,
         },
+        "framework": {"title": "Three counties", "sha256": Digest::of(b"framework")},
         "effective_on": "2027-01-01", "sunset_on": "2028-01-01",
     });
     let agreement: agreements::agreement::Agreement = serde_json::from_value(agreement).unwrap();
     let sha256 = Digest::of(&agreement.to_bytes().unwrap());
     let seal = |n: u8| Seal { protected: "eyJhbGciOiJFUzI1NiJ9".to_owned(), signature: format!("c2VhbA{n}") };
-    let signed = |n| Some(Signature { at: "2026-12-01T10:00:00Z".parse().unwrap(), seal: seal(n) });
+    let at = "2026-12-01T10:00:00Z".parse().unwrap();
+    let signed = |n| Said { event: Event::Signed { seal: seal(n), official: Some(seal(n + 2)) }, at };
+    let moved = Event::Moved {
+        url: "https://new.alder.test".to_owned(),
+        contacts: vec!["b@alder.test".to_owned()],
+        reason: "another data centre".to_owned(),
+        seal: seal(5),
+    };
+    let streams = [Stream::new(vec![signed(1), Said { event: moved, at }]), Stream::new(vec![signed(2)])];
     Found {
         standing: Standing::Known(Status::InForce { until: agreement.sunset() }),
         agreement,
         sha256,
-        signatures: [signed(1), signed(2)],
+        streams: Streams::of(streams),
+        framework: Some("# Three counties\n\nEach may ask\neach.\n\n\nNobody <else>.\n".to_owned()),
         at: now(),
     }
 }
@@ -132,6 +144,9 @@ fn the_plain_words_say_who_may_ask_whom_for_what_until_when_and_what_is_not_allo
     says("standing: the custodian authorizes exactly this in writing");
     says("1 December 2026, 10:00:00 UTC");
     says("{\"alg\":\"ES256\"}");
+    says("Own signature of who signed");
+    says("is at https://new.alder.test and to be told at b@alder.test: another data centre");
+    says("Each may ask each.");
     says(&found.sha256.to_string());
     // Every field of the document stands somewhere, whatever it holds.
     let mut leaves = Vec::new();
@@ -145,7 +160,7 @@ fn the_plain_words_say_who_may_ask_whom_for_what_until_when_and_what_is_not_allo
 fn values(value: &serde_json::Value, into: &mut Vec<String>) {
     match value {
         serde_json::Value::String(text) => {
-            let worded = ["county", "query", "hotlist", "hits", "CA", "standing"].contains(&text.as_str());
+            let worded = ["county", "query", "hotlist", "hits", "CA", "standing", "hosting"].contains(&text.as_str());
             let dated = text.len() == 10 && text.starts_with("20");
             let key = text.starts_with("MC") || text.starts_with("MF");
             let purpose = agreements::purpose::Purpose::ALL.iter().any(|it| it.as_str() == text);
@@ -173,7 +188,7 @@ fn what_is_not_in_force_says_so_in_its_head_and_why() {
     ];
     for (standing, says) in cases {
         found.standing = standing;
-        found.signatures = [None, None];
+        found.streams = Streams::default();
         let text = readable(&found);
         assert!(!text.notice().in_force);
         assert!(text.notice().text.starts_with("NOT IN FORCE"), "{}", text.notice().text);
@@ -200,7 +215,7 @@ fn the_pdf_is_for_everybody() {
     assert_eq!(paper.fonts_without_a_file(), 0);
     let count = |role: &str| paper.roles().iter().filter(|found| *found == role).count();
     assert_eq!(count("H1"), 1);
-    assert_eq!(count("H2"), 8);
+    assert_eq!(count("H2"), 10);
     assert_eq!((count("Table"), count("Caption"), count("THead")), (count("Table"), count("Table"), count("Table")));
     assert!(count("Table") >= 12 && count("TH") > count("Table") * 2 && count("TD") > 50);
     assert_eq!(paper.headers_without_scope(), 0);

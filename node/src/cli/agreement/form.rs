@@ -112,13 +112,13 @@ fn form_of(args: &Render) -> Result<Form, Problem> {
 fn find(place: &Place, which: &Which) -> Result<Found, Problem> {
     match which {
         Which::Kept(id) => {
-            let db = place.registry()?;
-            document::read(&mut db.reader()?, *id, place.now())?.ok_or_else(|| none(*id))
+            let config = place.config()?;
+            let db = place.registry_of(&config)?;
+            document::read(&mut db.reader()?, config.agency.ori, *id, place.now())?.ok_or_else(|| none(*id))
         }
         Which::File(path) => {
             let (agreement, sha256) = in_file(path)?;
-            let (standing, signatures, at) = (Standing::Draft, [None, None], place.now());
-            Ok(Found { agreement, sha256, standing, signatures, at })
+            Ok(Found::without_streams(agreement, sha256, Standing::Draft, place.now()))
         }
     }
 }

@@ -48,6 +48,7 @@ impl Paper {
         let content = Content::decode(&pdf.get_page_content(page)).unwrap();
         let mut encoding = None;
         let mut marks: Vec<Mark> = Vec::new();
+        self.feet.push(String::new());
         for operation in &content.operations {
             match operation.operator.as_str() {
                 "BMC" => marks.push(Mark::default()),
@@ -58,9 +59,6 @@ impl Paper {
                         actual: properties.get(b"ActualText").ok().map(text_of),
                         foot: properties.get(b"Subtype").is_ok_and(|it| it.as_name().unwrap() == b"Footer"),
                     };
-                    if mark.foot {
-                        self.feet.push(String::new());
-                    }
                     if let Some(actual) = &mark.actual {
                         let within = marks.iter().rev().chain([&mark]).find_map(|mark| mark.id);
                         if let Some(id) = within

@@ -3,6 +3,7 @@
 //! [`read`] finds what there is to say, [`summary::readable`] says it (purely), [`html`] and [`pdf`] only draw it.
 
 pub mod html;
+pub mod kept;
 mod parties;
 pub mod pdf;
 pub mod summary;

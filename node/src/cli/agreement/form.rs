@@ -13,7 +13,7 @@ use super::{is_document, read};
 use crate::cli::exit::Exit;
 use crate::cli::place::Place;
 use crate::cli::{Output, Problem};
-use crate::document::{self, Found, Standing, html, pdf, summary};
+use crate::document::{self, Found, Standing, html, kept, pdf, summary};
 use crate::keyfile;
 
 /// An agreement of this node, or a document in a file.
@@ -78,7 +78,10 @@ struct Rendered {
 
 pub(super) fn render(place: &Place, args: Render, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let form = form_of(&args)?;
-    let found = find(place, &args.which)?;
+    let mut found = find(place, &args.which)?;
+    if let Some(framework) = &found.agreement.framework {
+        found.framework = kept::read(&place.config()?.store.documents, framework.sha256)?;
+    }
     let text = summary::readable(&found);
     let bytes = match form {
         Form::Html => html::render(&text)?.into_bytes(),

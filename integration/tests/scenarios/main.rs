@@ -4,6 +4,7 @@ mod agreements;
 mod audit;
 mod certificates;
 mod doctor;
+mod documents;
 mod hits;
 mod hotlists;
 mod identity;

@@ -13,6 +13,7 @@ use super::{is_document, read};
 use crate::cli::exit::Exit;
 use crate::cli::place::Place;
 use crate::cli::{Output, Problem};
+use crate::config::Config;
 use crate::document::{self, Found, Standing, html, kept, pdf, summary};
 use crate::keyfile;
 
@@ -78,9 +79,10 @@ struct Rendered {
 
 pub(super) fn render(place: &Place, args: Render, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let form = form_of(&args)?;
-    let mut found = find(place, &args.which)?;
+    let mut home = Home { place, config: None };
+    let mut found = find(&mut home, &args.which)?;
     if let Some(framework) = &found.agreement.framework {
-        found.framework = kept::read(&place.config()?.store.documents, framework.sha256)?;
+        found.framework = kept::read(&home.config()?.store.documents, framework.sha256)?;
     }
     let text = summary::readable(&found);
     let bytes = match form {
@@ -112,17 +114,57 @@ fn form_of(args: &Render) -> Result<Form, Problem> {
     }
 }
 
-fn find(place: &Place, which: &Which) -> Result<Found, Problem> {
+/// The node's configuration, read when it is needed first: documents in files need none.
+struct Home<'p> {
+    place: &'p Place,
+    config: Option<Config>,
+}
+
+impl Home<'_> {
+    fn config(&mut self) -> Result<&Config, Problem> {
+        match &mut self.config {
+            Some(config) => Ok(config),
+            none => Ok(none.insert(self.place.config()?)),
+        }
+    }
+}
+
+fn find(home: &mut Home<'_>, which: &Which) -> Result<Found, Problem> {
+    let place = home.place;
     match which {
         Which::Kept(id) => {
-            let config = place.config()?;
-            let db = place.registry_of(&config)?;
-            document::read(&mut db.reader()?, config.agency.ori, *id, place.now())?.ok_or_else(|| none(*id))
+            let config = home.config()?;
+            let db = place.registry_of(config)?;
+            let found = document::read(&mut db.reader()?, config.agency.ori, *id, place.now());
+            found.map_err(|error| unreadable(*id, error))?.ok_or_else(|| none(*id))
         }
         Which::File(path) => {
             let (agreement, sha256) = in_file(path)?;
             Ok(Found::without_streams(agreement, sha256, Standing::Draft, place.now()))
         }
+    }
+}
+
+/// A document that is no document any more; what else is wrong with an agreement's rows stands in the rendering.
+fn unreadable(id: AgreementId, error: diesel::result::Error) -> Problem {
+    match error {
+        diesel::result::Error::DeserializationError(error) => Problem::failure(
+            format!("the row of agreement {id} was changed by other hands and cannot be read: {error}"),
+            Some("restore the registry from a backup; the partner and the signed copies have the document".to_owned()),
+        ),
+        other => other.into(),
+    }
+}
+
+/// An agreement as it stands in what is compared.
+fn compared(home: &mut Home<'_>, which: &Which) -> Result<Agreement, Problem> {
+    let found = find(home, which)?;
+    match found.standing {
+        Standing::Changed(why) => Err(Problem::failure(
+            format!("the rows of agreement {} were changed by other hands and count for nothing: {why}", found.agreement.id),
+            Some("compare the files that were offered or signed".to_owned()),
+        )),
+        Standing::Known(_) | Standing::Draft => Ok(found.agreement),
     }
 }
 
@@ -141,7 +183,8 @@ fn in_file(path: &Path) -> Result<(Agreement, Digest), Problem> {
 }
 
 pub(super) fn diff(place: &Place, args: Diff, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let (old, new) = (find(place, &args.old)?.agreement, find(place, &args.new)?.agreement);
+    let mut home = Home { place, config: None };
+    let (old, new) = (compared(&mut home, &args.old)?, compared(&mut home, &args.new)?);
     let found = differences(Some(&old), &new);
     if found.is_empty() && out.is_for_people() {
         out.one(&(), |()| "The two say the same.".to_owned())?;

@@ -2,6 +2,7 @@
 
 use agreements::ids::Digest;
 use agreements::status::Status;
+use certs::key::PublicKey;
 use concordat::document::{self, Found, Standing, html, pdf, summary};
 use concordat::exchange::descriptor::spoken;
 use concordat::exchange::lifecycle::Act;
@@ -9,7 +10,7 @@ use integration::node::TestNode;
 use integration::pair::Pair;
 
 fn found(node: &TestNode, pair: &Pair) -> Found {
-    document::read(&mut node.conn(), node.ori(), pair.id, node.now()).unwrap().unwrap()
+    document::read(&mut node.conn(), node.ori(), pair.id, node.node().now()).unwrap().unwrap()
 }
 
 #[actix_web::test]
@@ -21,8 +22,8 @@ async fn both_sides_render_the_same_signatures_and_the_head_says_whether_it_is_i
     assert!(text.notice().in_force && text.notice().text.starts_with("IN FORCE at "), "{}", text.notice().text);
     let page = html::render(&text).unwrap();
     for node in [&pair.alder, &pair.birch] {
-        let seal = node.node().seal();
-        assert!(page.contains(&spoken(seal.key.public().id())), "the fingerprint of the seal of {}", node.fiction.word);
+        let key: PublicKey = node.node().party().node.seal_key.parse().unwrap();
+        assert!(page.contains(&spoken(key.id())), "the fingerprint of the seal of {}", node.fiction.word);
     }
     assert_eq!(page.matches("&#34;typ&#34;:&#34;concordat-agreement+jws&#34;").count(), 2);
     let bytes = { concordat::registry::agreements::find(&mut pair.alder.conn(), pair.id).unwrap().unwrap().0 };

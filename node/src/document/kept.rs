@@ -28,7 +28,7 @@ pub enum KeptError {
     Damaged(PathBuf),
 }
 
-fn failed<'p>(path: &'p Path) -> impl FnOnce(io::Error) -> KeptError + 'p {
+fn failed(path: &Path) -> impl FnOnce(io::Error) -> KeptError + '_ {
     move |source| KeptError::Folder { path: path.to_owned(), source }
 }
 

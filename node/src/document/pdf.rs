@@ -10,6 +10,7 @@ use std::num::NonZeroU16;
 
 use agreements::time::Instant;
 use krilla::Document;
+use krilla::SerializeSettings;
 use krilla::color::rgb;
 use krilla::configure::{Configuration, Validator};
 use krilla::destination::XyzDestination;
@@ -21,9 +22,9 @@ use krilla::page::PageSettings;
 use krilla::paint::Fill;
 use krilla::surface::Surface;
 use krilla::tagging::{
-    ArtifactType, ContentTag, Identifier, ListNumbering, Node, SpanTag, TableHeaderScope, Tag, TagGroup, TagKind, TagTree,
+    ArtifactType, ContentTag, Identifier, ListNumbering, Node, SpanTag, TableHeaderScope, Tag, TagGroup, TagKind,
+    TagTree,
 };
-use krilla::SerializeSettings;
 
 use self::face::{Faces, Unit};
 use self::layout::{Laid, Mark, Piece, Style};
@@ -65,7 +66,9 @@ pub fn render(text: &Readable) -> Result<Vec<u8>, PdfError> {
         let mut sheet = document.start_page_with(size);
         let mut surface = sheet.surface();
         surface.set_fill(Some(Fill { paint: rgb::Color::black().into(), ..Fill::default() }));
-        page.iter().for_each(|piece| draw(&mut surface, piece, &faces, &mut marks));
+        for piece in page {
+            draw(&mut surface, piece, &faces, &mut marks);
+        }
         surface.finish();
         sheet.finish();
     }
@@ -92,7 +95,9 @@ impl Marks {
             Mark::Bullet(n) => self.bullets.get_mut(n),
             Mark::Repeated | Mark::Foot => None,
         };
-        kept.into_iter().for_each(|kept| kept.push(identifier));
+        if let Some(kept) = kept {
+            kept.push(identifier);
+        }
     }
 }
 
@@ -193,10 +198,8 @@ impl Leaves {
 
     fn item(&mut self) -> Node {
         let (bullet, text) = self.next();
-        let parts = vec![
-            TagGroup::with_children(Tag::Lbl, bullet).into(),
-            TagGroup::with_children(Tag::LBody, text).into(),
-        ];
+        let parts =
+            vec![TagGroup::with_children(Tag::Lbl, bullet).into(), TagGroup::with_children(Tag::LBody, text).into()];
         TagGroup::with_children(Tag::LI, parts).into()
     }
 

@@ -245,9 +245,11 @@ fn adopted(text: &mut Text, framework: &Framework, kept: Option<&str>) {
                 text.paragraph(&paragraph.split_whitespace().collect::<Vec<_>>().join(" "));
             }
         }
-        None => text.paragraph(
-            "This node does not keep its text. Whoever has it can show by the hash that it is the same.",
-        ),
+        None => {
+            text.paragraph(
+                "This node does not keep its text. Whoever has it can show by the hash that it is the same.",
+            );
+        }
     }
 }
 

@@ -21,8 +21,10 @@ fn now() -> Instant {
 
 fn party(ori: &str, name: &str) -> serde_json::Value {
     let url = format!("https://{}.test", ori.to_lowercase());
-    let elements: serde_json::Map<_, _> =
-        ["A", "B", "C", "D", "E", "F", "G"].map(|letter| (letter.to_owned(), json!(format!("section {letter}")))).into_iter().collect();
+    let elements: serde_json::Map<_, _> = ["A", "B", "C", "D", "E", "F", "G"]
+        .map(|letter| (letter.to_owned(), json!(format!("section {letter}"))))
+        .into_iter()
+        .collect();
     json!({
         "ori": ori, "legal_name": name, "kind": "county", "state": "CA", "county": "Alder", "hub": false,
         "custodian_title": "Records Manager", "official": {"name": "Oakley Official", "title": "Sheriff", "key": "MFkwEwYHKoZIzj0D"},
@@ -132,13 +134,17 @@ fn the_plain_words_say_who_may_ask_whom_for_what_until_when_and_what_is_not_allo
     let text = readable(&found);
     let lines = text.lines();
     let says = |what: &str| assert!(lines.iter().any(|line| line.contains(what)), "{what}\n{}", lines.join("\n"));
-    says("at the start of 25 December 2026 it can be in force; at 00:00 at the start of 1 January 2028 it ends by itself");
+    says(
+        "at the start of 25 December 2026 it can be in force; at 00:00 at the start of 1 January 2028 it ends by itself",
+    );
     says(
         "Birch City Police (CA0020000) may ask Alder County Sheriff (CA0010000) for reads of the last 30 days, for \
          investigating crimes (I-02) and saving lives and finding missing persons (I-08).",
     );
     says("Alder County Sheriff (CA0010000) may not ask Birch City Police (CA0020000) for any read.");
-    says("may not ask Alder County Sheriff (CA0010000) by plates that readers confuse, without a plate or for reads outside");
+    says(
+        "may not ask Alder County Sheriff (CA0010000) by plates that readers confuse, without a plate or for reads outside",
+    );
     says("between 37.000000° and 38.000000° north, -122.500000° and -121.000000° east");
     says("Not to pass on what was received (V-19).");
     says("standing: the custodian authorizes exactly this in writing");
@@ -168,7 +174,9 @@ fn values(value: &serde_json::Value, into: &mut Vec<String>) {
                 into.push(text.clone());
             }
         }
-        serde_json::Value::Number(number) if number.as_i64().unwrap().abs() < 1_000_000 => into.push(number.to_string()),
+        serde_json::Value::Number(number) if number.as_i64().unwrap().abs() < 1_000_000 => {
+            into.push(number.to_string());
+        }
         serde_json::Value::Array(items) => items.iter().for_each(|item| values(item, into)),
         serde_json::Value::Object(map) => map.values().for_each(|item| values(item, into)),
         _ => {}
@@ -222,10 +230,13 @@ fn the_pdf_is_for_everybody() {
     assert!(count("LI") > 10 && count("Lbl") == count("LI"));
     // The HTML has the same: a language, a title, headers with scope, and nothing from elsewhere.
     let page = html::render(&text).unwrap();
-    for part in ["<html lang=\"en\">", "<title>Agreement between", "<th scope=\"col\">", "<th scope=\"row\">", "<caption>"] {
+    for part in
+        ["<html lang=\"en\">", "<title>Agreement between", "<th scope=\"col\">", "<th scope=\"row\">", "<caption>"]
+    {
         assert!(page.contains(part), "{part}");
     }
-    for part in ["<script", "<link", "<img", "<iframe", " src=", " href=", "@import", "url(", "http-equiv=\"refresh\""] {
+    for part in ["<script", "<link", "<img", "<iframe", " src=", " href=", "@import", "url(", "http-equiv=\"refresh\""]
+    {
         assert!(!page.contains(part), "{part}");
     }
 }
@@ -243,7 +254,11 @@ fn a_name_that_is_markup_stays_a_name() {
         let text = text(name);
         assert!(text.title().contains(name));
         let page = html::render(&text).unwrap();
-        assert_eq!(page.matches('<').count(), html::render(&self::text("Birch")).unwrap().matches('<').count(), "{name}");
+        assert_eq!(
+            page.matches('<').count(),
+            html::render(&self::text("Birch")).unwrap().matches('<').count(),
+            "{name}"
+        );
         assert_eq!(texts_of_html(&page), text.lines(), "{name}");
         assert_eq!(Paper::read(&pdf::render(&text).unwrap()).lines(), text.lines(), "{name}");
     }

@@ -101,7 +101,8 @@ impl Read {
     /// [`DraftError::Text`]: it is no TOML at all.
     pub fn new(text: &str) -> Result<Self, DraftError> {
         let reading = reading::read(text, DRAFT, true)?;
-        let draft = if reading.hopeless { None } else { Some(Draft::deserialize(Value::Table(reading.table.clone()))?) };
+        let draft =
+            if reading.hopeless { None } else { Some(Draft::deserialize(Value::Table(reading.table.clone()))?) };
         Ok(Self { draft, reading })
     }
 
@@ -224,7 +225,8 @@ mod tests {
         let code = |line: &str| {
             let line = line.strip_prefix("# ")?;
             let key = line.split(" = ").next()?;
-            let is = line.starts_with("[[") || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
+            let is = line.starts_with("[[")
+                || (line.contains(" = ") && key.chars().all(|c| c.is_ascii_lowercase() || c == '_'));
             is.then(|| line.to_owned())
         };
         let whole: String = TEMPLATE.lines().map(|line| code(line).unwrap_or_else(|| line.to_owned()) + "\n").collect();
@@ -238,7 +240,11 @@ mod tests {
     #[test]
     fn a_fault_is_named_with_its_line_and_what_to_write() {
         for (from, to, says) in [
-            ("lookback_days = 30", "lookback = 30", "there is no key `lookback` in this grant; did you mean `lookback_days`?"),
+            (
+                "lookback_days = 30",
+                "lookback = 30",
+                "there is no key `lookback` in this grant; did you mean `lookback_days`?",
+            ),
             ("sunset_on", "sunset", "there is no key `sunset` in the draft; did you mean `sunset_on`?"),
             ("lawful_use", "lawful", "there is no key `lawful` in [commitments]; did you mean `lawful_use`?"),
             ("purposes = [\"criminal_investigation\"", "purposes = [\"immigration\"", "unknown variant `immigration`"),

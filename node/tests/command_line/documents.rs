@@ -86,7 +86,10 @@ fn a_framework_is_drafted_with_every_partner_at_once_and_shown_with_each_agreeme
     let framed = run().json();
     assert_eq!(framed["title"], "Three counties");
     assert_eq!(framed["pairs"][0]["outcome"], "drafted");
-    assert_eq!((&framed["pairs"][1]["partner"], &framed["pairs"][1]["outcome"]), (&CEDAR.into(), &"not_enrolled".into()));
+    assert_eq!(
+        (&framed["pairs"][1]["partner"], &framed["pairs"][1]["outcome"]),
+        (&CEDAR.into(), &"not_enrolled".into())
+    );
     let cedar = county.node("cedar", CEDAR);
     enrol(&cedar, &alder);
     let again = run().json();
@@ -99,7 +102,8 @@ fn a_framework_is_drafted_with_every_partner_at_once_and_shown_with_each_agreeme
         let document = document(n);
         assert_eq!((&document["parties"][0]["ori"], &document["parties"][1]["ori"]), (&ALDER.into(), &partner.into()));
         assert_eq!(document["framework"], serde_json::json!({"title": "Three counties", "sha256": framed["sha256"]}));
-        let grants: Vec<_> = document["grants"].as_array().unwrap().iter().map(|it| (&it["owner"], &it["recipient"])).collect();
+        let grants: Vec<_> =
+            document["grants"].as_array().unwrap().iter().map(|it| (&it["owner"], &it["recipient"])).collect();
         assert_eq!(grants, [(&Value::from(ALDER), &Value::from(partner)), (&partner.into(), &ALDER.into())]);
     }
     assert_ne!(document(0)["sunset_on"], document(1)["sunset_on"], "spread over the year");
@@ -110,7 +114,9 @@ fn a_framework_is_drafted_with_every_partner_at_once_and_shown_with_each_agreeme
     let page = alder.path("page.html");
     alder.run(&["agreement", "render", framed["pairs"][0]["id"].as_str().unwrap(), "--out", &page]).ended(0);
     let said = fs::read_to_string(&page).unwrap();
-    assert!(said.contains("Framework: Three counties") && said.contains("Each may ask each, and nobody &#60;else&#62;."));
+    assert!(
+        said.contains("Framework: Three counties") && said.contains("Each may ask each, and nobody &#60;else&#62;.")
+    );
     // A partner without the text names its hash, until it adopts the text.
     let kept = alder.path(&format!("documents/{}.txt", framed["sha256"].as_str().unwrap()));
     fs::remove_file(&kept).unwrap();

@@ -137,7 +137,9 @@ pub(super) fn adopt(place: &Place, args: &AdoptArgs, out: &mut Output<'_>) -> Re
     let framework = adopted(&place.config()?, &args.file)?;
     out.one(&framework, |framework| {
         let Framework { title, sha256 } = framework;
-        format!("Kept “{title}”, SHA-256 {sha256}. Agreements that name this hash show the text when they are rendered.")
+        format!(
+            "Kept “{title}”, SHA-256 {sha256}. Agreements that name this hash show the text when they are rendered."
+        )
     })?;
     Ok(Exit::Done)
 }

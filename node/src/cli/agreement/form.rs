@@ -161,7 +161,10 @@ fn compared(home: &mut Home<'_>, which: &Which) -> Result<Agreement, Problem> {
     let found = find(home, which)?;
     match found.standing {
         Standing::Changed(why) => Err(Problem::failure(
-            format!("the rows of agreement {} were changed by other hands and count for nothing: {why}", found.agreement.id),
+            format!(
+                "the rows of agreement {} were changed by other hands and count for nothing: {why}",
+                found.agreement.id
+            ),
             Some("compare the files that were offered or signed".to_owned()),
         )),
         Standing::Known(_) | Standing::Draft => Ok(found.agreement),
@@ -177,8 +180,8 @@ fn in_file(path: &Path) -> Result<(Agreement, Digest), Problem> {
     let bytes = read(&path.to_owned())?;
     let bytes = bytes.trim_ascii_end();
     is_document(path, bytes)?;
-    let agreement = Agreement::from_bytes(bytes)
-        .map_err(|error| Problem::usage(format!("{}: {error}", path.display()), None))?;
+    let agreement =
+        Agreement::from_bytes(bytes).map_err(|error| Problem::usage(format!("{}: {error}", path.display()), None))?;
     Ok((agreement, Digest::of(bytes)))
 }
 
@@ -197,8 +200,9 @@ pub(super) fn diff(place: &Place, args: Diff, out: &mut Output<'_>) -> Result<Ex
     let count = |effect: Effect| found.iter().filter(|it| it.effect == effect).count();
     let (wider, narrower, other) = (count(Effect::Wider), count(Effect::Narrower), count(Effect::Neutral));
     out.one(&found, |found| {
-        let lines: String = found.iter().map(|it| format!("{it}\n")).collect();
-        format!("{lines}{wider} wider, {narrower} narrower, {other} otherwise changed.")
+        let mut lines: Vec<String> = found.iter().map(ToString::to_string).collect();
+        lines.push(format!("{wider} wider, {narrower} narrower, {other} otherwise changed."));
+        lines.join("\n")
     })?;
     Ok(Exit::Done)
 }

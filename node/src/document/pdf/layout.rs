@@ -23,6 +23,18 @@ pub(super) struct Style {
     pub(super) bold: bool,
 }
 
+impl Style {
+    /// The height of so many lines.
+    fn of(self, lines: usize) -> f32 {
+        self.height * number(lines)
+    }
+}
+
+/// No page has more lines, and no table more columns, than this can count.
+fn number(count: usize) -> f32 {
+    u16::try_from(count).map_or(f32::MAX, f32::from)
+}
+
 const TITLE: Style = Style { size: 18.0, height: 24.0, bold: true };
 const HEADING: Style = Style { size: 14.0, height: 19.0, bold: true };
 const SUBHEADING: Style = Style { size: 12.0, height: 16.0, bold: true };
@@ -148,7 +160,7 @@ impl Flow<'_> {
     fn heading(&mut self, text: &str, style: Style, before: f32) {
         self.y += before;
         // A heading stays with the beginning of what it is about.
-        let height = style.height * self.lines(text, style, INNER).len() as f32;
+        let height = style.of(self.lines(text, style, INNER).len());
         self.need(height + 4.0 * BODY.height);
         if style.size == HEADING.size {
             self.page.push(Piece::Fill { x: MARGIN, y: self.y - 4.0, width: INNER, height: 0.75 });
@@ -163,7 +175,7 @@ impl Flow<'_> {
         let lines = self.lines(text, STRONG, INNER - 16.0);
         let page = self.pages.len();
         let top = self.y;
-        let fits = lines.len() as f32 * STRONG.height < BOTTOM - top;
+        let fits = STRONG.of(lines.len()) < BOTTOM - top;
         self.text(text, STRONG, MARGIN + 16.0);
         if fits && page == self.pages.len() {
             self.page.push(Piece::Fill { x: MARGIN, y: top, width: 6.0, height: self.y - top });
@@ -186,29 +198,22 @@ impl Flow<'_> {
 
     fn table(&mut self, table: &Table) {
         self.y += 6.0;
-        let caption = self.lines(&table.caption, STRONG, INNER).len() as f32 * STRONG.height;
+        let caption = STRONG.of(self.lines(&table.caption, STRONG, INNER).len());
         self.need(caption + 4.0 * (BODY.height + 2.0 * PADDING));
         self.text(&table.caption, STRONG, MARGIN);
         let widths = widths(table.columns.len());
         let head: Vec<(Style, Mark)> = table.columns.iter().map(|_| (STRONG, self.line())).collect();
-        let repeated = |table: &Table| table.columns.iter().map(|_| (STRONG, Mark::Repeated)).collect::<Vec<_>>();
         self.row(&table.columns, &widths, &head, None);
         for row in &table.rows {
             let cells: Vec<(Style, Mark)> =
                 (0..row.len()).map(|n| (if n == 0 { STRONG } else { BODY }, self.line())).collect();
-            self.row(row, &widths, &cells, Some((&table.columns, &repeated(table))));
+            self.row(row, &widths, &cells, Some(&table.columns));
         }
         self.y += 8.0;
     }
 
     /// A row, whole on a page where it fits on one. `head` is drawn again where the row goes on to another page.
-    fn row(
-        &mut self,
-        texts: &[String],
-        widths: &[f32],
-        cells: &[(Style, Mark)],
-        head: Option<(&Vec<String>, &Vec<(Style, Mark)>)>,
-    ) {
+    fn row(&mut self, texts: &[String], widths: &[f32], cells: &[(Style, Mark)], head: Option<&[String]>) {
         let broken: Vec<Vec<Vec<Unit>>> = texts
             .iter()
             .zip(widths)
@@ -216,11 +221,11 @@ impl Flow<'_> {
             .map(|((text, width), (style, _))| self.lines(text, *style, width - 2.0 * PADDING))
             .collect();
         let count = broken.iter().map(Vec::len).max().unwrap_or(0);
-        let height = count as f32 * BODY.height + 2.0 * PADDING;
+        let height = BODY.of(count) + 2.0 * PADDING;
         let again = |flow: &mut Self| {
             flow.turn();
-            if let Some((texts, cells)) = head {
-                flow.row(texts, widths, cells, None);
+            if let Some(texts) = head {
+                flow.row(texts, widths, &vec![(STRONG, Mark::Repeated); texts.len()], None);
             }
         };
         if self.y + height > BOTTOM && (height < (BOTTOM - TOP) / 2.0 || self.y + 4.0 * BODY.height > BOTTOM) {
@@ -248,7 +253,7 @@ impl Flow<'_> {
 
 /// The widths of so many columns: the first is for short texts.
 fn widths(columns: usize) -> Vec<f32> {
-    let rest = columns.saturating_sub(1).max(1) as f32;
+    let rest = number(columns.saturating_sub(1).max(1));
     (0..columns).map(|n| if n == 0 { INNER * 0.35 } else { INNER * 0.65 / rest }).collect()
 }
 
@@ -272,7 +277,9 @@ mod tests {
                     assert!(*x >= MARGIN && end <= WIDTH - MARGIN + 0.1, "{end}");
                     let limit = if *mark == Mark::Foot { HEIGHT - 24.0 } else { BOTTOM };
                     assert!(*y >= TOP && *y <= limit, "{y}");
-                    let over = taken.iter().find(|(from, to, at)| *from < end - 0.1 && *x < to - 0.1 && (at - y).abs() < style.size * 0.9);
+                    let over = taken
+                        .iter()
+                        .find(|(from, to, at)| *from < end - 0.1 && *x < to - 0.1 && (at - y).abs() < style.size * 0.9);
                     assert_eq!(over, None, "two texts in one place");
                     taken.push((*x, end, *y));
                     lines += 1;

@@ -19,13 +19,7 @@ pub(super) struct Paper {
 impl Paper {
     pub(super) fn read(bytes: &[u8]) -> Self {
         let pdf = Document::load_mem(bytes).unwrap();
-        let mut paper = Self {
-            pieces: HashMap::new(),
-            feet: Vec::new(),
-            elements: Vec::new(),
-            unscoped: 0,
-            pdf,
-        };
+        let mut paper = Self { pieces: HashMap::new(), feet: Vec::new(), elements: Vec::new(), unscoped: 0, pdf };
         for page in paper.pdf.page_iter().collect::<Vec<_>>() {
             paper.read_page(page);
         }
@@ -128,7 +122,8 @@ impl Paper {
                 }
                 let Ok(role) = element.get(b"S") else { return };
                 let role = String::from_utf8(role.as_name().unwrap().to_vec()).unwrap();
-                if role == "TH" && !format!("{:?}", element.get(b"A").map(|it| self.get(it).clone())).contains("Scope") {
+                if role == "TH" && !format!("{:?}", element.get(b"A").map(|it| self.get(it).clone())).contains("Scope")
+                {
                     self.unscoped += 1;
                 }
                 self.elements.push((role, Vec::new()));
@@ -201,8 +196,8 @@ impl Paper {
 
     /// How many fonts a printer would have to have itself.
     pub(super) fn fonts_without_a_file(&self) -> usize {
-        let describes = |it: &&Object| it.as_dict().is_ok_and(|it| it.has_type(b"FontDescriptor"));
-        let described: Vec<&Object> = self.pdf.objects.values().filter(describes).collect();
+        let is_one = |it: &&Object| it.as_dict().is_ok_and(|it| it.has_type(b"FontDescriptor"));
+        let described: Vec<&Object> = self.pdf.objects.values().filter(is_one).collect();
         assert!(!described.is_empty());
         let embedded = |it: &&&Object| {
             let it = it.as_dict().unwrap();

@@ -74,7 +74,9 @@ impl Frame {
     /// `ours` is not among the agencies.
     pub fn partners(&self, ours: Ori) -> Result<Vec<Ori>, DraftError> {
         if !self.agencies.contains(&ours) {
-            return Err(self.fault(format!("agencies does not name this agency, {ours}: add it, or leave the framework")));
+            return Err(
+                self.fault(format!("agencies does not name this agency, {ours}: add it, or leave the framework"))
+            );
         }
         let all: BTreeSet<Ori> = self.agencies.iter().copied().filter(|ori| *ori != ours).collect();
         Ok(all.into_iter().collect())

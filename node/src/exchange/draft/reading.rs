@@ -61,8 +61,8 @@ fn typed<T: DeserializeOwned>(value: &Value) -> Result<(), String> {
 }
 
 /// Looked at on its own.
-fn any(_: &Value) -> Result<(), String> {
-    Ok(())
+fn any(value: &Value) -> Result<(), String> {
+    typed::<Value>(value)
 }
 
 /// The keys of a draft for one partner.
@@ -86,7 +86,8 @@ pub(super) const FRAME: &[Field] = &[
     needed("commitments", any, "{}"),
 ];
 
-const SIDES: &[Field] = &[needed("owner", typed::<Ori>, "\"CA0990100\""), needed("recipient", typed::<Ori>, "\"CA0990000\"")];
+const SIDES: &[Field] =
+    &[needed("owner", typed::<Ori>, "\"CA0990100\""), needed("recipient", typed::<Ori>, "\"CA0990000\"")];
 
 const QUERY: &[Field] = &[
     needed("purposes", typed::<Vec<Purpose>>, "[\"criminal_investigation\"]"),
@@ -175,7 +176,8 @@ impl Reading {
     /// A problem of the document that the draft would make, with the line that it comes from, where that can be told.
     pub(super) fn located(&self, problem: String) -> Fault {
         let grant = ["query", "hotlist", "hits"].into_iter().find_map(|kind| {
-            let of = problem.starts_with(&format!("the {kind} grant")) || problem.starts_with(&format!("the grant {kind}"));
+            let of =
+                problem.starts_with(&format!("the {kind} grant")) || problem.starts_with(&format!("the grant {kind}"));
             of.then(|| self.grant(kind, &problem)).flatten()
         });
         let places = || self.places.iter().filter(|place| place.grant == grant);
@@ -204,7 +206,8 @@ impl Reading {
             None => true,
         };
         let listed = |grant: &Value| {
-            of("list", grant).is_none_or(|list| problem.starts_with(&format!("the {kind} grant")) || problem.contains(&list))
+            of("list", grant)
+                .is_none_or(|list| problem.starts_with(&format!("the {kind} grant")) || problem.contains(&list))
         };
         let first = same.clone().next().map(|(n, _)| n);
         same.find(|(_, grant)| own(grant) && listed(grant)).map(|(n, _)| n).or(first)
@@ -289,13 +292,13 @@ impl Reader<'_> {
             return Vec::new();
         };
         let mut grants = Vec::new();
-        for item in items.iter() {
+        for item in items {
             let start = item.span().start;
             let DeValue::Table(tree) = item.get_ref() else {
                 self.fault(start, "a grant must be a table: write [[grants]] above it".to_owned());
                 continue;
             };
-            let kind = tree.get("kind").map(|kind| plain(kind));
+            let kind = tree.get("kind").map(plain);
             let own = match kind.as_ref().and_then(Value::as_str) {
                 Some("query") => QUERY,
                 Some("hotlist") => HOTLIST,

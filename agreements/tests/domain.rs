@@ -10,6 +10,8 @@ mod decide_edges;
 #[cfg(test)]
 mod decide_properties;
 #[cfg(test)]
+mod difference;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod messages;

@@ -6,6 +6,7 @@ mod audit;
 mod certificates;
 mod changes;
 mod doctor;
+mod documents;
 mod hits;
 mod hotlists;
 mod identity;

@@ -1,6 +1,7 @@
 //! The domain, seen from outside: properties of the decision and of status, golden tables, the form of what is signed.
 
 #[cfg(test)]
+mod access_properties;
 mod agreement_content;
 #[cfg(test)]
 mod common;
@@ -8,6 +9,8 @@ mod common;
 mod decide_edges;
 #[cfg(test)]
 mod decide_properties;
+#[cfg(test)]
+mod difference;
 #[cfg(test)]
 mod golden;
 #[cfg(test)]

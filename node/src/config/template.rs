@@ -87,6 +87,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("store.registry", "Agreements, people, and the trail."),
     ("store.reads", "Plate reads, and the index of their images."),
     ("store.images", "The folder of images."),
+    (
+        "store.documents",
+        "The folder of texts that agreements name by their hash: frameworks that several agencies adopt.",
+    ),
     ("keys", "The node's keys."),
     (
         "keys.folder",

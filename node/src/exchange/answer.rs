@@ -83,6 +83,7 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
         let (epoch, used) = exchanged::epoch_and_used(conn, agreement, day(now))?;
         Ok((used, node.standings().standing_under(conn, epoch, node.owner(), partner.ori(), agreement, now)?))
     })?;
+    node.set_rate(standing.rules.rate_per_minute);
     let asked = Arc::new(Asked {
         topics: sensitive(sworn.message()),
         sworn,

@@ -1,6 +1,7 @@
 //! The domain, seen from outside: properties of the decision and of status, golden tables, the form of what is signed.
 
 #[cfg(test)]
+mod access_properties;
 mod agreement_content;
 #[cfg(test)]
 mod common;
@@ -16,5 +17,7 @@ mod golden;
 mod messages;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod screen;
 #[cfg(test)]
 mod status_properties;

@@ -1,8 +1,10 @@
 //! What must hold end to end, each line of the list of scenarios a test of its own.
 
+mod access;
 mod agreements;
 mod audit;
 mod certificates;
+mod changes;
 mod doctor;
 mod documents;
 mod hits;
@@ -15,7 +17,9 @@ mod mail;
 mod queries;
 mod recorded;
 mod replay;
+mod sensitive;
 mod strangers;
 mod sunset;
 mod tampering;
 mod trail;
+mod unusual;

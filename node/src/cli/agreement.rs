@@ -1,5 +1,6 @@
 //! `concordat agreement`: from a draft to the end.
 
+mod access;
 mod drafting;
 mod form;
 mod shown;
@@ -13,9 +14,11 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
+use super::change;
 use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem};
+use crate::changes::Command;
 use crate::exchange::draft::Draft;
 use crate::exchange::lifecycle::{self, Act, Delivery};
 
@@ -57,11 +60,11 @@ pub enum AgreementCommand {
         after_help = "Example:\n  concordat agreement diff 01940a2b-0000-7000-8000-000000000001 alder-birch-2028.json"
     )]
     Diff(form::Diff),
-    /// Sign it with this agency's seal, as its custodian
+    /// Propose to sign it with this agency's seal; it is signed when a second person approves
     #[command(
-        after_help = "Example:\n  concordat agreement sign 01940a2b-0000-7000-8000-000000000001 --as alder.custodian"
+        after_help = "Example:\n  concordat agreement sign 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"renewal of last year\" --as alder.agreements\n\nThen somebody else: concordat change approve. Of the two, one has to be the custodian."
     )]
-    Sign(Sign),
+    Sign(Widening),
     /// Refuse to sign it, for good
     #[command(
         after_help = "Example:\n  concordat agreement decline 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"lookback too long\" --as alder.agreements"
@@ -77,16 +80,21 @@ pub enum AgreementCommand {
         after_help = "Example:\n  concordat agreement suspend 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit under way\" --as alder.custodian"
     )]
     Suspend(Why),
-    /// Lift this agency's own suspension
+    /// Propose to lift this agency's own suspension; the partner reads the reason
     #[command(
-        after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.custodian"
+        after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.agreements\n\nThen somebody else: concordat change approve. Of the two, one has to be the custodian."
     )]
-    Resume(Why),
+    Resume(Widening),
     /// End it for good
     #[command(
         after_help = "Example:\n  concordat agreement terminate 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"policy changed\" --as alder.custodian"
     )]
     Terminate(Why),
+    /// Show who can get what from whom, now or at an instant of the past
+    #[command(
+        after_help = "Examples:\n  concordat agreement access\n  concordat agreement access --as-of 2026-11-23T12:17:00-08:00 --json\n\nComputed from the trail: this agency's own events count from when it said them, the partner's from when this agency acknowledged them."
+    )]
+    Access(access::AccessArgs),
     /// Send the partner what it lacks of this agreement, and take what this node lacks
     #[command(after_help = "Example:\n  concordat agreement sync 01940a2b-0000-7000-8000-000000000001")]
     Sync(One),
@@ -108,13 +116,13 @@ pub struct One {
     id: AgreementId,
 }
 
-/// Arguments of `agreement sign`.
+/// What opens sharing, and takes two people.
 #[derive(Debug, Args)]
-pub struct Sign {
+pub struct Widening {
     /// The agreement's id
     id: AgreementId,
     #[command(flatten)]
-    person: As,
+    propose: change::Propose,
 }
 
 /// An act that needs a reason.
@@ -143,16 +151,21 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
         AgreementCommand::Frame(args) => return drafting::frame(place, &args, out),
         AgreementCommand::Adopt(args) => return drafting::adopt(place, &args, out),
         AgreementCommand::Propose(args) => return propose(place, args, out).await,
+        AgreementCommand::Access(args) => return access::run(place, args, out),
         AgreementCommand::List => return shown::list(place, out),
         AgreementCommand::Show(One { id }) => return shown::show(place, id, out),
         AgreementCommand::Render(args) => return form::render(place, args, out),
         AgreementCommand::Diff(args) => return form::diff(place, args, out),
         AgreementCommand::Sync(One { id }) => return sync(place, id, out).await,
-        AgreementCommand::Sign(Sign { id, person }) => (id, person, Act::Sign),
+        AgreementCommand::Sign(Widening { id, propose }) => {
+            return change::propose(place, Command::Sign { agreement: id }, propose, out).await;
+        }
+        AgreementCommand::Resume(Widening { id, propose }) => {
+            return change::propose(place, Command::Resume { agreement: id }, propose, out).await;
+        }
         AgreementCommand::Decline(Why { id, reason, person }) => (id, person, Act::Decline { reason }),
         AgreementCommand::Withdraw(Why { id, reason, person }) => (id, person, Act::Withdraw { reason }),
         AgreementCommand::Suspend(Why { id, reason, person }) => (id, person, Act::Suspend { reason }),
-        AgreementCommand::Resume(Why { id, reason, person }) => (id, person, Act::Resume { reason }),
         AgreementCommand::Terminate(Why { id, reason, person }) => (id, person, Act::Terminate { reason }),
     };
     let node = place.node()?;

@@ -4,6 +4,7 @@ use super::exit::{Exit, Explain};
 use crate::agency::AgencyError;
 use crate::auditing::ReceiptError;
 use crate::ca_folder::CaFolderError;
+use crate::changes::ChangeError;
 use crate::db::{DbError, RecordError};
 use crate::exchange::Failure;
 use crate::exchange::ask::AskError;
@@ -239,6 +240,22 @@ impl Explain for AskError {
             Self::Window(_) => Some("nothing left this node".to_owned()),
             Self::Screened(_) => Some("nothing left this node; the attempt is recorded".to_owned()),
             Self::Nobody => Some("`concordat agreement list` shows where each agreement stands".to_owned()),
+            Self::Failure(error) => error.hint(),
+        }
+    }
+}
+
+impl Explain for ChangeError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Refused(_) => Exit::Refused,
+            Self::Failure(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(_) => None,
             Self::Failure(error) => error.hint(),
         }
     }

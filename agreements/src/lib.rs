@@ -9,6 +9,7 @@ pub mod access;
 pub mod agreement;
 pub mod authorization;
 pub mod decide;
+pub mod difference;
 pub mod entry;
 pub mod history;
 pub mod hotlist;

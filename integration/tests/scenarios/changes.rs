@@ -73,7 +73,7 @@ fn attempts(node: &TestNode) -> Vec<(String, ChangeId)> {
 /// Everybody who must not be the second person of a change that `proposer` proposed tries to be, and nothing comes of it.
 async fn everybody_else_tries(node: &TestNode, id: ChangeId, proposer: &str) {
     let (before, sizes) = (attempts(node).len(), node.trail_size());
-    refused(approves(node, id, proposer).await, "nobody approves their own change");
+    refused(approves(node, id, proposer).await, "proposed it, and nobody approves their own change");
     let tried = attempts(node);
     assert_eq!(tried.len(), before + 1, "the attempt is on the record");
     assert_eq!(tried[0], (node.fiction.person(proposer), id));

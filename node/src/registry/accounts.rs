@@ -57,6 +57,8 @@ pub enum Action {
     ApproveHotlists,
     /// To see hits and to verify them.
     VerifyHits,
+    /// To tell partners of this node's new keys or place.
+    ChangeKeys,
 }
 
 impl Role {
@@ -102,6 +104,7 @@ impl Role {
             Action::Ingest => self == Self::SystemAdministrator,
             Action::LoadHotlists => matches!(self, Self::Analyst | Self::Supervisor | Self::SystemAdministrator),
             Action::ApproveHotlists => matches!(self, Self::Supervisor | Self::Custodian),
+            Action::ChangeKeys => matches!(self, Self::Custodian | Self::SystemAdministrator),
             Action::VerifyHits => matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor),
         }
     }

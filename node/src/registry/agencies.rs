@@ -49,6 +49,11 @@ pub fn descriptors(conn: &mut Conn) -> QueryResult<Vec<(Ori, Vec<u8>)>> {
     rows.into_iter().map(|(ori, file)| Ok((parsed("agency", ori.parse())?, file))).collect()
 }
 
+/// A partner's sealed file as it was imported.
+pub fn descriptor(conn: &mut Conn, ori: Ori) -> QueryResult<Option<Vec<u8>>> {
+    agency::table.find(ori.as_str()).select(agency::descriptor).first(conn).optional()
+}
+
 /// The message of a `peer.enrolled` entry.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct PeerEnrolled {

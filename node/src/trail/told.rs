@@ -2,7 +2,7 @@
 //! counts because it was recorded, not because a table has it.
 
 use agreements::entry::{Kind, Leaf};
-use agreements::ids::{Digest, Salt};
+use agreements::ids::{Digest, RequestId, Salt};
 use agreements::time::Instant;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
@@ -17,6 +17,8 @@ use crate::db::{Conn, steady};
 /// An entry as it was recorded.
 #[derive(Debug)]
 pub(crate) struct Told {
+    /// Its position in the trail.
+    pub(crate) index: u64,
     /// When.
     pub(crate) at: Instant,
     /// What it says: canonical JSON.
@@ -134,5 +136,41 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
         tlog_tiles::check_record(&path, head.size, Hash(head.root.0), index, hash)
             .map_err(|_| changed("it is not in the tree"))?;
     }
-    Ok(Told { at: leaf.at, message })
+    Ok(Told { index, at: leaf.at, message })
+}
+
+type Row = (i64, Vec<u8>, Option<(Vec<u8>, Vec<u8>)>, Option<(Vec<u8>, Vec<u8>)>);
+
+/// The entry `rid` of `kind` and its note, both verified, or `None` if the trail has none; the inner error says that it is
+/// not as it was recorded.
+pub(crate) fn by_rid(conn: &mut Conn, kind: Kind, rid: RequestId) -> QueryResult<Result<Option<(Told, Vec<u8>)>, String>> {
+    let found = steady(conn, |conn| {
+        let row: Option<Row> = leaf::table
+            .left_join(detail::table)
+            .filter(leaf::rid.eq(rid.as_bytes().to_vec()))
+            .select((
+                leaf::idx,
+                leaf::body,
+                (detail::message, detail::message_salt).nullable(),
+                (detail::note, detail::note_salt).nullable(),
+            ))
+            .first(conn)
+            .optional()?;
+        let Some((idx, body, message, note)) = row else { return Ok(None) };
+        let leaf = Leaf::from_bytes(&body).map_err(|_| changed(idx, "it is no leaf"))?;
+        let (note, salt) = note.ok_or_else(|| changed(idx, "its note is missing"))?;
+        let salt = salt.try_into().map(Salt).map_err(|_| changed(idx, "its salt is none"))?;
+        if leaf.rid != rid || Digest::salted(&salt, &note) != leaf.note {
+            return Err(changed(idx, "its id or its note is another one"));
+        }
+        let head = Head::read(conn)?;
+        let cache = TileCache::default();
+        let told = verified(&Tree::new(conn, &cache), &head, kind, (idx, body, message))?;
+        Ok(Some((told, note)))
+    });
+    match found {
+        Ok(found) => Ok(Ok(found)),
+        Err(ToldError::Changed(what)) => Ok(Err(what)),
+        Err(ToldError::Store(error)) => Err(error),
+    }
 }

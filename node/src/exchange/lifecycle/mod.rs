@@ -1,8 +1,10 @@
 //! The life of an agreement: offered, signed, suspended, resumed, ended. Each party writes its own stream of events as
-//! entries of its own trail; here ours are written, [`delivery`] sends them, and [`hearing`] takes the partner's.
+//! entries of its own trail; here ours are written, [`delivery`] sends them, [`hearing`] takes the partner's, and
+//! [`introduction`] is how two nodes whose keys changed find each other again.
 
 pub mod delivery;
 pub mod hearing;
+pub mod introduction;
 
 use std::sync::Arc;
 
@@ -146,7 +148,7 @@ fn acceptable(node: &Node, document: &[u8]) -> Result<Agreement, ActError> {
     })?;
     let ours =
         agreement.party(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
-    if ours != node.party() {
+    if *ours != *node.party() {
         return Err(ActError::refused(format!(
             "the agreement describes {} otherwise than its node does today (names, policy, approvals, keys or URL): draft it again from current descriptors",
             node.ori()

@@ -48,7 +48,7 @@ pub use crate::desk::Desk;
 pub use open::{OpenError, log_vkey, next_log_signer, open_reads, open_registry, read_key};
 
 /// How many introductions of an agency are heard in a second.
-const INTRODUCTIONS: NonZeroU32 = NonZeroU32::new(20).unwrap();
+const INTRODUCTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
 /// A node with everything that exchange needs.
 pub struct Node {
@@ -201,6 +201,9 @@ impl Node {
         let Some(keys) = announced.as_ref() else { return };
         if self.party().node.keys() == *keys {
             return;
+        }
+        if let Err(error) = rotation::put(&self.config, keys) {
+            tracing::error!(%error, "new keys that the trail announced are not in their place yet");
         }
         match agency::party(&self.config, self.dialer.own().spki(), self.now()) {
             Ok(party) if party.node.keys() == *keys => {

@@ -140,7 +140,7 @@ fn valid_at(pem: &[u8], now: Instant) -> bool {
     der.and_then(|der| Identity::seal_from_der(&der).ok()).is_some_and(|identity| identity.valid_at(now))
 }
 
-fn certificate(pem: &[u8], ori: Ori, key: &SigningKey) -> Result<Digest, String> {
+pub(crate) fn certificate(pem: &[u8], ori: Ori, key: &SigningKey) -> Result<Digest, String> {
     let der = CertificateDer::from_pem_slice(pem).map_err(|error| error.to_string())?;
     let identity = Identity::seal_from_der(&der).map_err(|error| error.to_string())?;
     if identity.ori != ori {

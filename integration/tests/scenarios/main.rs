@@ -14,6 +14,7 @@ mod mail;
 mod queries;
 mod recorded;
 mod replay;
+mod rotation;
 mod strangers;
 mod sunset;
 mod tampering;

@@ -34,10 +34,10 @@ pub enum OpenError {
     KeyFile(#[from] KeyFileError),
     /// A key file with something else in it.
     #[error("{0} holds no usable key: {1}")]
-    Key(std::path::PathBuf, String),
+    Key(PathBuf, String),
     /// The seal's certificate.
     #[error("{0} is not the certificate of this agency's seal: {1}")]
-    Seal(std::path::PathBuf, String),
+    Seal(PathBuf, String),
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),

@@ -94,7 +94,7 @@ async fn no_such_method(_: Peer) -> Result<HttpResponse, Problem> {
 }
 
 async fn describe(_: Peer, node: Data<Node>) -> Result<HttpResponse, Problem> {
-    let description = Description { protocols: Spoken::OURS.versions(), at: node.now(), party: node.party() };
+    let description = Description { protocols: Spoken::OURS.versions(), at: node.now(), party: &node.party() };
     let text = serde_json::to_string(&description).map_err(|error| crate::exchange::Failure::Internal(error.into()))?;
     Ok(json_reply(HttpResponse::Ok(), text))
 }

@@ -97,6 +97,36 @@ fn changed(idx: i64, what: &str) -> ToldError {
     ToldError::Changed(format!("entry {idx} of the trail is not the one that was recorded: {what}"))
 }
 
+/// How many entries are looked at in one go.
+const PAGE: i64 = 256;
+
+/// Whether one of the entries of `kind` within `range` says what `wanted` looks for, and is as it was recorded.
+pub(crate) fn any(
+    conn: &mut Conn,
+    kind: Kind,
+    range: std::ops::Range<u64>,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> QueryResult<bool> {
+    let (mut from, until) = (range.start.cast_signed(), i64::try_from(range.end).unwrap_or(i64::MAX));
+    loop {
+        let page: Vec<(i64, Vec<u8>, Vec<u8>)> = leaf::table
+            .inner_join(detail::table)
+            .filter(leaf::kind.eq(kind.as_str()).and(leaf::idx.ge(from)).and(leaf::idx.lt(until)))
+            .select((leaf::idx, leaf::rid, detail::message))
+            .order(leaf::idx)
+            .limit(PAGE)
+            .load(conn)?;
+        let Some((last, ..)) = page.last() else { return Ok(false) };
+        from = last.saturating_add(1);
+        for (_, rid, _) in page.iter().filter(|(.., message)| wanted(message)) {
+            let rid = RequestId::from_slice(rid).map_err(|error| Error::DeserializationError(Box::new(error)))?;
+            if let Ok(Some((told, _))) = by_rid(conn, kind, rid)? {
+                return Ok(range.contains(&told.index) && wanted(&told.message));
+            }
+        }
+    }
+}
+
 /// How many entries of `kind` there are.
 pub(crate) fn count(conn: &mut Conn, kind: Kind) -> QueryResult<i64> {
     leaf::table.filter(leaf::kind.eq(kind.as_str())).select(count_star()).first(conn)

@@ -95,7 +95,7 @@ impl Act {
 }
 
 impl ActError {
-    fn refused(why: impl Into<String>) -> Self {
+    pub(crate) fn refused(why: impl Into<String>) -> Self {
         Self::Refused(vec![why.into()])
     }
 }
@@ -224,8 +224,24 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
             return Ok(Err(problems));
         }
     }
-    let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { return Ok(Err(Vec::new())) };
-    let n = stream.next_number();
+    say(tx, us, &found, event, versions, by)?;
+    Ok(Ok(()))
+}
+
+/// Appends `event` to our stream under an agreement, and to the trail. Whoever calls has asked the stream whether it admits
+/// it.
+pub(crate) fn say(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    found: &Verified,
+    event: Event,
+    versions: &Versions,
+    by: &str,
+) -> QueryResult<()> {
+    let now = tx.now();
+    let id = found.agreement.id;
+    let partner = found.agreement.other(us).map(|party| party.ori).ok_or(Error::NotFound)?;
+    let n = stream_of(found, us).ok_or(Error::NotFound)?.next_number();
     let name = event.name();
     let document = Digest::of(&found.document);
     let v = versions.choose(&[partner]).v;
@@ -238,7 +254,7 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
     let kept = Kept { rid, leaf: stored.leaf, message: stored.message, salt: stored.salt, proof: None };
     documents::append(tx.conn(), id, us, n, &kept)?;
     tx.bump_epoch();
-    Ok(Ok(()))
+    Ok(())
 }
 
 fn stream_of(found: &Verified, party: Ori) -> Option<&Stream> {

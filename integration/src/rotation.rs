@@ -1,7 +1,7 @@
 //! Keys that change: who changes them, and who has the old ones still.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use agreements::entry::Kind;
@@ -15,6 +15,7 @@ use certs::jws;
 use certs::key::SigningKey;
 use concordat::ca_folder::{CaFolder, Order as CaOrder};
 use concordat::config::Config;
+use concordat::exchange::descriptor;
 use concordat::exchange::standing::{self, CHANGE_TYP};
 use concordat::keyfile;
 use concordat::node::{Node, open_registry, read_key};
@@ -101,7 +102,7 @@ impl TestNode {
         let registry = folder.join("registry.db");
         crate::tamper::copy(&self.registry_file(), &registry);
         config.store.registry = format!("sqlite:{}", registry.display()).parse().unwrap();
-        Thief { config, clock: self.clock.clone(), ori: self.ori() }
+        Thief { config, clock: self.clock.clone(), ori: self.ori(), descriptor: self.descriptor() }
     }
 
     /// The keys that this node knows as the partner's.
@@ -117,6 +118,7 @@ pub struct Thief {
     config: Config,
     clock: TestClock,
     ori: Ori,
+    descriptor: Vec<u8>,
 }
 
 impl Thief {
@@ -135,9 +137,14 @@ impl Thief {
         Forger::over(db, self.clock.clone())
     }
 
-    /// The folder of the keys.
-    pub fn keys(&self) -> PathBuf {
-        self.config.keys.folder.clone()
+    /// The descriptor that the keys gave when they were taken.
+    pub fn descriptor(&self) -> Vec<u8> {
+        self.descriptor.clone()
+    }
+
+    /// Its fingerprint, as it is read out.
+    pub fn fingerprint(&self) -> String {
+        descriptor::spoken(descriptor::read(&self.descriptor).unwrap().1)
     }
 
     /// The seal key.

@@ -301,9 +301,18 @@ async fn s10_the_identity_key_takes_back_what_a_thief_of_the_seal_did() {
     let mut order = alder.order("the server was broken into");
     order.identity = Some(alder.identity_key());
     let told = alder.rotates_by(order, true).await;
-    // The thief wrote event n of Alder's stream; Alder's own n is another: Birch asks for a new agreement, and the thief is
-    // out of it as soon as Birch ends this one.
+    // The thief wrote event n of Alder's stream at Birch, and Alder's own n is another: nothing more is heard under this
+    // agreement. People meet, and enrol Alder's new descriptor, of the same identity key.
     assert_eq!(told.pending.len(), 1, "{told:?}");
+    birch.enrols(alder).await;
+    assert_eq!(birch.knows(alder), alder.node().party().node.keys());
+    is_silence(&caller.get("/peer/v1/node").await);
+    birch.acts(pair.id, Act::Terminate { reason: "a thief wrote into it".to_owned() }).await.unwrap();
+    agree(birch, alder, &Terms::default()).await.unwrap();
+    answers(alder, birch).await;
+    // What was put in front of it does not come back: not the thief's keys, not the first file.
+    let old = birch.enrols_file(thief.descriptor(), &thief.fingerprint()).await.unwrap_err().to_string();
+    assert!(old.contains("older"), "{old}");
 }
 
 #[actix_web::test]

@@ -17,8 +17,8 @@ use super::place::{As, Place};
 use super::{Output, Problem};
 use crate::exchange::draft::{Draft, DraftError, TEMPLATE};
 use crate::exchange::lifecycle::{self, Act, Delivery};
+use crate::exchange::partner::Partners;
 use crate::keyfile;
-use crate::registry::agencies;
 
 /// A draft or a document longer than this, in bytes, is none.
 const MAX_FILE: u64 = 1 << 20;
@@ -171,9 +171,9 @@ fn draft(place: &Place, args: DraftArgs, out: &mut Output<'_>) -> Result<Exit, P
     let config = place.config()?;
     let ours = own_party(&config, place.now())?;
     let partner = draft.partner;
-    let theirs = agencies::find(&mut place.registry_of(&config)?.reader()?, partner)?;
-    let theirs = theirs.ok_or(DraftError::NotEnrolled(partner))?;
-    let (agreement, bytes) = draft.between(&ours, &theirs, place.now())?;
+    let partners = Partners::load(&mut place.registry_of(&config)?.reader()?)?;
+    let theirs = partners.find(partner).ok_or(DraftError::NotEnrolled(partner))?;
+    let (agreement, bytes) = draft.between(&ours, theirs.party(), place.now())?;
     for (ori, letters) in agreement.missing_elements() {
         missing(ori, &letters);
     }

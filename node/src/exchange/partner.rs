@@ -15,7 +15,7 @@ use certs::key::PublicKey;
 use diesel::result::QueryResult;
 
 use super::standing;
-pub(crate) use day::Named;
+pub(crate) use day::{Named, replaced};
 use crate::db::{Conn, Tx};
 use crate::registry::{agencies, agreements as documents};
 use crate::trail::note::Vkey;
@@ -26,7 +26,6 @@ pub struct Partner {
     party: Party,
     log: Vkey,
     past: Vec<Past>,
-    places: Vec<(String, Vec<String>)>,
     news: Vec<News>,
     seen: Seen,
 }
@@ -106,9 +105,8 @@ impl Partner {
         seal_key(&party)?;
         let identity: Result<PublicKey, _> = party.identity_key.parse();
         identity.map_err(|error| PartnerError::Identity(party.ori, error.to_string()))?;
-        let places = vec![(party.node.url.clone(), party.contacts.clone())];
         let seen = Seen { ori: party.ori, descriptor: None, changes: 0, epoch: -1 };
-        Ok(Self { party, log, past: Vec::new(), places, news: Vec::new(), seen })
+        Ok(Self { party, log, past: Vec::new(), news: Vec::new(), seen })
     }
 
     /// Its ORI.
@@ -167,31 +165,35 @@ impl Partner {
                 self.rekey(keys.clone()).map(|()| true)
             }
             Event::Moved { url, contacts, .. } => {
-                let place = (url.clone(), contacts.clone());
                 if let Err(why) = vouched {
-                    return if self.places.contains(&place) { Ok(false) } else { Err(why) };
+                    // It was said while that seal was the partner's own, and comes late: what was said since holds.
+                    let past: Vec<&str> = self.past.iter().map(|past| past.keys.seal_key.as_str()).collect();
+                    return standing::vouched(self.ori(), agreement, said, &past).map(|()| false).map_err(|_| why);
                 }
                 let same = self.party.node.url == *url && self.party.contacts == *contacts;
-                (self.party.node.url, self.party.contacts) = place.clone();
-                self.places.push(place);
+                self.party.node.url.clone_from(url);
+                self.party.contacts.clone_from(contacts);
                 Ok(!same)
             }
             _ => Ok(false),
         }
     }
 
+    /// Whether one of `keys` was replaced before.
+    fn brings_back(&self, keys: &Keys) -> bool {
+        let old = self.party.node.keys();
+        self.past.iter().any(|Past { keys: past, .. }| {
+            keys.tls_spki != old.tls_spki && keys.tls_spki == past.tls_spki
+                || keys.seal_key != old.seal_key && keys.seal_key == past.seal_key
+                || keys.log_vkey != old.log_vkey && keys.log_vkey == past.log_vkey
+                || keys.witness_vkey != old.witness_vkey && keys.witness_vkey == past.witness_vkey
+        })
+    }
+
     fn rekey(&mut self, keys: Keys) -> Result<(), String> {
         let old = self.party.node.keys();
-        for past in &self.past {
-            let back = [
-                keys.tls_spki != old.tls_spki && keys.tls_spki == past.keys.tls_spki,
-                keys.seal_key != old.seal_key && keys.seal_key == past.keys.seal_key,
-                keys.log_vkey != old.log_vkey && keys.log_vkey == past.keys.log_vkey,
-                keys.witness_vkey != old.witness_vkey && keys.witness_vkey == past.keys.witness_vkey,
-            ];
-            if back.contains(&true) {
-                return Err("a key that was replaced does not come back: make a new one".to_owned());
-            }
+        if self.brings_back(&keys) {
+            return Err("a key that was replaced does not come back: make a new one".to_owned());
         }
         let mut party = self.party.clone();
         party.node = party.node.with_keys(keys);

@@ -186,6 +186,24 @@ pub(crate) fn changes(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<
     Ok(found)
 }
 
+/// The leaf hashes of what `partner` acknowledged of ours about agreements, as it is kept.
+pub(crate) fn acknowledgements(conn: &mut Conn, partner: Ori) -> QueryResult<Vec<Digest>> {
+    let ours: Vec<Vec<u8>> = stream_event::table
+        .inner_join(agreement::table)
+        .filter(agreement::partner.eq(partner.as_str()))
+        .filter(stream_event::party.ne(partner.as_str()))
+        .select(stream_event::rid)
+        .load(conn)?;
+    let offers: Vec<Option<Vec<u8>>> =
+        agreement::table.filter(agreement::partner.eq(partner.as_str())).select(agreement::offer).load(conn)?;
+    let mut hashes: Vec<Vec<u8>> = Vec::new();
+    for rid in ours.into_iter().chain(offers.into_iter().flatten()) {
+        hashes.extend(receipt::table.filter(receipt::of.eq(rid)).select(receipt::leaf_hash).load::<Vec<u8>>(conn)?);
+    }
+    let digest = |bytes: Vec<u8>| parsed("receipt", bytes.try_into().map(Digest).map_err(|_| "a hash of another length"));
+    hashes.into_iter().map(digest).collect()
+}
+
 /// Appends event `n` to a party's stream. A number that is taken is an error.
 pub fn append(conn: &mut Conn, id: AgreementId, party: Ori, n: u32, kept: &Kept) -> QueryResult<()> {
     diesel::insert_into(stream_event::table)

@@ -195,15 +195,7 @@ fn named_before(conn: &mut Conn, found: &Verified, said: &StreamEvent) -> QueryR
         return Ok(b"{}".to_vec());
     }
     let partner = documents::partner(conn, found.agreement.id)?.ok_or(Error::NotFound)?;
-    let us = found.agreement.other(partner).map(|party| party.ori).ok_or(Error::NotFound)?;
-    let mut receipts = Vec::new();
-    for id in documents::ids(conn, Some(partner))? {
-        let own = documents::stream(conn, id, us)?.into_iter().map(|kept| kept.rid);
-        for rid in documents::offer(conn, id)?.into_iter().chain(own) {
-            receipts.extend(exchanged::receipts(conn, Some(rid), 100)?.into_iter().map(|receipt| receipt.leaf_hash));
-        }
-    }
-    canonical(&Named { receipts })
+    canonical(&Named { receipts: documents::acknowledgements(conn, partner)? })
 }
 
 /// Acknowledges in the version `v` in which it was said.

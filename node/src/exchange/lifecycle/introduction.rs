@@ -1,5 +1,5 @@
 //! A node whose keys changed tells a partner that still has the old ones. Its entries are proven by a log key, and arrive over
-//! a TLS key, that the partner does not know yet: so they are heard for one thing only, and only whole. See decision 0005.
+//! a TLS key, that the partner does not know yet: so they are heard for one thing only, and only whole. See decision 0009.
 //!
 //! What is sent: the sender's events that the partner has not acknowledged, in their order, up to the last `rekeyed`. The
 //! receiver works out from memory alone which keys the sender has after them; each new set must be sealed by the seal key

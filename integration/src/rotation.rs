@@ -73,14 +73,12 @@ impl TestNode {
         Node::open(self.settings().clone(), Arc::new(self.clock.clone()), Arc::new(|why: &str| panic!("{why}"))).unwrap()
     }
 
-    /// Waits until the serving node has the keys that its trail announced.
+    /// Waits until the serving node has the keys that its files hold.
     pub async fn follows(&self) {
+        let tls = read_key(&self.settings().keys.tls_key()).unwrap().public().id();
+        let files = concordat::agency::party(self.settings(), tls, self.clock_now()).unwrap().node.keys();
         for _ in 0..100 {
-            let announced = self.node().announced();
-            let files = read_key(&self.settings().keys.tls_key()).unwrap().public().id();
-            if announced.as_ref().as_ref().is_some_and(|keys| *keys == self.node().party().node.keys())
-                && self.node().dialer().own().spki() == files
-            {
+            if self.node().party().node.keys() == files && self.node().dialer().own().spki() == tls {
                 return;
             }
             tokio::time::sleep(std::time::Duration::from_millis(50)).await;

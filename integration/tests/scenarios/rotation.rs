@@ -11,6 +11,7 @@ use agreements::time::Instant;
 use certs::key::SigningKey;
 use concordat::auditing::{self, ReceiptError};
 use concordat::exchange::ask::Gave;
+use concordat::exchange::{Failure, answer};
 use concordat::exchange::lifecycle::{self, Act, Delivery};
 use concordat::exchange::standing;
 use concordat::registry::exchanged::{self, Receipt};
@@ -422,7 +423,7 @@ async fn s10_keys_are_rotated_by_who_may_and_only_when_all_is_there() {
     alder.prepares(&pair.federation, &[KeyKind::Tls]);
     let mut order = alder.order("yearly");
     order.by = alder.fiction.person("investigator");
-    assert!(rotate(order).await.to_string().contains("custodian"), "who may");
+    assert!(rotate(order).await.to_string().contains("does not allow this"), "who may");
     assert!(rotate(alder.order(" ")).await.to_string().contains("say why"));
     let mut order = alder.order("yearly");
     order.identity = Some(SigningKey::generate_ed25519().unwrap());
@@ -518,4 +519,24 @@ async fn s10_three_hundred_partners_are_told_of_new_keys_in_one_transaction() {
     assert!(took < std::time::Duration::from_secs(30), "{took:?}");
     alder.follows().await;
     assert_eq!(alder.trail_problems(), Vec::new());
+}
+
+#[actix_web::test]
+async fn s10_what_was_verified_under_a_key_that_is_replaced_before_the_commit_is_not_named_any_more() {
+    let pair = Pair::in_force().await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    pair.birch_saw(PLATE).await;
+    let partners = birch.node().partners();
+    let before = partners.find(alder.ori()).unwrap();
+    let thief = alder.robbed(&pair.federation.folder().join("thief"));
+    let text = thief.trail().asks(&alder.question(birch, pair.id, PLATE)).await;
+    alder.prepares(&pair.federation, &[KeyKind::Log]);
+    alder.rotates().await;
+    let trail = birch.trail_size();
+    // As a request that was let in a moment before: by the partner as it was then.
+    let desk = birch.node().desk();
+    let answered = answer::answer(birch.node(), &desk, before, "127.0.0.1", text.as_bytes()).await;
+    assert!(matches!(answered, Err(Failure::Overtaken)), "{:?}", answered.map(|answered| answered.outcome));
+    assert_eq!(birch.trail_size(), trail, "nothing under the old key is recorded");
+    answers(alder, birch).await;
 }

@@ -42,8 +42,9 @@ impl TestNode {
             let key = read_key(&keys.next("tls.key")).unwrap();
             let ca = CaFolder::open(&federation.pki.ca.folder).unwrap();
             let hosts = [host.parse().unwrap()];
-            let issued =
-                ca.issue(self.ori(), key.public(), &CaOrder::Node(&hosts), self.clock_now(), 300 * Instant::DAY).unwrap();
+            let issued = ca
+                .issue(self.ori(), key.public(), &CaOrder::Node(&hosts), self.clock_now(), 300 * Instant::DAY)
+                .unwrap();
             keyfile::replace(&keys.next("tls.pem"), &issued.pem).unwrap();
         }
     }
@@ -70,7 +71,8 @@ impl TestNode {
 
     /// This node as a command opens it, beside the one that serves.
     pub fn command(&self) -> Arc<Node> {
-        Node::open(self.settings().clone(), Arc::new(self.clock.clone()), Arc::new(|why: &str| panic!("{why}"))).unwrap()
+        Node::open(self.settings().clone(), Arc::new(self.clock.clone()), Arc::new(|why: &str| panic!("{why}")))
+            .unwrap()
     }
 
     /// Waits until the serving node has the keys that its files hold.
@@ -151,7 +153,14 @@ impl Thief {
     }
 
     /// The text of an introduction: `keys` are the agency's from now on, as event `n` under an agreement, sealed by `seal`.
-    pub async fn introduces(&self, owner: &TestNode, id: AgreementId, n: u32, keys: &Keys, seal: &SigningKey) -> String {
+    pub async fn introduces(
+        &self,
+        owner: &TestNode,
+        id: AgreementId,
+        n: u32,
+        keys: &Keys,
+        seal: &SigningKey,
+    ) -> String {
         let said = rekeyed(owner, (self.ori, id), n, keys, seal);
         format!("[{}]", self.trail().swears(Kind::AgreementEvent, None, &said).await.1)
     }
@@ -172,13 +181,7 @@ impl Thief {
 }
 
 /// The message that the keys of an agency are others, to `owner`.
-pub fn rekeyed(
-    owner: &TestNode,
-    (ori, id): (Ori, AgreementId),
-    n: u32,
-    keys: &Keys,
-    seal: &SigningKey,
-) -> StreamEvent {
+pub fn rekeyed(owner: &TestNode, (ori, id): (Ori, AgreementId), n: u32, keys: &Keys, seal: &SigningKey) -> StreamEvent {
     let found = standing::verified(&mut owner.conn(), id).unwrap().unwrap();
     let document = Digest::of(&found.document);
     let reason = "new keys";
@@ -188,4 +191,3 @@ pub fn rekeyed(
     let event = Event::Rekeyed { keys: keys.clone(), compromised: false, reason: reason.to_owned(), seal };
     StreamEvent { v: PROTOCOL, to: vec![To { ori: owner.ori(), agreement: id }], document, n, seen: None, event }
 }
-

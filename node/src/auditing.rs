@@ -14,9 +14,9 @@ use crate::exchange::partner::{Partners, Past};
 use crate::people::{self, PeopleError};
 use crate::registry::accounts::{self, Action};
 use crate::registry::exchanged::Receipt;
-use crate::trail::{Facts, told};
 use crate::trail::proof::{self, Included, ProofError};
 use crate::trail::search::{self, Filter, Row};
+use crate::trail::{Facts, told};
 
 /// The message of a `trail.searched` entry: what was searched for.
 #[derive(Serialize)]

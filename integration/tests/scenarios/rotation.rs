@@ -11,9 +11,10 @@ use agreements::time::Instant;
 use certs::key::SigningKey;
 use concordat::auditing::{self, ReceiptError};
 use concordat::exchange::ask::Gave;
-use concordat::exchange::{Failure, answer};
 use concordat::exchange::lifecycle::{self, Act, Delivery};
 use concordat::exchange::standing;
+use concordat::exchange::{Failure, answer};
+use concordat::registry::agencies::{self, Enrolled};
 use concordat::registry::exchanged::{self, Receipt};
 use concordat::rotation::{self, KeyKind};
 use concordat::trail::search::Filter;
@@ -181,7 +182,10 @@ async fn s10_a_node_moves_with_new_contacts_and_is_found_where_it_is() {
     assert_eq!((told.agreements, told.pending.len()), (1, 0), "{told:?}");
     let known = pair.alder.node().partners();
     let known = known.find(pair.birch.ori()).unwrap().party();
-    assert_eq!((known.node.url.as_str(), &known.contacts[..]), ("https://new.birch.test", &[format!("records@{host}")][..]));
+    assert_eq!(
+        (known.node.url.as_str(), &known.contacts[..]),
+        ("https://new.birch.test", &[format!("records@{host}")][..])
+    );
     answers(&pair.alder, &pair.birch).await;
     assert!(matches!(pair.alder.status(pair.id), Status::InForce { .. }));
     pair.alder.restart();
@@ -497,15 +501,20 @@ async fn s10_three_hundred_partners_are_told_of_new_keys_in_one_transaction() {
     let documents: Vec<_> = (0..299)
         .map(|n| {
             let ori = format!("CA{:03}{:02}00", 100 + n / 50, n % 50).parse().unwrap();
-            let theirs = agreements::party::Party { ori, ..agreements::party::Party::clone(&pair.birch.node().party()) };
+            let theirs =
+                agreements::party::Party { ori, ..agreements::party::Party::clone(&pair.birch.node().party()) };
             let agreement = Terms::default().between(&ours, &theirs);
-            (agreement.id, ori, agreement.to_bytes().unwrap())
+            let file = concordat::exchange::descriptor::write(&theirs, &pair.birch.identity_key()).unwrap();
+            (agreement.id, ori, agreement.to_bytes().unwrap(), theirs, file)
         })
         .collect();
     let keep = move |tx: &mut concordat::db::Tx<'_>| {
         let now = tx.now();
-        for (id, ori, document) in &documents {
-            concordat::registry::agreements::insert(tx.conn(), *id, *ori, document, None, now)?;
+        for (id, ori, document, theirs, file) in documents {
+            let enrolled =
+                Enrolled { party: theirs, enrolled_at: now, enrolled_by: "a".to_owned(), confirmed_by: "b".to_owned() };
+            agencies::insert(tx.conn(), &enrolled, &file)?;
+            concordat::registry::agreements::insert(tx.conn(), id, ori, &document, None, now)?;
         }
         Ok(())
     };

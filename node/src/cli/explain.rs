@@ -159,7 +159,9 @@ impl Explain for OpenError {
             Self::Tls(error) => error.hint(),
             Self::Agency(error) => error.hint(),
             Self::Compare(error) => error.hint(),
-            Self::Rotation(_) => Some("what was begun is completed by the next command, once that is mended".to_owned()),
+            Self::Rotation(_) => {
+                Some("what was begun is completed by the next command, once that is mended".to_owned())
+            }
             Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) | Self::Shared(_) => None,
         }
     }

@@ -3,7 +3,7 @@
 use std::io::{self, IsTerminal as _, Write as _};
 use std::path::PathBuf;
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use super::exit::Exit;
 use super::place::{As, Place};
@@ -16,7 +16,7 @@ use crate::rotation::{self, KeyKind, Order, Told};
 pub enum KeyCommand {
     /// Make new keys beside those in use, and the requests for their certificates
     #[command(
-        after_help = "Example:\n  concordat key prepare --tls --log\n\nWithout an option, all four. Nothing changes yet: the new keys lie in keys/next. Have the TLS certificate issued\n(`concordat ca issue --csr keys/next/tls.csr`) and put it at keys/next/tls.pem, then `concordat key rotate`."
+        after_help = "Example:\n  concordat key prepare tls log\n\nWithout a name, all four. Nothing changes yet: the new keys lie in keys/next. Have the TLS certificate issued\n(`concordat ca issue --csr keys/next/tls.csr`) and put it at keys/next/tls.pem, then `concordat key rotate`."
     )]
     Prepare(Prepare),
     /// Use the new keys, and tell every partner under every agreement
@@ -34,18 +34,33 @@ pub enum KeyCommand {
 /// Arguments of `key prepare`.
 #[derive(Debug, Args)]
 pub struct Prepare {
-    /// The TLS key: needs a certificate before it can be used
-    #[arg(long)]
-    tls: bool,
-    /// The seal key: its certificate is optional
-    #[arg(long)]
-    seal: bool,
-    /// The key that signs the trail's head
-    #[arg(long)]
-    log: bool,
-    /// The key that cosigns partners' heads
-    #[arg(long)]
-    witness: bool,
+    /// Which keys; all four when none is named
+    #[arg(value_enum, value_name = "KEY")]
+    keys: Vec<Name>,
+}
+
+/// A key that can be replaced.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Name {
+    /// Of the TLS certificate: needs a new one before it can be used
+    Tls,
+    /// Of the seal: its certificate is optional
+    Seal,
+    /// Signs the trail's head
+    Log,
+    /// Cosigns partners' heads
+    Witness,
+}
+
+impl From<Name> for KeyKind {
+    fn from(name: Name) -> Self {
+        match name {
+            Name::Tls => Self::Tls,
+            Name::Seal => Self::Seal,
+            Name::Log => Self::Log,
+            Name::Witness => Self::Witness,
+        }
+    }
 }
 
 /// Arguments of `key rotate`.
@@ -103,23 +118,18 @@ pub(super) async fn run(place: &Place, command: KeyCommand, out: &mut Output<'_>
 
 fn prepare(place: &Place, args: Prepare, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let config = place.config()?;
-    let wanted = [args.tls, args.seal, args.log, args.witness];
-    let all = !wanted.contains(&true);
     let which: Vec<KeyKind> =
-        KeyKind::ALL.into_iter().zip(wanted).filter(|(_, wanted)| all || *wanted).map(|(kind, _)| kind).collect();
+        if args.keys.is_empty() { KeyKind::ALL.to_vec() } else { args.keys.into_iter().map(KeyKind::from).collect() };
     let prepared = rotation::prepare(&config, &which).map_err(crate::node::OpenError::from)?;
     out.one(&prepared, |prepared| {
-        let mut text = format!("New keys lie in {}. Nothing has changed yet.", prepared.folder.display());
-        for request in &prepared.requests {
-            let certificate = request.with_extension("pem");
+        let first = format!("New keys lie in {}. Nothing has changed yet.", prepared.folder.display());
+        let requests = prepared.requests.iter().map(|request| {
             let needed = if request.ends_with("tls.csr") { "is needed" } else { "may come later" };
-            text += &format!(
-                "\nThe certificate for {} belongs at {}; it {needed}.",
-                request.display(),
-                certificate.display()
-            );
-        }
-        text + "\nNext: concordat key rotate --reason WHY --as USER"
+            let certificate = request.with_extension("pem");
+            format!("The certificate for {} belongs at {}; it {needed}.", request.display(), certificate.display())
+        });
+        let next = "Next: concordat key rotate --reason WHY --as USER".to_owned();
+        std::iter::once(first).chain(requests).chain([next]).collect::<Vec<_>>().join("\n")
     })?;
     Ok(Exit::Done)
 }
@@ -137,18 +147,20 @@ fn progress() -> impl FnMut(usize, usize) + Send {
 
 fn say(told: Told, out: &mut Output<'_>) -> Result<Exit, Problem> {
     out.one(&told, |told| {
-        let mut text = match told.agreements {
+        let recorded = match told.agreements {
             0 => "It was recorded before.".to_owned(),
             n => format!("Recorded, under {n} agreements."),
         };
-        text += &format!(" Partners that know now: {}; that do not yet: {}.", told.delivered, told.pending.len());
-        for pending in &told.pending {
-            text += &format!("\n  agreement {}: {}", pending.agreement, pending.why);
+        let (know, not) = (told.delivered, told.pending.len());
+        let mut lines = vec![format!("{recorded} Partners that know now: {know}; that do not yet: {not}.")];
+        lines.extend(told.pending.iter().map(|pending| format!("  agreement {}: {}", pending.agreement, pending.why)));
+        if not > 0 {
+            lines.push(
+                "A running node tells them every five minutes; `concordat agreement sync ID` tells one at once."
+                    .to_owned(),
+            );
         }
-        if !told.pending.is_empty() {
-            text += "\nA running node tells them every five minutes; `concordat agreement sync ID` tells one at once.";
-        }
-        text
+        lines.join("\n")
     })?;
     Ok(Exit::Done)
 }

@@ -333,7 +333,11 @@ fn description(found: &mut Findings, partner: &Partner, described: &Described) {
     };
     if now == *partner.party() {
         let news = partner.news().len();
-        let says = if news == 0 { "as it was enrolled".to_owned() } else { format!("as it was enrolled and has told since ({news} changes)") };
+        let says = if news == 0 {
+            "as it was enrolled".to_owned()
+        } else {
+            format!("as it was enrolled and has told since ({news} changes)")
+        };
         found.ok("description", says);
         return;
     }

@@ -58,7 +58,11 @@ struct Prepared {
 }
 
 enum Committed {
-    Said { slot: Slot, outcome: Outcome, results: Option<String> },
+    Said {
+        slot: Slot,
+        outcome: Outcome,
+        results: Option<String>,
+    },
     HeardBefore(Heard),
     /// The key that swore it is not the partner's any more.
     Overtaken,

@@ -15,10 +15,10 @@ use certs::key::PublicKey;
 use diesel::result::QueryResult;
 
 use super::standing;
-pub(crate) use day::{Named, replaced};
 use crate::db::{Conn, Tx};
 use crate::registry::{agencies, agreements as documents};
 use crate::trail::note::Vkey;
+pub(crate) use day::{Named, replaced};
 
 /// A partner and the keys that are its own today.
 #[derive(Debug, Clone)]
@@ -199,7 +199,12 @@ impl Partner {
         party.node = party.node.with_keys(keys);
         let log = log_key(&party).map_err(|error| error.to_string())?;
         seal_key(&party).map_err(|error| error.to_string())?;
-        self.past.push(Past { keys: old, log: std::mem::replace(&mut self.log, log), until: u64::MAX, named: Vec::new() });
+        self.past.push(Past {
+            keys: old,
+            log: std::mem::replace(&mut self.log, log),
+            until: u64::MAX,
+            named: Vec::new(),
+        });
         self.party = party;
         Ok(())
     }

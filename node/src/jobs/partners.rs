@@ -54,9 +54,17 @@ fn due(Changed { ori, name, news }: &Changed) -> Option<Due> {
                     "An old key is known or feared to be in other hands. Call the partner on a number that you know, and review what was exchanged under the agreements with it since (V-28): `concordat trail search --partner` and `concordat trail receipts --verify` show it.",
                 )
             } else {
-                ("has new keys", "Nothing has to be done. If this comes as a surprise, call the partner on a number that you know.")
+                (
+                    "has new keys",
+                    "Nothing has to be done. If this comes as a surprise, call the partner on a number that you know.",
+                )
             };
-            (what, format!("It says why: {reason}\n\nIts node is known by its new keys since then; what the old ones sign counts for nothing.\n\n{then}"))
+            (
+                what,
+                format!(
+                    "It says why: {reason}\n\nIts node is known by its new keys since then; what the old ones sign counts for nothing.\n\n{then}"
+                ),
+            )
         }
         Event::Moved { url, contacts, reason, .. } => (
             "moved",

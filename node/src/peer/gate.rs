@@ -140,10 +140,7 @@ fn recognise(request: &ServiceRequest, node: &Node) -> Option<(Arc<Partner>, Arc
 /// Hears the new keys of a partner, of which only they themselves can say that they are its own: one path and one method,
 /// a body of bounded length, some a second of each agency. The body is read whoever sends it, so that nobody learns from
 /// how long it takes who is enrolled. The request is given back when it is nothing else than a stranger's.
-async fn introduced(
-    mut request: ServiceRequest,
-    node: &Arc<Node>,
-) -> Result<ServiceResponse<BoxBody>, ServiceRequest> {
+async fn introduced(mut request: ServiceRequest, node: &Arc<Node>) -> Result<ServiceResponse<BoxBody>, ServiceRequest> {
     let path = request.path().strip_prefix("/peer/v1/agreements/").and_then(|rest| rest.strip_suffix("/rekeyed"));
     let Some(id) = path.filter(|_| request.method() == Method::POST).map(str::to_owned) else { return Err(request) };
     let identity = request.conn_data::<Caller>().and_then(|caller| caller.identity.clone());

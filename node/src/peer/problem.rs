@@ -54,7 +54,9 @@ impl fmt::Display for Problem {
             Self::NoSuchPath => f.write_str("there is no such path; the protocol's paths begin with /peer/v1/"),
             Self::NoSuchMethod => f.write_str("this path takes another method"),
             Self::NoSuchId(why) => write!(f, "the id in the path: {why}"),
-            Self::NoNewKeys => f.write_str("what came are no new keys of yours under this agreement that this node can take"),
+            Self::NoNewKeys => {
+                f.write_str("what came are no new keys of yours under this agreement that this node can take")
+            }
             Self::NotBetweenUs => f.write_str("there is no such agreement between the two agencies"),
         }
     }

@@ -200,7 +200,8 @@ pub(crate) fn acknowledgements(conn: &mut Conn, partner: Ori) -> QueryResult<Vec
     for rid in ours.into_iter().chain(offers.into_iter().flatten()) {
         hashes.extend(receipt::table.filter(receipt::of.eq(rid)).select(receipt::leaf_hash).load::<Vec<u8>>(conn)?);
     }
-    let digest = |bytes: Vec<u8>| parsed("receipt", bytes.try_into().map(Digest).map_err(|_| "a hash of another length"));
+    let digest =
+        |bytes: Vec<u8>| parsed("receipt", bytes.try_into().map(Digest).map_err(|_| "a hash of another length"));
     hashes.into_iter().map(digest).collect()
 }
 

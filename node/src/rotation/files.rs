@@ -235,7 +235,9 @@ fn certificate(node: &Node, key: &Path) -> Result<(), String> {
 fn seal_certificate(node: &Node, path: &Path, key: &SigningKey) -> Result<(), String> {
     let pem = path.with_extension("pem");
     match fs::read(&pem) {
-        Ok(bytes) => seal::certificate(&bytes, node.ori(), key).map(drop).map_err(|why| format!("{}: {why}", pem.display())),
+        Ok(bytes) => {
+            seal::certificate(&bytes, node.ori(), key).map(drop).map_err(|why| format!("{}: {why}", pem.display()))
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(format!("cannot read {}: {error}", pem.display())),
     }

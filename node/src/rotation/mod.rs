@@ -128,7 +128,9 @@ impl Voucher {
     fn of(node: &Node, order: &Order) -> Result<Self, ActError> {
         let Some(identity) = order.identity.clone() else { return Ok(Self::Seal(node.seal())) };
         if identity.public().to_string() != node.party().identity_key {
-            return Err(ActError::refused("the identity key is not this agency's: its public half is keys/identity.pub"));
+            return Err(ActError::refused(
+                "the identity key is not this agency's: its public half is keys/identity.pub",
+            ));
         }
         Ok(Self::Identity(identity))
     }
@@ -175,10 +177,8 @@ pub async fn rotate(
             "a new seal in the place of one that may be in other hands is vouched for by the identity key: give --identity FILE (keys/identity.key from its safe)",
         ));
     }
-    let signer = match staged.has(KeyKind::Log) {
-        true => Some(next_log_signer(node.config()).map_err(|error| ActError::refused(error.to_string()))?),
-        false => None,
-    };
+    let signer = staged.has(KeyKind::Log).then(|| next_log_signer(node.config())).transpose();
+    let signer = signer.map_err(|error| ActError::refused(error.to_string()))?;
     let saying = Saying {
         us: node.ori(),
         change: Changed::Rekeyed { keys: staged.keys, compromised },
@@ -324,10 +324,7 @@ fn take_over(node: &Node) -> Result<(), ActError> {
 }
 
 /// Sends what partners were not told before, where nothing new is prepared.
-async fn told_before(
-    node: &Arc<Node>,
-    progress: &mut (dyn FnMut(usize, usize) + Send),
-) -> Result<Told, ActError> {
+async fn told_before(node: &Arc<Node>, progress: &mut (dyn FnMut(usize, usize) + Send)) -> Result<Told, ActError> {
     let pending = node.announced().is_some() && !unacknowledged(node)?.is_empty();
     if pending {
         return tell(node, 0, progress).await;
@@ -351,9 +348,8 @@ async fn tell(
     let ids = unacknowledged(node)?;
     let all = ids.len();
     let mut told = Told { agreements, delivered: 0, pending: Vec::new() };
-    let mut sending = stream::iter(ids)
-        .map(|id| async move { (id, lifecycle::deliver(node, id).await) })
-        .buffer_unordered(AT_ONCE);
+    let mut sending =
+        stream::iter(ids).map(|id| async move { (id, lifecycle::deliver(node, id).await) }).buffer_unordered(AT_ONCE);
     let mut done = 0;
     while let Some((agreement, delivery)) = sending.next().await {
         match delivery {

@@ -169,11 +169,14 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
     Ok(Told { index, at: leaf.at, message })
 }
 
+/// An entry with its note; the inner error says that it is not as it was recorded.
+type WithNote = Result<Option<(Told, Vec<u8>)>, String>;
+
 type Row = (i64, Vec<u8>, Option<(Vec<u8>, Vec<u8>)>, Option<(Vec<u8>, Vec<u8>)>);
 
 /// The entry `rid` of `kind` and its note, both verified, or `None` if the trail has none; the inner error says that it is
 /// not as it was recorded.
-pub(crate) fn by_rid(conn: &mut Conn, kind: Kind, rid: RequestId) -> QueryResult<Result<Option<(Told, Vec<u8>)>, String>> {
+pub(crate) fn by_rid(conn: &mut Conn, kind: Kind, rid: RequestId) -> QueryResult<WithNote> {
     let found = steady(conn, |conn| {
         let row: Option<Row> = leaf::table
             .left_join(detail::table)

@@ -201,7 +201,7 @@ fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("agreement terminate", line(&format!("agreement terminate {id} --reason r --as custodian"))),
         ("agreement sync", line(&format!("agreement sync {id}"))),
         ("ingest", with("ingest --as admin", &[&reads])),
-        ("key prepare", line("key prepare --tls --log")),
+        ("key prepare", line("key prepare tls log")),
         ("key rotate", line("key rotate --reason yearly --as admin")),
         ("key move", line("key move --reason moved --as admin")),
         ("agent add", line("agent add READER-1 --as admin")),

@@ -111,7 +111,10 @@ pub(super) enum Refused {
     Conflict,
     /// The key that swore it is not the partner's any more.
     Overtaken,
-    OutOfOrder { found: u32, expected: u32 },
+    OutOfOrder {
+        found: u32,
+        expected: u32,
+    },
     Unacceptable(String),
 }
 
@@ -212,8 +215,7 @@ fn acknowledge(
     let message = Acknowledgement { v, to, of: evidence.leaf_hash, status };
     let rid = fresh_rid(now)?;
     let facts = Facts { partner: Some(evidence.origin), decision: Some(what.to_owned()), ..Facts::default() };
-    let draft =
-        Draft { kind: Kind::AgreementAcknowledged, rid, message: canonical(&message)?, note, facts };
+    let draft = Draft { kind: Kind::AgreementAcknowledged, rid, message: canonical(&message)?, note, facts };
     let slot = tx.append(draft)?;
     let this = Heard { leaf: evidence.leaf_hash, answer: rid };
     // Whoever acknowledges has looked, under the same lock, that it was not heard before.

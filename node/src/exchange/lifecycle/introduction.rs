@@ -60,8 +60,7 @@ impl Introduction {
         let cache = CheckpointCache::default();
         let mut said = Vec::with_capacity(envelopes.len());
         for envelope in &envelopes {
-            let sworn: Sworn<StreamEvent> =
-                sworn::verify(envelope, Kind::AgreementEvent, &after, us, &cache).ok()?;
+            let sworn: Sworn<StreamEvent> = sworn::verify(envelope, Kind::AgreementEvent, &after, us, &cache).ok()?;
             if sworn.agreement() != id {
                 return None;
             }
@@ -138,8 +137,8 @@ pub(super) async fn introduce(node: &Node, id: AgreementId) -> Result<bool, Stri
     let body = format!("[{}]", texts.join(","));
     let path = format!("agreements/{id}/rekeyed");
     let reply = node.dialer().introduce(&partner, &path, body).await.map_err(|error| error.to_string())?;
-    let envelope = Envelope::parse(&reply.body)
-        .map_err(|_| format!("status {}: {}", reply.status, problem(&reply.body)))?;
+    let envelope =
+        Envelope::parse(&reply.body).map_err(|_| format!("status {}: {}", reply.status, problem(&reply.body)))?;
     let sworn: Sworn<Acknowledgement> =
         sworn::verify(&envelope, Kind::AgreementAcknowledged, &partner, node.ori(), node.checkpoints())
             .map_err(|error| error.to_string())?;

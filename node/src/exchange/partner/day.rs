@@ -126,7 +126,11 @@ fn acknowledged(conn: &mut Conn, change: &KeptChange) -> QueryResult<Result<(Tol
         Err(why) => return Ok(Err(why)),
     };
     let of = json::parse::<Acknowledgement>(&told.message).map(|message| message.of);
-    Ok(if of.is_ok_and(|of| of == change.leaf_hash) { Ok((told, note)) } else { Err("another entry acknowledged it".to_owned()) })
+    Ok(if of.is_ok_and(|of| of == change.leaf_hash) {
+        Ok((told, note))
+    } else {
+        Err("another entry acknowledged it".to_owned())
+    })
 }
 
 /// The note of an entry that acknowledged a change of keys.
@@ -171,11 +175,8 @@ pub(crate) fn replaced(
             "this file of {ori} is older than what it said of its keys since: ask for a new one (`concordat peer export` there)"
         )));
     }
-    let before = |past: &Past| Replaced {
-        keys: past.keys.clone(),
-        receipts: past.named.clone(),
-        until: Some(past.until),
-    };
+    let before =
+        |past: &Past| Replaced { keys: past.keys.clone(), receipts: past.named.clone(), until: Some(past.until) };
     let mut replaces: Vec<Replaced> = known.past().iter().map(before).collect();
     if known.party().node.keys() != keys {
         let receipts = documents::acknowledgements(conn, ori)?;

@@ -16,17 +16,17 @@ use crate::rotation::{self, KeyKind, Order, Told};
 pub enum KeyCommand {
     /// Make new keys beside those in use, and the requests for their certificates
     #[command(
-        after_help = "Example:\n  concordat key prepare tls log\n\nWithout a name, all four. Nothing changes yet: the new keys lie in keys/next. Have the TLS certificate issued\n(`concordat ca issue --csr keys/next/tls.csr`) and put it at keys/next/tls.pem, then `concordat key rotate`."
+        after_help = "Example:\n  concordat key prepare tls log\n\nWithout a name, all four. Nothing changes yet: the new keys lie in keys/next. Have the TLS certificate issued (`concordat ca issue --csr keys/next/tls.csr`) and put it at keys/next/tls.pem, then `concordat key rotate`."
     )]
     Prepare(Prepare),
     /// Use the new keys, and tell every partner under every agreement
     #[command(
-        after_help = "Example:\n  concordat key rotate --reason \"yearly change of keys\" --as alder.admin\n\nNo agreement is signed again. From here on what the old keys sign counts for nothing, here and at every partner that\nknows; who is not reached is told later. The old key files are gone afterwards. A running node follows within a second.\nAfter a crash, run it again: it completes what was begun."
+        after_help = "Example:\n  concordat key rotate --reason \"yearly change of keys\" --as alder.admin\n\nNo agreement is signed again. From here on what the old keys sign counts for nothing, here and at every partner that knows; who is not reached is told later. The old key files are gone afterwards. A running node follows within a second. After a crash, run it again: it completes what was begun."
     )]
     Rotate(Rotate),
     /// Tell every partner the URL and the contacts that concordat.toml has now
     #[command(
-        after_help = "Example:\n  concordat key move --reason \"new data centre\" --as alder.admin\n\nFirst set peer.url and agency.contacts in concordat.toml, have the certificate issued for the new host, and let the node\nserve there. Partners use the new URL as soon as they know it."
+        after_help = "Example:\n  concordat key move --reason \"new data centre\" --as alder.admin\n\nFirst set peer.url and agency.contacts in concordat.toml, have the certificate issued for the new host, and let the node serve there. Partners use the new URL as soon as they know it."
     )]
     Move(Move),
 }

@@ -1,9 +1,12 @@
 //! What must hold end to end, each line of the list of scenarios a test of its own.
 
+mod access;
 mod agreements;
 mod audit;
 mod certificates;
+mod changes;
 mod doctor;
+mod documents;
 mod hits;
 mod hotlists;
 mod identity;
@@ -15,7 +18,9 @@ mod queries;
 mod recorded;
 mod replay;
 mod rotation;
+mod sensitive;
 mod strangers;
 mod sunset;
 mod tampering;
 mod trail;
+mod unusual;

@@ -4,9 +4,10 @@ use std::fs;
 use std::path::Path;
 
 use agreements::entry::Kind;
-use agreements::ids::AgreementId;
-use agreements::message::{Answer, Outcome, PROTOCOL, To};
+use agreements::ids::{AgreementId, Digest};
+use agreements::message::{Answer, Outcome, PROTOCOL, StreamEvent, To};
 use agreements::status::Status;
+use agreements::stream::Event;
 use agreements::time::Instant;
 use certs::key::SigningKey;
 use concordat::auditing::{self, ReceiptError};
@@ -239,6 +240,23 @@ async fn s10_forged_new_keys_get_a_strangers_answer_and_change_nothing() {
         let reply = caller.post(&path, &text).await;
         assert_eq!(reply.undated(), usual.undated(), "{what}");
     }
+    // What is before the change is taken with it or not at all.
+    let found = standing::verified(&mut birch.conn(), pair.id).unwrap().unwrap();
+    let suspended = StreamEvent {
+        v: PROTOCOL,
+        to: vec![To { ori: birch.ori(), agreement: pair.id }],
+        document: Digest::of(&found.document),
+        n,
+        seen: None,
+        event: Event::Suspended { reason: "a thief says so".to_owned() },
+    };
+    let own = thief.trail();
+    let first = own.swears(Kind::AgreementEvent, None, &suspended).await.1;
+    let gap = rekeyed(birch, (alder.ori(), pair.id), n + 2, &keys, &seal);
+    let second = own.swears(Kind::AgreementEvent, None, &gap).await.1;
+    let reply = caller.post(&path, &format!("[{first},{second}]")).await;
+    assert_eq!(reply.undated(), usual.undated(), "with a gap");
+    assert_eq!(next(birch, pair.id, alder), n);
     assert_eq!(birch.knows(alder), known);
     assert_eq!(birch.trail_size(), trail, "strangers wrote into the trail");
 }

@@ -225,6 +225,11 @@ pub fn seal_key(party: &Party) -> Result<PublicKey, PartnerError> {
     key.map_err(|error| PartnerError::Seal(party.ori, error.to_string()))
 }
 
+/// A partner as it is described today; `None` if it is not enrolled, or left out.
+pub fn known(conn: &mut Conn, ori: Ori) -> QueryResult<Option<Party>> {
+    Ok(day::today(conn)?.remove(&ori).map(|partner| partner.party().clone()))
+}
+
 /// Every enrolled partner.
 #[derive(Debug, Default)]
 pub struct Partners {

@@ -19,6 +19,8 @@ use crate::db::{Conn, steady};
 pub(crate) struct Told {
     /// Its position in the trail.
     pub(crate) index: u64,
+    /// Its id.
+    pub(crate) rid: RequestId,
     /// When.
     pub(crate) at: Instant,
     /// What it says: canonical JSON.
@@ -166,7 +168,7 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
         tlog_tiles::check_record(&path, head.size, Hash(head.root.0), index, hash)
             .map_err(|_| changed("it is not in the tree"))?;
     }
-    Ok(Told { index, at: leaf.at, message })
+    Ok(Told { index, rid: leaf.rid, at: leaf.at, message })
 }
 
 /// An entry with its note; the inner error says that it is not as it was recorded.

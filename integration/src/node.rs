@@ -238,7 +238,7 @@ impl TestNode {
 
     /// The descriptor file that partners get.
     pub fn descriptor(&self) -> Vec<u8> {
-        descriptor::write(self.node().party(), &self.identity_key()).unwrap()
+        descriptor::write(&self.node().party(), &self.identity_key()).unwrap()
     }
 
     /// Imports the other's descriptor: two people, and the fingerprint compared.

@@ -186,7 +186,7 @@ impl Pair {
 
 /// Drafts, proposes and signs, all over the wire.
 pub async fn agree(one: &TestNode, other: &TestNode, terms: &Terms) -> Result<AgreementId, ActError> {
-    let document = terms.between(one.node().party(), other.node().party());
+    let document = terms.between(&one.node().party(), &other.node().party());
     let (id, delivery) =
         lifecycle::propose(one.node(), document.to_bytes().unwrap(), &one.fiction.person("agreements")).await?;
     assert!(matches!(delivery, Delivery::Delivered { .. }), "{delivery:?}");

@@ -131,7 +131,7 @@ async fn takes_two(pair: &Pair, command: &Command) {
 async fn s32_nobody_approves_their_own_sharing_change_to_sign_resume_or_authorize() {
     let (federation, alder, birch) = Pair::enrolled().await;
     more_people(&alder).await;
-    let document = Terms::default().between(alder.node().party(), birch.node().party());
+    let document = Terms::default().between(&alder.node().party(), &birch.node().party());
     let by = alder.fiction.person("agreements");
     let (id, _) = lifecycle::propose(alder.node(), document.to_bytes().unwrap(), &by).await.unwrap();
     let pair = Pair { alder, birch, id, federation };

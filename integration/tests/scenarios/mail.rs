@@ -392,7 +392,7 @@ async fn an_agreement_with_a_signed_successor_is_not_reminded_of_and_one_that_ha
             review_sha256: Digest::of(b"review"),
             ag_check_sha256: Digest::of(b"check"),
         }),
-        ..terms.between(alder.node().party(), birch.node().party())
+        ..terms.between(&alder.node().party(), &birch.node().party())
     };
     let by = alder.fiction.person("agreements");
     let (id, _) = lifecycle::propose(alder.node(), renewal.to_bytes().unwrap(), &by).await.unwrap();

@@ -17,6 +17,7 @@ mod mail;
 mod queries;
 mod recorded;
 mod replay;
+mod rotation;
 mod sensitive;
 mod strangers;
 mod sunset;

@@ -151,7 +151,7 @@ impl Explain for OpenError {
             Self::Agency(error) => error.exit(),
             Self::OtherAgency(..) | Self::Seal(..) => Exit::Refused,
             Self::Compare(error) => error.exit(),
-            Self::Reads(_) | Self::Key(..) | Self::Query(_) | Self::Shared(_) => Exit::Failure,
+            Self::Reads(_) | Self::Key(..) | Self::Query(_) | Self::Shared(_) | Self::Rotation(_) => Exit::Failure,
         }
     }
 
@@ -166,6 +166,9 @@ impl Explain for OpenError {
             Self::Tls(error) => error.hint(),
             Self::Agency(error) => error.hint(),
             Self::Compare(error) => error.hint(),
+            Self::Rotation(_) => {
+                Some("what was begun is completed by the next command, once that is mended".to_owned())
+            }
             Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) | Self::Shared(_) => None,
         }
     }

@@ -16,6 +16,7 @@ mod hotlist;
 mod ingest;
 mod init;
 mod jobs;
+mod key;
 mod local;
 mod mail;
 mod output;
@@ -90,6 +91,12 @@ pub enum Command {
     /// Enrol partners from their descriptor files
     #[command(subcommand, after_help = "Example:\n  concordat peer list")]
     Peer(peer::PeerCommand),
+    /// Replace this node's keys, or tell partners that it moved
+    #[command(
+        subcommand,
+        after_help = "Example:\n  concordat key rotate --reason \"yearly change of keys\" --as alder.admin"
+    )]
+    Key(key::KeyCommand),
     /// Keep this agency's accounts
     #[command(subcommand, after_help = "Example:\n  concordat user list")]
     User(user::UserCommand),
@@ -170,6 +177,7 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Ca(command) => ca::run(&place.dir, command, place.now(), out),
         Command::Serve => block_on(serve::run(place, out)),
         Command::Peer(command) => block_on(peer::run(place, command, out)),
+        Command::Key(command) => block_on(key::run(place, command, out)),
         Command::User(command) => block_on(user::run(place, command, out)),
         Command::Training(command) => block_on(user::run_training(place, command, out)),
         Command::Ag(command) => block_on(ag::run(place, command, out)),

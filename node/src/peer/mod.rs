@@ -63,6 +63,7 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/agreements").route(web::post().to(offer)))
                     .service(door("/agreements/{id}").route(web::get().to(agreement)))
                     .service(door("/agreements/{id}/events").route(web::post().to(event)))
+                    .service(door("/agreements/{id}/rekeyed").route(web::post().to(rekeyed)))
                     .service(door("/hotlists").route(web::get().to(hotlists)))
                     .service(door("/hotlists/{list}/pull").route(web::post().to(pull))),
             )
@@ -93,7 +94,7 @@ async fn no_such_method(_: Peer) -> Result<HttpResponse, Problem> {
 }
 
 async fn describe(_: Peer, node: Data<Node>) -> Result<HttpResponse, Problem> {
-    let description = Description { protocols: Spoken::OURS.versions(), at: node.now(), party: node.party() };
+    let description = Description { protocols: Spoken::OURS.versions(), at: node.now(), party: &node.party() };
     let text = serde_json::to_string(&description).map_err(|error| crate::exchange::Failure::Internal(error.into()))?;
     Ok(json_reply(HttpResponse::Ok(), text))
 }
@@ -128,6 +129,13 @@ async fn offer(peer: Peer, node: Data<Node>, Body(body): Body) -> Result<HttpRes
 async fn event(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body) -> Result<HttpResponse, Problem> {
     let text = lifecycle::hear_event(&node, peer.partner(), Some(parsed(&id)?), &body).await?;
     Ok(json_reply(HttpResponse::Ok(), text))
+}
+
+/// New keys of a partner whose TLS key is the known one; [`gate`] takes those of one whose TLS key is new as well.
+async fn rekeyed(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body) -> Result<HttpResponse, Problem> {
+    let (ori, key) = (peer.partner().ori(), peer.identity().spki);
+    let text = lifecycle::introduction::hear(&node, ori, key, &id, &body).await;
+    Ok(json_reply(HttpResponse::Ok(), text.ok_or(Problem::NoNewKeys)?))
 }
 
 async fn agreement(

@@ -2,6 +2,7 @@
 
 use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, HotlistGrant, QueryGrant};
 use agreements::ids::AgreementId;
+use agreements::party::Party;
 use agreements::purpose::Purpose;
 use agreements::status::Status;
 use agreements::time::Instant;
@@ -105,7 +106,7 @@ fn draft(alder: &Site, birch: &Site, now: Instant) -> anyhow::Result<Agreement> 
         id: AgreementId::new(now, random),
         revision: 1,
         supersedes: None,
-        parties: [alder.node.party().clone(), birch.node.party().clone()],
+        parties: [Party::clone(&alder.node.party()), Party::clone(&birch.node.party())],
         grants: vec![grant(alder, birch), grant(birch, alder), list],
         commitments: Commitments {
             lawful_use: true,

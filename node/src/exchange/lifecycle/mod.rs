@@ -1,8 +1,10 @@
 //! The life of an agreement: offered, signed, suspended, resumed, ended. Each party writes its own stream of events as
-//! entries of its own trail; here ours are written, [`delivery`] sends them, and [`hearing`] takes the partner's.
+//! entries of its own trail; here ours are written, [`delivery`] sends them, [`hearing`] takes the partner's, and
+//! [`introduction`] is how two nodes whose keys changed find each other again.
 
 pub mod delivery;
 pub mod hearing;
+pub mod introduction;
 
 use std::sync::Arc;
 
@@ -103,7 +105,7 @@ impl Act {
 }
 
 impl ActError {
-    fn refused(why: impl Into<String>) -> Self {
+    pub(crate) fn refused(why: impl Into<String>) -> Self {
         Self::Refused(vec![why.into()])
     }
 }
@@ -166,7 +168,7 @@ fn acceptable(node: &Node, document: &[u8]) -> Result<Agreement, ActError> {
     })?;
     let ours =
         agreement.party(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
-    if ours != node.party() {
+    if *ours != *node.party() {
         return Err(ActError::refused(format!(
             "the agreement describes {} otherwise than its node does today (names, policy, approvals, keys or URL): draft it again from current descriptors",
             node.ori()
@@ -272,8 +274,24 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
             return Ok(Err(problems));
         }
     }
-    let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { return Ok(Err(Vec::new())) };
-    let n = stream.next_number();
+    say(tx, us, &found, event, versions, by)?;
+    Ok(Ok(()))
+}
+
+/// Appends `event` to our stream under an agreement, and to the trail. Whoever calls has asked the stream whether it admits
+/// it.
+pub(crate) fn say(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    found: &Verified,
+    event: Event,
+    versions: &Versions,
+    by: &str,
+) -> QueryResult<()> {
+    let now = tx.now();
+    let id = found.agreement.id;
+    let partner = found.agreement.other(us).map(|party| party.ori).ok_or(Error::NotFound)?;
+    let n = stream_of(found, us).ok_or(Error::NotFound)?.next_number();
     let name = event.name();
     let document = Digest::of(&found.document);
     let v = versions.choose(&[partner]).v;
@@ -286,7 +304,7 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
     let kept = Kept { rid, leaf: stored.leaf, message: stored.message, salt: stored.salt, proof: None };
     documents::append(tx.conn(), id, us, n, &kept)?;
     tx.bump_epoch();
-    Ok(Ok(()))
+    Ok(())
 }
 
 fn stream_of(found: &Verified, party: Ori) -> Option<&Stream> {

@@ -6,17 +6,20 @@
 //! Out of scope: any input or output, any clock (time is an argument), any key (see `certs`), any store (see `node`).
 
 pub mod agreement;
+pub mod approval;
 pub mod decide;
 pub mod entry;
 pub mod hotlist;
 pub mod ids;
 pub mod json;
 pub mod message;
+pub mod packet;
 pub mod party;
 pub mod plate;
 pub mod protocol;
 pub mod purpose;
 pub mod register;
+pub mod review;
 pub mod rule;
 pub mod screen;
 pub mod status;

@@ -56,7 +56,7 @@ macro_rules! messages {
         }
     )*};
 }
-messages!(Question Answer Offer StreamEvent Acknowledgement);
+messages!(Question Answer Offer StreamEvent PacketSent Acknowledgement);
 
 /// What is searched for.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -372,7 +372,19 @@ pub struct StreamEvent {
     pub event: Event,
 }
 
-/// A partner's offer or event was received and kept (kind `agreement.acknowledged`).
+/// A compliance packet (V-29) for the partner; the sealed document follows as bulk (kind `packet.sent`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PacketSent {
+    /// [`PROTOCOL`].
+    pub v: u16,
+    /// The partner, under an agreement with it.
+    pub to: Vec<To>,
+    /// SHA-256 of the packet.
+    pub packet: Digest,
+}
+
+/// A partner's offer, event or packet was received and kept (kind `agreement.acknowledged`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Acknowledgement {
@@ -382,6 +394,9 @@ pub struct Acknowledgement {
     pub to: Vec<To>,
     /// The leaf hash of what was received.
     pub of: Digest,
+    /// SHA-256 of the packet that came with it, where one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub packet: Option<Digest>,
     /// Where the agreement stands with it.
     pub status: Status,
 }

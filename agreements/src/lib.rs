@@ -19,6 +19,7 @@ pub mod plate;
 pub mod protocol;
 pub mod purpose;
 pub mod register;
+pub mod renewal;
 pub mod review;
 pub mod rule;
 pub mod screen;

@@ -56,7 +56,7 @@ macro_rules! messages {
         }
     )*};
 }
-messages!(Question Answer Offer StreamEvent PacketSent Acknowledgement);
+messages!(Question Answer Offer StreamEvent PacketSent PacketReceived Acknowledgement);
 
 /// What is searched for.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -384,7 +384,21 @@ pub struct PacketSent {
     pub packet: Digest,
 }
 
-/// A partner's offer, event or packet was received and kept (kind `agreement.acknowledged`).
+/// A partner's compliance packet was received, found to be sealed by it, and kept (kind `packet.received`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PacketReceived {
+    /// [`PROTOCOL`].
+    pub v: u16,
+    /// The partner, under the agreement that it named.
+    pub to: Vec<To>,
+    /// The leaf hash of what was received.
+    pub of: Digest,
+    /// SHA-256 of the packet.
+    pub packet: Digest,
+}
+
+/// A partner's offer or event was received and kept (kind `agreement.acknowledged`).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Acknowledgement {
@@ -394,9 +408,6 @@ pub struct Acknowledgement {
     pub to: Vec<To>,
     /// The leaf hash of what was received.
     pub of: Digest,
-    /// SHA-256 of the packet that came with it, where one did.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub packet: Option<Digest>,
     /// Where the agreement stands with it.
     pub status: Status,
 }

@@ -30,6 +30,7 @@ pub mod peer;
 pub mod people;
 pub mod reads;
 pub mod registry;
+pub mod renewal;
 pub mod seal;
 pub mod serve;
 pub mod tampering;

@@ -22,6 +22,7 @@ use crate::exchange::{answer, lifecycle};
 use crate::hotlists::asserting;
 use crate::metrics::Decided;
 use crate::node::{Desk, Node};
+use crate::renewal::hearing;
 use crate::tls;
 
 pub use gate::{Body, Peer};
@@ -61,6 +62,7 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/node").route(web::get().to(describe)))
                     .service(door("/queries").route(web::post().to(queries)))
                     .service(door("/agreements").route(web::post().to(offer)))
+                    .service(door("/agreements/{id}/renewal").route(web::post().to(renewal)))
                     .service(door("/agreements/{id}").route(web::get().to(agreement)))
                     .service(door("/agreements/{id}/events").route(web::post().to(event)))
                     .service(door("/hotlists").route(web::get().to(hotlists)))
@@ -127,6 +129,11 @@ async fn offer(peer: Peer, node: Data<Node>, Body(body): Body) -> Result<HttpRes
 
 async fn event(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body) -> Result<HttpResponse, Problem> {
     let text = lifecycle::hear_event(&node, peer.partner(), Some(parsed(&id)?), &body).await?;
+    Ok(json_reply(HttpResponse::Ok(), text))
+}
+
+async fn renewal(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body) -> Result<HttpResponse, Problem> {
+    let text = hearing::hear_packet(&node, peer.partner(), parsed(&id)?, &body).await?;
     Ok(json_reply(HttpResponse::Ok(), text))
 }
 

@@ -5,8 +5,10 @@
 //! canonical and strict JSON, the shapes of trail entries and of the messages inside them.
 //! Out of scope: any input or output, any clock (time is an argument), any key (see `certs`), any store (see `node`).
 
+pub mod access;
 pub mod agreement;
 pub mod approval;
+pub mod authorization;
 pub mod decide;
 pub mod entry;
 pub mod hotlist;

@@ -95,6 +95,7 @@ fn owners() -> impl Strategy<Value = OwnerRules> {
             purposes,
             max_lookback_days,
             max_rows,
+            rate_per_minute: 1000,
             searches,
             sensitive,
         },

@@ -6,6 +6,7 @@
 pub mod agency;
 pub mod auditing;
 pub mod ca_folder;
+pub mod changes;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -3,6 +3,7 @@
 mod open;
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use diesel::result::{Error, QueryResult};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::agency;
+use crate::changes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Conn, Db, OnFatal};
@@ -64,7 +66,7 @@ pub struct Node {
     standings: StandingCache,
     checkpoints: CheckpointCache,
     versions: Arc<Versions>,
-    questions: DefaultKeyedRateLimiter<Ori>,
+    questions: ArcSwap<Questions>,
     requests: DefaultKeyedRateLimiter<Ori>,
     in_flight: Mutex<HashMap<Ori, u32>>,
     refused: RefusedCounts,
@@ -76,6 +78,19 @@ pub struct Node {
     rosters: Rosters,
     changed: ArcSwap<Vec<Changed>>,
     scrub: Scrub,
+}
+
+/// Counts partners' questions against the owner's rate.
+struct Questions {
+    per_minute: u32,
+    limiter: DefaultKeyedRateLimiter<Ori>,
+}
+
+impl Questions {
+    fn at(per_minute: u32) -> Self {
+        let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
+        Self { per_minute, limiter: RateLimiter::keyed(quota) }
+    }
 }
 
 /// What was refused without an entry of its own since the last aggregate entry.
@@ -129,7 +144,7 @@ impl Node {
             standings: StandingCache::default(),
             checkpoints: CheckpointCache::default(),
             versions: Arc::default(),
-            questions: RateLimiter::keyed(Quota::per_minute(config.rules.rate_per_minute)),
+            questions: ArcSwap::from_pointee(Questions::at(config.rules.rate_per_minute.get())),
             requests: RateLimiter::keyed(Quota::per_second(config.peer.rate_per_second)),
             in_flight: Mutex::default(),
             refused: RefusedCounts::default(),
@@ -147,6 +162,7 @@ impl Node {
             config,
         };
         node.compare_rows(false)?;
+        node.set_rate(changes::rules::counting(&mut node.registry.reader()?, &node.owner.rules)?.rate_per_minute);
         node.refresh_partners(&mut node.registry.reader()?)?;
         Ok(Arc::new(node))
     }
@@ -304,7 +320,14 @@ impl Node {
     /// Whether a partner is over the owner's rate of questions. Counts one.
     #[must_use]
     pub fn over_rate(&self, partner: Ori) -> bool {
-        self.questions.check_key(&partner).is_err()
+        self.questions.load().limiter.check_key(&partner).is_err()
+    }
+
+    /// Counts partners' questions against this many a minute from now on: the owner's rules that count may have changed.
+    pub fn set_rate(&self, per_minute: u32) {
+        if self.questions.load().per_minute != per_minute {
+            self.questions.store(Arc::new(Questions::at(per_minute)));
+        }
     }
 
     /// Takes a place for one request of a partner; `None` when it is over its rate or its requests in work. The place is
@@ -446,6 +469,7 @@ fn rules(config: &Config) -> OwnerRules {
         purposes: config.rules.purposes.clone(),
         max_lookback_days: config.rules.max_lookback_days.get(),
         max_rows: config.rules.max_rows.get(),
+        rate_per_minute: config.rules.rate_per_minute.get(),
         // The store answers exact plates; when it answers more, this follows.
         searches: Searches::Exact,
         sensitive: config.rules.sensitive,

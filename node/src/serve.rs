@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{Notify, watch};
 
+use crate::changes;
 use crate::console::{self, StatusSource};
 use crate::intake::folder;
 use crate::intake::queue::{self, Keeping, Queue};
@@ -189,6 +190,7 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
     let desk = node.desk();
     let mut ticks: u32 = 0;
     erase(&node).await;
+    hold_rules(&node).await;
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
@@ -214,8 +216,16 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
     }
 }
 
+/// Records which of the owner's rules count, where that is news.
+async fn hold_rules(node: &Arc<Node>) {
+    if let Err(error) = changes::rules::hold(node).await {
+        tracing::error!(%error, "which of the owner's rules count is not recorded yet; the narrower ones do");
+    }
+}
+
 /// Holds the registry's rows to the trail, and writes the aggregate entries.
 async fn each_minute(node: &Arc<Node>, queue: Option<&Queue>) {
+    hold_rules(node).await;
     tampering::look(Arc::clone(node)).await;
     if let Err(error) = node.record_refused().await {
         tracing::error!(%error, "what was refused in the last minute is not recorded yet");

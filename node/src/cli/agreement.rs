@@ -11,10 +11,12 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
+use super::change;
 use super::exit::Exit;
 use super::peer::own_party;
 use super::place::{As, Place};
 use super::{Output, Problem};
+use crate::changes::Command;
 use crate::exchange::draft::{Draft, DraftError, TEMPLATE};
 use crate::exchange::lifecycle::{self, Act, Delivery};
 use crate::keyfile;
@@ -40,11 +42,11 @@ pub enum AgreementCommand {
     /// Show one agreement: parties, grants, events
     #[command(after_help = "Example:\n  concordat agreement show 01940a2b-0000-7000-8000-000000000001 --json")]
     Show(One),
-    /// Sign it with this agency's seal, as its custodian
+    /// Propose to sign it with this agency's seal; it is signed when a second person approves
     #[command(
-        after_help = "Example:\n  concordat agreement sign 01940a2b-0000-7000-8000-000000000001 --as alder.custodian"
+        after_help = "Example:\n  concordat agreement sign 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"renewal of last year\" --as alder.agreements\n\nThen somebody else: concordat change approve. Of the two, one has to be the custodian."
     )]
-    Sign(Sign),
+    Sign(Widening),
     /// Refuse to sign it, for good
     #[command(
         after_help = "Example:\n  concordat agreement decline 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"lookback too long\" --as alder.agreements"
@@ -60,11 +62,11 @@ pub enum AgreementCommand {
         after_help = "Example:\n  concordat agreement suspend 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit under way\" --as alder.custodian"
     )]
     Suspend(Why),
-    /// Lift this agency's own suspension
+    /// Propose to lift this agency's own suspension; the partner reads the reason
     #[command(
-        after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.custodian"
+        after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.agreements\n\nThen somebody else: concordat change approve. Of the two, one has to be the custodian."
     )]
-    Resume(Why),
+    Resume(Widening),
     /// End it for good
     #[command(
         after_help = "Example:\n  concordat agreement terminate 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"policy changed\" --as alder.custodian"
@@ -105,13 +107,13 @@ pub struct One {
     id: AgreementId,
 }
 
-/// Arguments of `agreement sign`.
+/// What opens sharing, and takes two people.
 #[derive(Debug, Args)]
-pub struct Sign {
+pub struct Widening {
     /// The agreement's id
     id: AgreementId,
     #[command(flatten)]
-    person: As,
+    propose: change::Propose,
 }
 
 /// An act that needs a reason.
@@ -141,11 +143,15 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
         AgreementCommand::List => return shown::list(place, out),
         AgreementCommand::Show(One { id }) => return shown::show(place, id, out),
         AgreementCommand::Sync(One { id }) => return sync(place, id, out).await,
-        AgreementCommand::Sign(Sign { id, person }) => (id, person, Act::Sign),
+        AgreementCommand::Sign(Widening { id, propose }) => {
+            return change::propose(place, Command::Sign { agreement: id }, propose, out).await;
+        }
+        AgreementCommand::Resume(Widening { id, propose }) => {
+            return change::propose(place, Command::Resume { agreement: id }, propose, out).await;
+        }
         AgreementCommand::Decline(Why { id, reason, person }) => (id, person, Act::Decline { reason }),
         AgreementCommand::Withdraw(Why { id, reason, person }) => (id, person, Act::Withdraw { reason }),
         AgreementCommand::Suspend(Why { id, reason, person }) => (id, person, Act::Suspend { reason }),
-        AgreementCommand::Resume(Why { id, reason, person }) => (id, person, Act::Resume { reason }),
         AgreementCommand::Terminate(Why { id, reason, person }) => (id, person, Act::Terminate { reason }),
     };
     let node = place.node()?;

@@ -9,6 +9,7 @@ use crate::exchange::Failure;
 use crate::exchange::ask::AskError;
 use crate::exchange::descriptor::DescriptorError;
 use crate::exchange::draft::DraftError;
+use crate::changes::ChangeError;
 use crate::exchange::lifecycle::ActError;
 use crate::hotlists::load::LoadError;
 use crate::hotlists::people::HotlistError;
@@ -233,6 +234,22 @@ impl Explain for AskError {
             Self::Window(_) => Some("nothing left this node".to_owned()),
             Self::Screened(_) => Some("nothing left this node; the attempt is recorded".to_owned()),
             Self::Nobody => Some("`concordat agreement list` shows where each agreement stands".to_owned()),
+            Self::Failure(error) => error.hint(),
+        }
+    }
+}
+
+impl Explain for ChangeError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Refused(_) => Exit::Refused,
+            Self::Failure(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(_) => None,
             Self::Failure(error) => error.hint(),
         }
     }

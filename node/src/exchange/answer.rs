@@ -80,6 +80,7 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
         Ok((used, node.standings().standing_under(conn, epoch, node.owner(), partner.ori(), agreement, now)?))
     })?;
     let asked = Arc::new(Asked { sworn, from: from.to_owned(), owner: node.owner().clone() });
+    node.set_rate(standing.rules.rate_per_minute);
     let usage = Usage { today: used, over_rate: node.over_rate(partner.ori()) };
     let prepared = prepare(desk, &asked, &standing, usage, now)?;
     let committing = Arc::clone(&asked);

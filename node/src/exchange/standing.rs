@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::agreement::Agreement;
+use agreements::authorization::Authorized;
 use agreements::decide::{OwnerRules, Standing};
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori};
@@ -17,6 +18,7 @@ use certs::jws;
 use certs::key::PublicKey;
 use diesel::result::{Error, QueryResult};
 
+use crate::changes::{authorizing, rules};
 use crate::db::Conn;
 use crate::registry::agreements::Kept;
 use crate::registry::{ag, agreements as documents};
@@ -249,6 +251,7 @@ fn load_with(
     in_force: impl FnOnce(&mut Conn, &Register) -> QueryResult<(BTreeSet<Ori>, Instant)>,
 ) -> QueryResult<(Standing, Instant)> {
     let register = ag::register(conn)?;
+    let rules = rules::counting(conn, &owner.rules)?;
     let named = verified(conn, agreement)?.filter(|found| {
         found.agreement.party(owner.ori).is_some()
             && found.agreement.other(owner.ori).is_some_and(|other| other.ori == partner)
@@ -258,6 +261,10 @@ fn load_with(
         Some(_) => in_force(conn, &register)?,
         None => (BTreeSet::new(), Instant::from_micros(i64::MAX)),
     };
+    let authorized_until = match &named {
+        Some(found) => authorized_until(conn, found, owner.ori, partner)?,
+        None => None,
+    };
     let (agreement, streams) = named.map_or((None, Streams::default()), |found| (Some(found.agreement), found.streams));
     let standing = Standing {
         owner: owner.ori,
@@ -265,11 +272,25 @@ fn load_with(
         agreement,
         streams,
         register,
-        rules: owner.rules.clone(),
+        rules,
+        authorized_until,
         under_agreement,
         epoch,
     };
     Ok((standing, changes))
+}
+
+/// Until when the custodian has authorized, once for all, what `found` grants `partner` that way.
+fn authorized_until(
+    conn: &mut Conn,
+    found: &Verified,
+    us: Ori,
+    partner: Ori,
+) -> QueryResult<Option<Instant>> {
+    let Some(grant) = found.agreement.query_grant(us, partner) else { return Ok(None) };
+    let (id, document) = (found.agreement.id, Digest::of(&found.document));
+    let covers = |one: &&Authorized| one.document == document && one.covers(id, grant, Instant::from_micros(i64::MIN));
+    Ok(authorizing::all(conn)?.iter().filter(covers).map(|one| one.expires_at).max())
 }
 
 /// The agencies that may query `us` under an agreement in force at `now` (nobody gets reads through a partner that it could

@@ -39,8 +39,10 @@ pub enum Action {
     Query,
     /// To draft, propose, decline, suspend, resume or terminate an agreement.
     ManageAgreements,
-    /// To sign an agreement.
+    /// As the custodian: to take back what was authorized once for all.
     SignAgreements,
+    /// To approve, as the second person, what opens or widens sharing (II-10).
+    ApproveSharing,
     /// To enter findings and checks.
     KeepRegister,
     /// To enrol partners.
@@ -90,7 +92,7 @@ impl Role {
     pub fn may(self, action: Action) -> bool {
         match action {
             Action::Query => matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor),
-            Action::ManageAgreements | Action::KeepRegister => {
+            Action::ManageAgreements | Action::ApproveSharing | Action::KeepRegister => {
                 matches!(self, Self::AgreementsAdministrator | Self::Custodian)
             }
             Action::SignAgreements => self == Self::Custodian,

@@ -3,7 +3,7 @@
 use agreements::ids::Ori;
 use agreements::register::AG_CHECK_IN_FORCE;
 use agreements::time::Instant;
-use icalendar::{Calendar, Component as _, Event, EventLike as _, Property};
+use icalendar::{Calendar, Component as _, Event, Property};
 use jiff::ToSpan as _;
 use jiff::civil::Date;
 
@@ -106,7 +106,7 @@ pub fn text(days: &[Day], host: &str, now: Instant) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use icalendar::CalendarComponent;
+    use icalendar::{CalendarComponent, EventLike as _};
 
     fn day(uid: &str, on: &str) -> Day {
         Day {

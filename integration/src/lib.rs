@@ -17,6 +17,7 @@ pub mod pki;
 pub mod postgres;
 pub mod proxy;
 pub mod registry;
+pub mod renewal;
 pub mod tamper;
 pub mod wire;
 

@@ -11,6 +11,7 @@ mod delivery;
 mod driver;
 mod expiry;
 mod notices;
+mod packets;
 mod post;
 mod prune;
 mod reminders;
@@ -48,6 +49,13 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "send partners what they have not acknowledged of agreements",
         run: |node| Box::pin(async move { work::run(delivery::Deliveries, &node).await }),
+    },
+    Job {
+        name: "packets",
+        schedule: Schedule::EveryMinutes(20),
+        catch_up: 1,
+        about: "send partners this agency's compliance packet until they have it",
+        run: |node| Box::pin(async move { work::run(packets::Packets, &node).await }),
     },
     Job {
         name: "reminders",

@@ -53,7 +53,7 @@ impl<S: Source> Work for Notices<S> {
     type Op = Say;
 
     async fn look(&self, node: &Node) -> Result<Self::World, JobError> {
-        let addresses = |audience| mail::recipients(&node.config().mail, audience).into_iter().cloned().collect();
+        let addresses = |audience| mail::recipients(&node.config().mail, &audience).into_iter().cloned().collect();
         let mut conn = node.registry().reader()?;
         Ok(World {
             source: self.0.look(node)?,
@@ -65,9 +65,10 @@ impl<S: Source> Work for Notices<S> {
 
     fn plan(&self, world: &Self::World, now: Instant) -> Vec<Say> {
         let say = |due: Due| {
-            let all = match due.notice.audience {
+            let all = match &due.notice.audience {
                 Audience::Agreements => &world.agreements,
                 Audience::Operators => &world.operators,
+                Audience::Mailboxes(these) => these,
             };
             let lacks = |address: &&MailAddress| !world.said.contains(&mail::key(&due.notice, address));
             let to: Vec<MailAddress> = all.iter().filter(lacks).cloned().collect();
@@ -83,9 +84,10 @@ impl<S: Source> Work for Notices<S> {
     async fn apply(&mut self, node: &Node, op: &Say) -> Result<Applied, JobError> {
         tracing::warn!(what = op.due.reason, mails = op.to.len(), "somebody has to act");
         if op.to.is_empty() {
-            let whom = match op.due.notice.audience {
+            let whom = match &op.due.notice.audience {
                 Audience::Agreements => "mail.administrators and mail.custodians",
                 Audience::Operators => "mail.operators",
+                Audience::Mailboxes(_) => "agency.contacts",
             };
             return Ok(Applied::Later(format!("nobody gets mail about it: name addresses in {whom}")));
         }

@@ -38,12 +38,14 @@ const DOUBT: i64 = Instant::HOUR;
 const LONGEST_WAIT: i64 = 2 * Instant::HOUR;
 
 /// Whose business a mail is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// Agreements administrators and the custodian.
     Agreements,
     /// System administrators.
     Operators,
+    /// These, and nobody else.
+    Mailboxes(Vec<MailAddress>),
 }
 
 /// What is said in a mail, to everybody whose business it is.
@@ -61,10 +63,11 @@ pub struct Notice {
 
 /// The addresses of an audience.
 #[must_use]
-pub fn recipients(config: &Mail, audience: Audience) -> Vec<&MailAddress> {
+pub fn recipients<'a>(config: &'a Mail, audience: &'a Audience) -> Vec<&'a MailAddress> {
     match audience {
         Audience::Agreements => config.administrators.iter().chain(&config.custodians).collect(),
         Audience::Operators => config.operators.iter().collect(),
+        Audience::Mailboxes(these) => these.iter().collect(),
     }
 }
 

@@ -13,6 +13,7 @@ mod jobs;
 mod mail;
 mod queries;
 mod recorded;
+mod renewal;
 mod replay;
 mod strangers;
 mod sunset;

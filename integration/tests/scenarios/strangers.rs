@@ -19,6 +19,7 @@ const PATHS: [&str; 18] = [
     "/peer/v1/agreements",
     "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000",
     "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000/events",
+    "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000/renewal",
     "/peer/v1/agreements/no-id",
     "/peer/v2/queries",
     "/livez",

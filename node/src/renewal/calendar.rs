@@ -31,7 +31,7 @@ pub struct Day {
 /// See [`HeldError`].
 pub fn days(conn: &mut Conn, us: Ori, now: Instant) -> Result<Vec<Day>, HeldError> {
     let mut days = Vec::new();
-    for (partner, found) in review::renewable(conn, us)? {
+    for (partner, found) in review::renewable(conn, us, None)? {
         if found.streams.heir().is_some() {
             continue;
         }

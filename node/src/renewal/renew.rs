@@ -247,7 +247,7 @@ fn dates(
 /// The registry failed.
 pub fn due(conn: &mut Conn, us: Ori, now: Instant) -> QueryResult<Vec<AgreementId>> {
     let Some(today) = now.date() else { return Ok(Vec::new()) };
-    let mut due: Vec<(Date, AgreementId)> = review::renewable(conn, us)?
+    let mut due: Vec<(Date, AgreementId)> = review::renewable(conn, us, None)?
         .into_iter()
         .filter(|(_, found)| {
             let days = today.duration_until(found.agreement.sunset_on).as_hours() / 24;

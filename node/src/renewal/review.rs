@@ -92,7 +92,7 @@ pub fn round(conn: &mut Conn, us: Ori, again: &[Ori], now: Instant) -> Result<Ro
     let mut reviewed = held::reviewed(conn)?;
     let register = ag::register(conn)?;
     let mut round = Round::default();
-    for (partner, found) in renewable(conn, us)? {
+    for (partner, found) in renewable(conn, us, None)? {
         let Some(as_agreed) = found.agreement.party(partner) else { continue };
         let (name, sunset_on) = (as_agreed.legal_name.clone(), found.agreement.sunset_on);
         let of = received.remove(&partner).unwrap_or_default();
@@ -129,10 +129,10 @@ pub fn round(conn: &mut Conn, us: Ori, again: &[Ori], now: Instant) -> Result<Ro
     Ok(round)
 }
 
-/// The newest agreement with each partner that both signed and nobody ended.
-pub(crate) fn renewable(conn: &mut Conn, us: Ori) -> QueryResult<Vec<(Ori, Verified)>> {
+/// The newest agreement with each partner, or with this one, that both signed and nobody ended.
+pub(crate) fn renewable(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryResult<Vec<(Ori, Verified)>> {
     let mut newest: Vec<(Ori, Verified)> = Vec::new();
-    for id in documents::ids(conn, None)? {
+    for id in documents::ids(conn, only)? {
         let Some(found) = standing::verified(conn, id)? else { continue };
         let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { continue };
         if found.streams.takes_effect(&found.agreement).is_none()
@@ -272,7 +272,7 @@ type Written = Result<(Review, Option<HeldReview>), Vec<String>>;
 fn written(conn: &mut Conn, us: Ori, decision: &Decision, by: &str, now: Instant) -> QueryResult<Written> {
     let partner = decision.partner;
     let no = |why: String| Ok(Err(vec![why]));
-    let Some((_, found)) = renewable(conn, us)?.into_iter().find(|(ori, _)| *ori == partner) else {
+    let Some((_, found)) = renewable(conn, us, Some(partner))?.pop() else {
         return no(format!("there is no agreement with {partner} that could be renewed; `concordat agreement list`"));
     };
     let look = |conn: &mut Conn| -> Result<_, HeldError> {

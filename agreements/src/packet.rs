@@ -215,7 +215,9 @@ impl Packet {
             "until, audit.on and policy.checked_on must not be after the day on which the packet is made",
         );
         need(
-            made_on.and_then(|made| made.checked_sub(jiff::Span::new().years(1)).ok()).is_some_and(|y| self.audit.on >= y),
+            made_on
+                .and_then(|made| made.checked_sub(jiff::Span::new().years(1)).ok())
+                .is_some_and(|y| self.audit.on >= y),
             "audit.on is over a year before the packet: an audit is due at least annually (IX-01)",
         );
         need(said(&self.audit.by), "audit.by is blank or too long: name the unit or the title that made the audit");

@@ -21,8 +21,8 @@ use concordat::renewal::renew::Options;
 use concordat::renewal::{PACKET_TYP, calendar, held, sending};
 use concordat::tampering::Table;
 use concordat::trail::search::Filter;
-use integration::node::{SIGNING, TestNode};
 use integration::Federation;
+use integration::node::{SIGNING, TestNode};
 use integration::pair::{Pair, Terms, agreement_id, days_from_start};
 use integration::renewal::answers;
 
@@ -94,7 +94,10 @@ async fn s08_renewal_without_application_without_review_or_signed_by_one_side_on
     says(&refused, &["of CA0990100 was not reviewed (V-30)", "agreement review start", "packet make"]);
     let found = Some((Item::Audit, Verdict::NotOk, "half of the sample named no case"));
     assert!(!alder.reviews(birch, found).await.unwrap().all_ok);
-    says(&why(alder.renews(pair.id, effective(0)).await), &["audit (half of the sample named no case)", "--again CA0990100"]);
+    says(
+        &why(alder.renews(pair.id, effective(0)).await),
+        &["audit (half of the sample named no case)", "--again CA0990100"],
+    );
 
     // Written by hand around all that: it can be offered, and neither side can sign it.
     let made_up = || Renewal {
@@ -293,7 +296,10 @@ async fn a_signature_needs_each_approval_of_this_document_and_the_officials_own_
     let other = offers(&alder, &Terms::default().between(alder.node().party(), birch.node().party())).await;
     let sign = || alder.proposes(Command::Sign { agreement: id }, SIGNING);
     let all = why(sign().await);
-    says(&all, &["counsel has not approved", "1798.90.55(a)", "what empowers the official", "own signature is missing"]);
+    says(
+        &all,
+        &["counsel has not approved", "1798.90.55(a)", "what empowers the official", "own signature is missing"],
+    );
     says(&all, &[&format!("agreement approve {id} --kind counsel"), &format!("agreement sign {id} --official-key")]);
 
     let (db, us) = (alder.node().registry(), alder.ori());
@@ -334,10 +340,9 @@ async fn a_signature_needs_each_approval_of_this_document_and_the_officials_own_
 
     // Another's hand, the node's own seal, the official's under another document: none is this official's of this one.
     let signs = approvals::to_sign(&mut alder.conn(), us, id).unwrap().unwrap();
-    let own = certs::key::SigningKey::from_pem(
-        &std::fs::read(alder.settings().keys.folder.join("official.key")).unwrap(),
-    )
-    .unwrap();
+    let own =
+        certs::key::SigningKey::from_pem(&std::fs::read(alder.settings().keys.folder.join("official.key")).unwrap())
+            .unwrap();
     let elsewhere = approvals::to_sign(&mut alder.conn(), us, other).unwrap().unwrap().document;
     for (key, document) in [(&alder.seal_key(), &signs.document), (&own, &elsewhere)] {
         let seal = jws::sign(document, OFFICIAL_TYP, key, None).unwrap();
@@ -415,7 +420,8 @@ async fn a_packet_is_taken_only_sealed_by_its_own_agency_about_itself_and_as_it_
         assert_eq!(birch.trail_size(), size, "{what}: nothing was recorded");
         assert_eq!(birch.packets_of(alder), 0, "{what}");
     }
-    let message = PacketSent { v: PROTOCOL, to: vec![To { ori: birch.ori(), agreement: pair.id }], packet: made.held.id };
+    let message =
+        PacketSent { v: PROTOCOL, to: vec![To { ori: birch.ori(), agreement: pair.id }], packet: made.held.id };
     let (_, bare) = alder.forger().swears(Kind::PacketSent, None, &message).await;
     assert!(caller.post(&path, bare).await.problem(422, "unacceptable").contains("missing"));
     // The honest one; who attests what the registry contradicts is told so before anything is sealed.
@@ -471,7 +477,10 @@ async fn a_paper_that_is_edited_or_taken_away_by_hand_counts_as_missing_and_alar
     let store = pair.alder.registry_store();
     for (what, sql) in [
         ("taken away", "DELETE FROM paper WHERE typ = 'concordat-review+jws'"),
-        ("one in another's place", "UPDATE paper SET body = (SELECT body FROM paper WHERE typ LIKE '%packet%' LIMIT 1)"),
+        (
+            "one in another's place",
+            "UPDATE paper SET body = (SELECT body FROM paper WHERE typ LIKE '%packet%' LIMIT 1)",
+        ),
         ("of another type", "UPDATE paper SET typ = 'concordat-packet+jws'"),
     ] {
         store.run(&format!("CREATE TABLE kept AS SELECT * FROM paper; {sql}"));

@@ -223,7 +223,8 @@ fn objections(command: &Command, target: &Case, world: &World, now: Instant) -> 
         Command::Authorize { .. } => {
             let grants = standing_grants(&target.agreement, world.us);
             let covered = |one: &Authorized| {
-                one.document == target.document && grants.iter().all(|grant| one.covers(target.agreement.id, grant, now))
+                one.document == target.document
+                    && grants.iter().all(|grant| one.covers(target.agreement.id, grant, now))
             };
             if grants.is_empty() {
                 vec!["this agency grants nothing under it that is authorized once for all".to_owned()]

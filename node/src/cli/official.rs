@@ -69,7 +69,8 @@ pub(super) fn run(place: &Place, command: OfficialCommand, out: &mut Output<'_>)
 }
 
 fn public_key(path: &Path) -> Result<PublicKey, Problem> {
-    let pem = fs::read(path).map_err(|error| Problem::failure(format!("cannot read {}: {error}", path.display()), None))?;
+    let pem =
+        fs::read(path).map_err(|error| Problem::failure(format!("cannot read {}: {error}", path.display()), None))?;
     let key = PublicKey::from_pem(&pem)?;
     if key.algorithm() != Algorithm::Es256 {
         return Err(Problem::usage(

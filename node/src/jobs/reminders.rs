@@ -337,8 +337,7 @@ mod tests {
             Audience::Mailboxes(to) => to.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "),
             other => format!("{other:?}"),
         };
-        let said: Vec<(String, String)> =
-            due.iter().map(|due| (due.notice.dedup.clone(), to(due))).collect();
+        let said: Vec<(String, String)> = due.iter().map(|due| (due.notice.dedup.clone(), to(due))).collect();
         let single = format!("renewal:{}:1", all[2].id);
         let pairs = |key: &str, to: &str| (key.to_owned(), to.to_owned());
         assert_eq!(

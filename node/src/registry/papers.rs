@@ -19,12 +19,8 @@ pub struct Paper {
 
 /// Keeps a document; one that is kept already stays as it is.
 pub fn keep(conn: &mut Conn, id: Digest, typ: &str, sealed: &[u8], now: Instant) -> QueryResult<()> {
-    let row = (
-        paper::id.eq(id.0.to_vec()),
-        paper::typ.eq(typ),
-        paper::body.eq(sealed),
-        paper::kept_at.eq(now.micros()),
-    );
+    let row =
+        (paper::id.eq(id.0.to_vec()), paper::typ.eq(typ), paper::body.eq(sealed), paper::kept_at.eq(now.micros()));
     each!(conn, c => diesel::insert_into(paper::table).values(row).on_conflict_do_nothing().execute(c))?;
     Ok(())
 }

@@ -112,7 +112,8 @@ fn enter(tx: &mut Tx<'_>, us: Ori, id: AgreementId, what: Given, by: &str) -> Qu
 
 fn ours(conn: &mut Conn, us: Ori, id: AgreementId) -> QueryResult<Result<Verified, String>> {
     let found = standing::verified(conn, id)?.filter(|found| found.agreement.party(us).is_some());
-    Ok(found.ok_or_else(|| format!("there is no agreement {id}; `concordat agreement list` shows those that there are")))
+    Ok(found
+        .ok_or_else(|| format!("there is no agreement {id}; `concordat agreement list` shows those that there are")))
 }
 
 /// What the official signs.

@@ -348,7 +348,10 @@ mod tests {
         fs::write(&list, text.replacen("decision = \"\"", "decision = \"ok\"", 1)).unwrap();
         let form = folder.path().join("CA0990100.toml");
         let text = fs::read_to_string(&form).unwrap();
-        assert!(text.contains("# Birch City # Police (CA0990100)") && text.contains("#   people.accounts: 14"), "{text}");
+        assert!(
+            text.contains("# Birch City # Police (CA0990100)") && text.contains("#   people.accounts: 14"),
+            "{text}"
+        );
         fs::write(folder.path().join("report.pdf"), b"found").unwrap();
         let filled = text
             .replace("= \"\"  #", "= \"ok\"  #")

@@ -32,8 +32,7 @@ const AHEAD: i64 = 5 * Instant::MINUTE;
 pub async fn hear_packet(node: &Node, partner: &Partner, id: AgreementId, body: &[u8]) -> Result<String, Failure> {
     let no = |why: String| Failure::Unacceptable(why);
     let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
-    let sworn: Sworn<PacketSent> =
-        sworn::verify(&envelope, Kind::PacketSent, partner, node.ori(), node.checkpoints())?;
+    let sworn: Sworn<PacketSent> = sworn::verify(&envelope, Kind::PacketSent, partner, node.ori(), node.checkpoints())?;
     if sworn.agreement() != id {
         return Err(no("the packet is sent under another agreement than the path names".to_owned()));
     }
@@ -43,7 +42,8 @@ pub async fn hear_packet(node: &Node, partner: &Partner, id: AgreementId, body: 
         return Err(no("nothing but the packet follows: send it without `results`".to_owned()));
     }
     let key = seal_key(partner.party()).map_err(|error| no(error.to_string()))?;
-    let document = jws::open_flattened(&sealed, PACKET_TYP, &key).map_err(|error| no(format!("the packet: {error}")))?;
+    let document =
+        jws::open_flattened(&sealed, PACKET_TYP, &key).map_err(|error| no(format!("the packet: {error}")))?;
     if document.id() != sworn.message().packet {
         return Err(no("the packet is not the one that the entry names by its SHA-256".to_owned()));
     }

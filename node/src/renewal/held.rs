@@ -39,7 +39,9 @@ pub enum HeldError {
     #[error("{0}; run `concordat trail verify`, and do not go on before it is known who changed it")]
     Changed(String),
     /// A document that the trail names is not here, or its row was changed.
-    #[error("the {what} {id} that the trail names is missing or was changed by other hands: put its row back from a backup")]
+    #[error(
+        "the {what} {id} that the trail names is missing or was changed by other hands: put its row back from a backup"
+    )]
     Missing {
         /// Which kind of document.
         what: &'static str,

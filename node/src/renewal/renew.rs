@@ -135,7 +135,10 @@ fn plan(
         return no(format!("agreement {id} is not signed by both: there is nothing to renew yet"));
     }
     if let Some(heir) = found.streams.heir() {
-        return no(format!("agreement {} renews it already, and both signed that: renew that one in its time", heir.id));
+        return no(format!(
+            "agreement {} renews it already, and both signed that: renew that one in its time",
+            heir.id
+        ));
     }
     if let Some(other) = successors(conn, &found, partner)?.into_iter().next() {
         let ours = documents::offer(conn, other.agreement.id)?.is_some();
@@ -143,7 +146,9 @@ fn plan(
             Ok(Ok(Plan::There(There { id: other.agreement.id, agreement: other.agreement })))
         } else {
             let id = other.agreement.id;
-            no(format!("{partner} has offered agreement {id}, which renews it: look at that one, and sign or decline it"))
+            no(format!(
+                "{partner} has offered agreement {id}, which renews it: look at that one, and sign or decline it"
+            ))
         };
     }
     let mut problems = Vec::new();
@@ -171,11 +176,8 @@ fn plan(
     };
     match basis {
         Some(basis) if problems.is_empty() => {
-            let basis = Renewal {
-                packet_sha256: basis.packet,
-                review_sha256: basis.review,
-                ag_check_sha256: basis.ag_check,
-            };
+            let basis =
+                Renewal { packet_sha256: basis.packet, review_sha256: basis.review, ag_check_sha256: basis.ag_check };
             Ok(Ok(Plan::Draft { old: Box::new(found), partner, basis, effective_on, sunset_on }))
         }
         _ => Ok(Err(problems)),

@@ -121,7 +121,10 @@ fn recorded(tx: &mut Tx<'_>, owed: &Owed, v: u16) -> QueryResult<Result<(crate::
     let to = To { ori: owed.partner, agreement: owed.agreement };
     let before = sent.iter().find(|(_, message)| message.packet == owed.packet && message.to.contains(&to));
     if let Some((rid, _)) = before {
-        return Ok(tx.again(*rid)?.map(|slot| (slot, *rid)).ok_or_else(|| "the entry is gone from our trail".to_owned()));
+        return Ok(tx
+            .again(*rid)?
+            .map(|slot| (slot, *rid))
+            .ok_or_else(|| "the entry is gone from our trail".to_owned()));
     }
     let message = canonical(&PacketSent { v, to: vec![to], packet: owed.packet })?;
     let rid = fresh_rid(tx.now())?;

@@ -207,7 +207,8 @@ fn succession(conn: &mut Conn, agreement: &Agreement, partner: Ori) -> QueryResu
         let Some((document, old)) = documents::find(conn, id)? else { continue };
         if Digest::of(&document) == supersedes {
             let next = old.revision.saturating_add(1);
-            let wrong = format!("it renews revision {} as revision {}: draft it again", old.revision, agreement.revision);
+            let wrong =
+                format!("it renews revision {} as revision {}: draft it again", old.revision, agreement.revision);
             return Ok(if agreement.revision == next { Vec::new() } else { vec![wrong] });
         }
     }

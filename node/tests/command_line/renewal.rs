@@ -105,9 +105,13 @@ fn a_years_renewal_from_the_packet_to_the_calendar() {
     assert!(listed.contains("reviewed") && listed.contains("all ok"), "{listed}");
 
     // A year ahead nothing is due; by name it is drafted from today on.
-    assert_eq!(alder.run_as("agreements", &["agreement", "renew", "--all-due", "--spread", "--json"]).json(), Value::Array(vec![]));
+    assert_eq!(
+        alder.run_as("agreements", &["agreement", "renew", "--all-due", "--spread", "--json"]).json(),
+        Value::Array(vec![])
+    );
     let today = now().date().unwrap().to_string();
-    let renewed = alder.run_as("agreements", &[&renew[..], &["--effective-on", &today, "--spread", "--json"]].concat()).json();
+    let renewed =
+        alder.run_as("agreements", &[&renew[..], &["--effective-on", &today, "--spread", "--json"]].concat()).json();
     let new = renewed["id"].as_str().unwrap().to_owned();
     let again = alder.run_as("agreements", &[&renew[..], &["--json"]].concat()).json();
     assert_eq!((&again["id"], &again["already"]), (&Value::from(new.as_str()), &Value::from(true)));

@@ -93,8 +93,8 @@ async fn make(place: &Place, args: Make, out: &mut Output<'_>) -> Result<Exit, P
     };
     let text = String::from_utf8(read(&file)?)
         .map_err(|_| Problem::usage(format!("{} is not UTF-8", file.display()), None))?;
-    let answers = Answers::parse(&text)
-        .map_err(|error| Problem::usage(format!("{}: {error}", file.display()), None))?;
+    let answers =
+        Answers::parse(&text).map_err(|error| Problem::usage(format!("{}: {error}", file.display()), None))?;
     let node = place.node()?;
     let made = packet::make(&node, answers, &user).await?;
     let sent = sending::send_all(&node).await?;
@@ -137,7 +137,9 @@ fn show(place: &Place, args: Show, out: &mut Output<'_>) -> Result<Exit, Problem
         }
         (None, None) => {
             let newest = held::newest_own(&mut conn)?;
-            newest.map(|held| (held.id, held.packet)).ok_or_else(|| none("`concordat agreement packet make` makes one"))?
+            newest
+                .map(|held| (held.id, held.packet))
+                .ok_or_else(|| none("`concordat agreement packet make` makes one"))?
         }
     };
     out.one(&json!({"id": id, "packet": packet}), |_| text(id, &packet))?;

@@ -19,8 +19,8 @@ use crate::exchange::lifecycle::{ActError, Delivery};
 use crate::exchange::standing::OFFICIAL_TYP;
 use crate::keyfile;
 use crate::renewal::approvals::{self, Approval, Signs};
-use crate::renewal::renew::{self, Options, Renewed};
 use crate::renewal::calendar;
+use crate::renewal::renew::{self, Options, Renewed};
 
 /// Arguments of `agreement renew`.
 #[derive(Debug, Args)]

@@ -148,8 +148,7 @@ fn start(place: &Place, args: Start, out: &mut Output<'_>) -> Result<Exit, Probl
         "files": written.files, "kept": written.kept, "unchanged": written.unchanged, "waiting": waiting
     });
     out.one(&value, |_| {
-        let mut lines: Vec<String> =
-            written.files.iter().map(|file| format!("Wrote {}", file.display())).collect();
+        let mut lines: Vec<String> = written.files.iter().map(|file| format!("Wrote {}", file.display())).collect();
         lines.extend(written.kept.iter().map(|file| format!("Left {} as it is", file.display())));
         lines.extend(waiting.iter().map(|it| format!("{} ({}): {}", it.name, it.partner, it.why)));
         lines.push(format!("Fill them in, then: concordat agreement review submit {} --as USER", args.dir.display()));

@@ -1,7 +1,7 @@
 //! Step 3: Alder and Birch agree.
 
-use agreements::approval::ApprovalKind;
 use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, HotlistGrant, QueryGrant};
+use agreements::approval::ApprovalKind;
 use agreements::ids::AgreementId;
 use agreements::purpose::Purpose;
 use agreements::status::Status;
@@ -11,10 +11,10 @@ use jiff::ToSpan as _;
 
 use super::founding::LOOKBACK_DAYS;
 use super::hotlist;
+use crate::changes::{self, Command};
 use crate::demo::agency;
 use crate::demo::page::Page;
 use crate::demo::stage::{Site, Stage};
-use crate::changes::{self, Command};
 use crate::exchange::lifecycle::{self, Delivery};
 use crate::exchange::standing;
 use crate::registry::accounts::Action;
@@ -53,7 +53,10 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
             ))?;
         }
         agency::approve(site.node.registry(), &site.node.config().keys.folder, &site.fiction, id, today).await?;
-        page.typed(&format!("concordat --dir $D/{word} agreement sign {id} --official-key $D/{word}/{} --reason \"{REASON}\" --as {by}", agency::OFFICIAL_KEY))?;
+        page.typed(&format!(
+            "concordat --dir $D/{word} agreement sign {id} --official-key $D/{word}/{} --reason \"{REASON}\" --as {by}",
+            agency::OFFICIAL_KEY
+        ))?;
         let change = changes::propose_from(&site.node, Command::Sign { agreement: id }, &by, REASON, None).await?;
         for line in &change.proposed.shows {
             page.say(line)?;

@@ -10,7 +10,7 @@ use serde_json::json;
 const THERE: &str = "7STR112";
 const ABSENT: &str = "7STR113";
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 19] = [
     "/",
     "/peer/v1",
     "/peer/v1/",

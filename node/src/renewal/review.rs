@@ -1,5 +1,7 @@
 //! The review of partners (V-30): who is to be reviewed, what changed since the last time, and what was decided.
 
+use std::collections::BTreeMap;
+
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::json;
@@ -131,7 +133,8 @@ pub fn round(conn: &mut Conn, us: Ori, again: &[Ori], now: Instant) -> Result<Ro
 
 /// The newest agreement with each partner, or with this one, that both signed and nobody ended.
 pub(crate) fn renewable(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryResult<Vec<(Ori, Verified)>> {
-    let mut newest: Vec<(Ori, Verified)> = Vec::new();
+    let order = |it: &Verified| (it.agreement.revision, it.agreement.effective_on, it.agreement.id);
+    let mut newest: BTreeMap<Ori, Verified> = BTreeMap::new();
     for id in documents::ids(conn, only)? {
         let Some(found) = standing::verified(conn, id)? else { continue };
         let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { continue };
@@ -140,10 +143,11 @@ pub(crate) fn renewable(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryRes
         {
             continue;
         }
-        newest.retain(|(ori, _)| *ori != partner);
-        newest.push((partner, found));
+        if newest.get(&partner).is_none_or(|known| order(known) < order(&found)) {
+            newest.insert(partner, found);
+        }
     }
-    Ok(newest)
+    Ok(newest.into_iter().collect())
 }
 
 /// What is another than at the last review: in the packet, in the partner's description, in the register.

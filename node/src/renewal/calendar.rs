@@ -32,9 +32,6 @@ pub struct Day {
 pub fn days(conn: &mut Conn, us: Ori, now: Instant) -> Result<Vec<Day>, HeldError> {
     let mut days = Vec::new();
     for (partner, found) in review::renewable(conn, us, None)? {
-        if found.streams.heir().is_some() {
-            continue;
-        }
         let (id, sunset_on) = (found.agreement.id, found.agreement.sunset_on);
         let name = found.agreement.party(partner).map(|party| party.legal_name.clone()).unwrap_or_default();
         days.push(Day {

@@ -86,9 +86,13 @@ pub fn write(folder: &Path, due: &[Due]) -> Result<Written, FormError> {
     Ok(written)
 }
 
-/// A partner's text as it may stand in a comment: on one line, and nothing that moves a terminal's cursor.
+/// A partner's text as it may stand in a comment: on one line, and nothing that moves a terminal's cursor or turns its
+/// writing round.
 fn one_line(text: &str) -> String {
-    crate::cli::printable(&text.replace(['\n', '\r', '\t'], " "))
+    let harmful = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    text.chars().map(|c| if harmful(c) { ' ' } else { c }).collect()
 }
 
 fn heading(due: &Due) -> String {

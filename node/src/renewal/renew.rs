@@ -253,7 +253,7 @@ pub fn due(conn: &mut Conn, us: Ori, now: Instant) -> QueryResult<Vec<AgreementI
         .into_iter()
         .filter(|(_, found)| {
             let days = today.duration_until(found.agreement.sunset_on).as_hours() / 24;
-            days <= DUE_FROM && found.streams.heir().is_none()
+            days <= DUE_FROM
         })
         .map(|(_, found)| (found.agreement.sunset_on, found.agreement.id))
         .collect();

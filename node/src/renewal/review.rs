@@ -131,7 +131,8 @@ pub fn round(conn: &mut Conn, us: Ori, again: &[Ori], now: Instant) -> Result<Ro
     Ok(round)
 }
 
-/// The newest agreement with each partner, or with this one, that both signed and nobody ended.
+/// The newest agreement with each partner, or with this one, that both signed, nobody ended and no other renews that both
+/// signed.
 pub(crate) fn renewable(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryResult<Vec<(Ori, Verified)>> {
     let order = |it: &Verified| (it.agreement.revision, it.agreement.effective_on, it.agreement.id);
     let mut newest: BTreeMap<Ori, Verified> = BTreeMap::new();
@@ -139,6 +140,7 @@ pub(crate) fn renewable(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryRes
         let Some(found) = standing::verified(conn, id)? else { continue };
         let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { continue };
         if found.streams.takes_effect(&found.agreement).is_none()
+            || found.streams.heir().is_some()
             || found.streams.parties.iter().any(|stream| stream.ended().is_some())
         {
             continue;

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::agreement::{Agreement, Area, Authorization, Grant, QueryGrant};
 use crate::authorization::Authorized;
 use crate::decide::{MAX_LOOKBACK_DAYS, OwnerRules, Searches, Sensitive};
+use crate::hotlist::categories;
 use crate::ids::{AgreementId, Digest, Ori};
 use crate::purpose::Purpose;
 use crate::register::Register;
@@ -131,8 +132,8 @@ pub fn effective(
                 }
                 Grant::Query(grant) => (grant.owner, grant.recipient, What::Query(granted(grant))),
                 Grant::Hotlist(grant) => {
-                    let mut categories = grant.categories.clone();
-                    categories.sort_unstable();
+                    let known = categories(&grant.categories);
+                    let categories = known.iter().map(|category| category.as_str().to_owned()).collect();
                     (grant.owner, grant.recipient, What::Hotlist { list: grant.list.clone(), categories })
                 }
                 Grant::Hits(grant) => (grant.owner, grant.recipient, What::Hits { list: grant.list.clone() }),
@@ -144,16 +145,15 @@ pub fn effective(
             }
         }
     }
-    all.sort_by(|a, b| a.key().cmp(&b.key()));
+    all.sort_by(Access::order);
     all
 }
 
 /// What is left of a grant of this agency's own after its rules and its published policy; `None` when nothing is.
 fn own_bounds(agreement: &Agreement, grant: &QueryGrant, rules: &OwnerRules, given: bool) -> Option<Bounds> {
     let published = &agreement.party(grant.owner)?.policy.purposes;
-    let owners = |purpose: &Purpose| {
-        rules.purposes.contains(purpose) && published.iter().any(|own| own.purpose == *purpose)
-    };
+    let owners =
+        |purpose: &Purpose| rules.purposes.contains(purpose) && published.iter().any(|own| own.purpose == *purpose);
     let all = rules.searches == Searches::All;
     let mut bounds = granted(grant);
     bounds.purposes.retain(owners);
@@ -164,7 +164,8 @@ fn own_bounds(agreement: &Agreement, grant: &QueryGrant, rules: &OwnerRules, giv
     bounds.without_plate &= all;
     bounds.at_once &= given;
     bounds.own = Some(Own { rate_per_minute: rules.rate_per_minute, sensitive: rules.sensitive });
-    (!bounds.purposes.is_empty() && bounds.lookback_days > 0 && bounds.max_rows > 0).then_some(bounds)
+    (!bounds.purposes.is_empty() && bounds.lookback_days > 0 && bounds.max_rows > 0 && bounds.daily_quota > 0)
+        .then_some(bounds)
 }
 
 fn granted(grant: &QueryGrant) -> Bounds {
@@ -197,6 +198,11 @@ impl Access {
     /// By what it is the same thing, whatever its bounds.
     fn thing(&self) -> (Ori, Ori, (u8, &str)) {
         (self.owner, self.recipient, self.list())
+    }
+
+    /// The order of lists of access.
+    pub(crate) fn order(&self, other: &Self) -> std::cmp::Ordering {
+        self.key().cmp(&other.key())
     }
 
     fn key(&self) -> (Ori, Ori, (u8, &str), AgreementId) {

@@ -1,6 +1,7 @@
 //! The domain, seen from outside: properties of the decision and of status, golden tables, the form of what is signed.
 
 #[cfg(test)]
+mod access_properties;
 mod agreement_content;
 #[cfg(test)]
 mod common;

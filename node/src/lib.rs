@@ -3,6 +3,7 @@
 //! Doors (`peer`, `console`, `ops`, `webhook`, `cli`) and `jobs` call services (`exchange`, `intake`, `mail`), which alone open transactions over the stores
 //! (`registry`, `reads`, `trail`).
 
+pub mod access;
 pub mod agency;
 pub mod auditing;
 pub mod ca_folder;

@@ -1,9 +1,9 @@
 //! A node: its stores, its keys, its partners and its clock, as services use them.
 
 mod open;
+mod rate;
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -45,6 +45,8 @@ use crate::trail::{self, Draft, Facts};
 use crate::upkeep::Upkeep;
 
 pub use crate::desk::Desk;
+use rate::Questions;
+
 pub use open::{OpenError, log_vkey, open_reads, open_registry, read_key};
 
 /// A node with everything that exchange needs.
@@ -63,6 +65,7 @@ pub struct Node {
     dialer: Dialer,
     partners: ArcSwap<Partners>,
     partners_epoch: AtomicI64,
+    wider: ArcSwap<Vec<String>>,
     standings: StandingCache,
     checkpoints: CheckpointCache,
     versions: Arc<Versions>,
@@ -78,19 +81,6 @@ pub struct Node {
     rosters: Rosters,
     changed: ArcSwap<Vec<Changed>>,
     scrub: Scrub,
-}
-
-/// Counts partners' questions against the owner's rate.
-struct Questions {
-    per_minute: u32,
-    limiter: DefaultKeyedRateLimiter<Ori>,
-}
-
-impl Questions {
-    fn at(per_minute: u32) -> Self {
-        let quota = Quota::per_minute(NonZeroU32::new(per_minute).unwrap_or(NonZeroU32::MIN));
-        Self { per_minute, limiter: RateLimiter::keyed(quota) }
-    }
 }
 
 /// What was refused without an entry of its own since the last aggregate entry.
@@ -131,7 +121,7 @@ impl Node {
         let deadline = Duration::from_millis(config.peer.deadline_ms.get());
         let dialer = Dialer::new(own, trust.clone(), Arc::clone(&clock), config.peer.hosts.clone(), deadline);
         let node = Self {
-            owner: Owner { ori: config.agency.ori, rules: rules(&config) },
+            owner: Owner { ori: config.agency.ori, rules: owner_rules(&config) },
             party,
             seal: SealStore::open(&config)?,
             shared,
@@ -141,6 +131,7 @@ impl Node {
             dialer,
             partners: ArcSwap::default(),
             partners_epoch: AtomicI64::new(-1),
+            wider: ArcSwap::default(),
             standings: StandingCache::default(),
             checkpoints: CheckpointCache::default(),
             versions: Arc::default(),
@@ -257,6 +248,12 @@ impl Node {
         self.partners.load_full()
     }
 
+    /// In what the configuration's rules are wider than what was decided, one line each.
+    #[must_use]
+    pub fn wider_rules(&self) -> Arc<Vec<String>> {
+        self.wider.load_full()
+    }
+
     /// Verified standings.
     #[must_use]
     pub fn standings(&self) -> &StandingCache {
@@ -320,12 +317,12 @@ impl Node {
     /// Whether a partner is over the owner's rate of questions. Counts one.
     #[must_use]
     pub fn over_rate(&self, partner: Ori) -> bool {
-        self.questions.load().limiter.check_key(&partner).is_err()
+        self.questions.load().over(partner)
     }
 
     /// Counts partners' questions against this many a minute from now on: the owner's rules that count may have changed.
     pub fn set_rate(&self, per_minute: u32) {
-        if self.questions.load().per_minute != per_minute {
+        if self.questions.load().per_minute() != per_minute {
             self.questions.store(Arc::new(Questions::at(per_minute)));
         }
     }
@@ -389,6 +386,7 @@ impl Node {
         let epoch = trail::head::epoch(conn)?;
         if self.partners_epoch.load(Ordering::Acquire) != epoch {
             self.partners.store(Arc::new(Partners::load(conn)?));
+            self.wider.store(Arc::new(changes::rules::waiting(conn, &self.owner.rules)?));
             self.partners_epoch.store(epoch, Ordering::Release);
         }
         Ok(())
@@ -464,7 +462,9 @@ impl std::fmt::Debug for Node {
     }
 }
 
-fn rules(config: &Config) -> OwnerRules {
+/// The owner's rules as the configuration has them.
+#[must_use]
+pub fn owner_rules(config: &Config) -> OwnerRules {
     OwnerRules {
         purposes: config.rules.purposes.clone(),
         max_lookback_days: config.rules.max_lookback_days.get(),

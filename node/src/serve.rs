@@ -191,6 +191,9 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
     let mut ticks: u32 = 0;
     erase(&node).await;
     hold_rules(&node).await;
+    if let Err(error) = changes::rules::tell(&node).await {
+        tracing::error!(%error, "nobody was told yet that the owner's rules in the configuration are wider than decided");
+    }
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
@@ -225,7 +228,6 @@ async fn hold_rules(node: &Arc<Node>) {
 
 /// Holds the registry's rows to the trail, and writes the aggregate entries.
 async fn each_minute(node: &Arc<Node>, queue: Option<&Queue>) {
-    hold_rules(node).await;
     tampering::look(Arc::clone(node)).await;
     if let Err(error) = node.record_refused().await {
         tracing::error!(%error, "what was refused in the last minute is not recorded yet");

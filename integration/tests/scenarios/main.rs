@@ -1,8 +1,10 @@
 //! What must hold end to end, each line of the list of scenarios a test of its own.
 
+mod access;
 mod agreements;
 mod audit;
 mod certificates;
+mod changes;
 mod doctor;
 mod hits;
 mod hotlists;

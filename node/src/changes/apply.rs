@@ -3,7 +3,7 @@
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 
-use super::{Change, Command, Refusable, authorizing};
+use super::{Change, Command, Refusable, authorizing, rules};
 use crate::db::Tx;
 use crate::exchange::lifecycle::{self, Act, Actor};
 
@@ -56,9 +56,8 @@ pub(super) fn apply(tx: &mut Tx<'_>, actor: &Actor, approved: &Approved<'_>) -> 
             lifecycle::say_decided(tx, actor, *agreement, &act, approved)
         }
         Command::Authorize { agreement } => authorizing::give(tx, actor.us, *agreement, approved),
-        // The entry that settles it is what counts from here on.
-        Command::WidenRules { .. } => {
-            tx.bump_epoch();
+        Command::WidenRules { rules } => {
+            rules::count(tx, Some(approved.change.id), rules.clone())?;
             Ok(Ok(()))
         }
     }

@@ -34,12 +34,7 @@ pub fn all(conn: &mut Conn) -> QueryResult<Vec<Authorized>> {
 }
 
 /// Records that the custodian authorizes what `id` grants once for all of our own. Nothing, where it grants nothing so.
-pub(super) fn give(
-    tx: &mut Tx<'_>,
-    us: Ori,
-    id: AgreementId,
-    approved: &Approved<'_>,
-) -> QueryResult<Refusable<()>> {
+pub(super) fn give(tx: &mut Tx<'_>, us: Ori, id: AgreementId, approved: &Approved<'_>) -> QueryResult<Refusable<()>> {
     let Some(found) = standing::verified(tx.conn(), id)? else { return no(format!("there is no agreement {id}")) };
     let grants = standing_grants(&found.agreement, us);
     if grants.is_empty() {

@@ -176,7 +176,7 @@ pub struct Proposed {
 pub struct Settled {
     /// Version of this message.
     pub v: u16,
-    /// Which change; none where this node adopted its configuration's rules by itself.
+    /// Which change; none where this node held to its configuration's rules by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub change: Option<ChangeId>,
     /// How.
@@ -221,7 +221,8 @@ pub enum Outcome {
         /// Why not.
         why: String,
     },
-    /// The owner's rules of the configuration are the ones that count: the first, or narrower ones than before.
+    /// These are the owner's rules that count from here on: the first of the configuration, narrower ones than before, or
+    /// wider ones by a change.
     Adopted {
         /// They.
         rules: OwnerRules,

@@ -89,7 +89,9 @@ impl State {
         match self {
             Self::Pending { lapses_at } => format!("waits for a second person until {lapses_at}"),
             Self::Approved { approved_by } => format!("approved by {approved_by}; waits for its effective date"),
-            Self::Applied { approved_by, settled_at } => format!("approved by {approved_by}, in effect since {settled_at}"),
+            Self::Applied { approved_by, settled_at } => {
+                format!("approved by {approved_by}, in effect since {settled_at}")
+            }
             Self::Refused { refused_by, why, settled_at } => format!("refused by {refused_by} at {settled_at}: {why}"),
             Self::Withdrawn { withdrawn_by, settled_at } => format!("withdrawn by {withdrawn_by} at {settled_at}"),
             Self::Overtaken { why, settled_at } => format!("approved, and not carried out at {settled_at}: {why}"),
@@ -102,7 +104,8 @@ impl Change {
     /// Where it stands at `now`.
     #[must_use]
     pub fn state(&self, now: Instant) -> State {
-        let last = self.settled.iter().rev().find(|(_, outcome)| !matches!(outcome, Outcome::NotApproved { .. }));
+        let settles = |outcome: &Outcome| !matches!(outcome, Outcome::NotApproved { .. } | Outcome::Adopted { .. });
+        let last = self.settled.iter().rev().find(|(_, outcome)| settles(outcome));
         let lapses_at = self.at.plus(LAPSES);
         let Some((at, outcome)) = last else {
             return if now < lapses_at { State::Pending { lapses_at } } else { State::Lapsed { lapsed_at: lapses_at } };

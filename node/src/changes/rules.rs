@@ -5,13 +5,16 @@
 
 use agreements::decide::OwnerRules;
 use agreements::entry::Kind;
+use agreements::ids::Digest;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 
 use super::record::said;
-use super::{Command, Outcome, Proposed, Settled, append};
+use super::{ChangeId, Outcome, Settled, append};
 use crate::db::{Conn, Tx};
 use crate::exchange::failure::Failure;
+use crate::jobs;
+use crate::mail::{self, Audience, Notice};
 use crate::node::Node;
 
 /// All rules that ever counted, each from when on, in the order of the trail; the inner error says what is not as it was
@@ -21,27 +24,11 @@ pub(crate) fn history(conn: &mut Conn) -> QueryResult<Result<Vec<(Instant, Owner
         Ok(settled) => settled,
         Err(what) => return Ok(Err(what)),
     };
-    let mut proposed = None;
-    let mut history = Vec::new();
-    for (told, Settled { change, outcome, .. }) in settled {
-        match (change, outcome) {
-            (_, Outcome::Adopted { rules }) => history.push((told.at, rules)),
-            (Some(id), Outcome::Applied { .. }) => {
-                if proposed.is_none() {
-                    proposed = Some(match said::<Proposed>(conn, Kind::ChangeProposed)? {
-                        Ok(proposed) => proposed,
-                        Err(what) => return Ok(Err(what)),
-                    });
-                }
-                let known = proposed.iter().flatten().find(|(told, _)| told.rid == id);
-                if let Some((_, Proposed { command: Command::WidenRules { rules }, .. })) = known {
-                    history.push((told.at, rules.clone()));
-                }
-            }
-            _ => {}
-        }
-    }
-    Ok(Ok(history))
+    let rules = settled.into_iter().filter_map(|(told, Settled { outcome, .. })| match outcome {
+        Outcome::Adopted { rules } => Some((told.at, rules)),
+        _ => None,
+    });
+    Ok(Ok(rules.collect()))
 }
 
 /// The rules that count, where the configuration says `file`: the narrower of it and what was adopted or approved last. Where
@@ -69,12 +56,19 @@ pub(crate) fn adopt(tx: &mut Tx<'_>, file: &OwnerRules) -> QueryResult<()> {
             rules
         }
     };
-    append(tx, Kind::ChangeSettled, &Settled { v: 1, change: None, outcome: Outcome::Adopted { rules } }, "", None, "adopted")?;
+    count(tx, None, rules)
+}
+
+/// Records that these rules count from here on, by a change or without one.
+pub(super) fn count(tx: &mut Tx<'_>, change: Option<ChangeId>, rules: OwnerRules) -> QueryResult<()> {
+    let message = Settled { v: 1, change, outcome: Outcome::Adopted { rules } };
+    append(tx, Kind::ChangeSettled, &message, "", None, "adopted")?;
     tx.bump_epoch();
     Ok(())
 }
 
-/// Records that narrower rules count now, where they do.
+/// Records at a start that the configuration's narrower rules count now, where they do. Only then: what two people decide
+/// while this process runs is for its next start.
 ///
 /// # Errors
 /// Not recorded; the narrower ones count all the same.
@@ -88,6 +82,35 @@ pub async fn hold(node: &Node) -> Result<(), Failure> {
     };
     if news {
         node.registry().record(move |tx| adopt(tx, &file)).await?;
+    }
+    Ok(())
+}
+
+/// Tells agreements administrators and the custodian, once, that the configuration is wider than what was decided.
+///
+/// # Errors
+/// Nobody was told.
+pub async fn tell(node: &Node) -> Result<(), Failure> {
+    let wider = waiting(&mut node.registry().reader()?, &node.owner().rules)?;
+    let to: Vec<_> = mail::recipients(&node.config().mail, Audience::Agreements).into_iter().cloned().collect();
+    if wider.is_empty() || to.is_empty() {
+        return Ok(());
+    }
+    let all = wider.join("\n");
+    let notice = Notice {
+        dedup: format!("rules:{}", Digest::of(all.as_bytes())),
+        audience: Audience::Agreements,
+        subject: "The owner's rules in concordat.toml are wider than what was decided".to_owned(),
+        body: format!(
+            "This node started with [rules] in its concordat.toml that allow partners more than two people decided:\n\n{all}\n\n\
+             That does not count. To have it count:\nconcordat change widen --reason WHY --as USER\nand somebody else approves it: \
+             concordat change list\n"
+        ),
+    };
+    let now = node.now();
+    let job = move |conn: &mut Conn| mail::queue(conn, &to, &notice, now);
+    if node.registry().write("queue a notice", job).await? > 0 {
+        node.bell().ring_for(jobs::MAIL);
     }
     Ok(())
 }

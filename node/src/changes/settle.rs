@@ -6,8 +6,8 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 
 use super::{
-    Approved, Change, ChangeError, ChangeId, Outcome, Refusable, Settled, State, append, apply, no, preview, reasoned, record,
-    rules,
+    Approved, Change, ChangeError, ChangeId, Outcome, Refusable, Settled, State, append, apply, no, preview, reasoned,
+    record, rules,
 };
 use crate::db::{Conn, Tx};
 use crate::exchange::failure::Failure;
@@ -48,13 +48,7 @@ async fn delivered(node: &Node, change: &Change) -> Option<Delivery> {
     }
 }
 
-fn approving(
-    tx: &mut Tx<'_>,
-    owner: &Owner,
-    actor: &Actor,
-    id: ChangeId,
-    by: &str,
-) -> QueryResult<Refusable<Change>> {
+fn approving(tx: &mut Tx<'_>, owner: &Owner, actor: &Actor, id: ChangeId, by: &str) -> QueryResult<Refusable<Change>> {
     let now = tx.now();
     let change = match waiting(tx.conn(), id, now)? {
         Ok(change) => change,
@@ -158,14 +152,7 @@ fn same_person(one: &Account, other: &Account) -> bool {
     name(one) == name(other)
 }
 
-fn settle(
-    tx: &mut Tx<'_>,
-    change: &Change,
-    outcome: Outcome,
-    by: &str,
-    us: Ori,
-    decision: &str,
-) -> QueryResult<()> {
+fn settle(tx: &mut Tx<'_>, change: &Change, outcome: Outcome, by: &str, us: Ori, decision: &str) -> QueryResult<()> {
     let message = Settled { v: 1, change: Some(change.id), outcome };
     append(tx, Kind::ChangeSettled, &message, by, change.partner(us), decision).map(drop)
 }

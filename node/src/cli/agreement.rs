@@ -1,5 +1,6 @@
 //! `concordat agreement`: from a draft to the end.
 
+mod access;
 mod packet;
 mod renewal;
 mod review;
@@ -75,6 +76,11 @@ pub enum AgreementCommand {
         after_help = "Example:\n  concordat agreement terminate 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"policy changed\" --as alder.custodian"
     )]
     Terminate(Why),
+    /// Show who can get what from whom, now or at an instant of the past
+    #[command(
+        after_help = "Examples:\n  concordat agreement access\n  concordat agreement access --as-of 2026-11-23T12:17:00-08:00 --json\n\nComputed from the trail: this agency's own events count from when it said them, the partner's from when this agency acknowledged them."
+    )]
+    Access(access::AccessArgs),
     /// Send the partner what it lacks of this agreement, and take what this node lacks
     #[command(after_help = "Example:\n  concordat agreement sync 01940a2b-0000-7000-8000-000000000001")]
     Sync(One),
@@ -178,6 +184,7 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
     let (id, person, act) = match command {
         AgreementCommand::Draft(args) => return draft(place, args, out),
         AgreementCommand::Propose(args) => return propose(place, args, out).await,
+        AgreementCommand::Access(args) => return access::run(place, args, out),
         AgreementCommand::List => return shown::list(place, out),
         AgreementCommand::Show(One { id }) => return shown::show(place, id, out),
         AgreementCommand::Sync(One { id }) => return sync(place, id, out).await,

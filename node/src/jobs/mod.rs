@@ -6,7 +6,9 @@
 //!
 //! To add a job: implement `Work` for it and give it a line in [`TABLE`].
 
+mod access;
 mod bell;
+mod changes;
 mod delivery;
 mod driver;
 mod expiry;
@@ -56,6 +58,20 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "send partners this agency's compliance packet until they have it",
         run: |node| Box::pin(async move { work::run(packets::Packets, &node).await }),
+    },
+    Job {
+        name: "changes",
+        schedule: Schedule::EveryMinutes(5),
+        catch_up: 1,
+        about: "carry out approved changes whose effective date has come",
+        run: |node| Box::pin(async move { work::run(changes::Changes, &node).await }),
+    },
+    Job {
+        name: "access",
+        schedule: Schedule::Daily { hour: 13, minute: 20 },
+        catch_up: 1,
+        about: "compare who can get what with what follows from the trail",
+        run: |node| Box::pin(async move { access::compare(&node).await }),
     },
     Job {
         name: "reminders",

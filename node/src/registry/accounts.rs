@@ -61,6 +61,24 @@ pub enum Action {
     VerifyHits,
 }
 
+impl Action {
+    /// All actions.
+    pub const ALL: [Self; 12] = [
+        Self::Query,
+        Self::ManageAgreements,
+        Self::SignAgreements,
+        Self::ApproveSharing,
+        Self::KeepRegister,
+        Self::EnrolPartners,
+        Self::ManagePeople,
+        Self::ReadTrail,
+        Self::Ingest,
+        Self::LoadHotlists,
+        Self::ApproveHotlists,
+        Self::VerifyHits,
+    ];
+}
+
 impl Role {
     /// All roles.
     pub const ALL: [Self; 7] = [
@@ -249,4 +267,31 @@ pub fn set_trained(conn: &mut Conn, username: &str, on: Date) -> QueryResult<boo
 pub fn disable(conn: &mut Conn, username: &str, at: Instant) -> QueryResult<bool> {
     let open = account::table.filter(account::username.eq(username)).filter(account::disabled_at.is_null());
     Ok(diesel::update(open).set(account::disabled_at.eq(at.micros())).execute(conn)? == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who may what, as it was read last: a change of [`Role::may`] is a change of this table.
+    const TABLE: &str = include_str!("roles.txt");
+
+    #[test]
+    fn who_may_what_is_what_was_read_last() {
+        let mut table = String::new();
+        for action in Action::ALL {
+            let roles: Vec<&str> = Role::ALL.into_iter().filter(|role| role.may(action)).map(Role::as_str).collect();
+            table += &format!("{action:?}: {}\n", roles.join(" "));
+        }
+        assert_eq!(table, TABLE, "read it, and write it to node/src/registry/roles.txt");
+    }
+
+    #[test]
+    fn who_reviews_or_runs_the_node_opens_no_sharing() {
+        for role in [Role::Auditor, Role::SystemAdministrator, Role::Investigator, Role::Analyst, Role::Supervisor] {
+            for action in [Action::ManageAgreements, Action::ApproveSharing, Action::SignAgreements] {
+                assert!(!role.may(action), "{role} {action:?}");
+            }
+        }
+    }
 }

@@ -19,8 +19,6 @@ use crate::db::{Conn, steady};
 pub(crate) struct Told {
     /// Its id.
     pub(crate) rid: RequestId,
-    /// Its place in the trail.
-    pub(crate) index: u64,
     /// When.
     pub(crate) at: Instant,
     /// What it says: canonical JSON.
@@ -138,5 +136,5 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
         tlog_tiles::check_record(&path, head.size, Hash(head.root.0), index, hash)
             .map_err(|_| changed("it is not in the tree"))?;
     }
-    Ok(Told { rid: leaf.rid, index, at: leaf.at, message })
+    Ok(Told { rid: leaf.rid, at: leaf.at, message })
 }

@@ -194,6 +194,7 @@ fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("agreement list", line("agreement list")),
         ("agreement show", line(&format!("agreement show {id}"))),
         ("agreement sign", line(&format!("agreement sign {id} --reason r --as custodian"))),
+        ("agreement access", line("agreement access")),
         ("agreement decline", line(&format!("agreement decline {id} --reason r --as custodian"))),
         ("agreement withdraw", line(&format!("agreement withdraw {id} --reason r --as custodian"))),
         ("agreement suspend", line(&format!("agreement suspend {id} --reason r --as custodian"))),

@@ -256,6 +256,7 @@ fn every_command_shows_an_example() {
         "ag list",
         "agreement draft",
         "agreement propose",
+        "agreement access",
         "agreement list",
         "agreement show",
         "agreement sign",

@@ -53,7 +53,7 @@ impl<S: Source> Work for Notices<S> {
     type Op = Say;
 
     async fn look(&self, node: &Node) -> Result<Self::World, JobError> {
-        let addresses = |audience| mail::recipients(&node.config().mail, &audience).into_iter().cloned().collect();
+        let addresses = |audience| mail::recipients(&node.config().mail, audience).into_iter().cloned().collect();
         let mut conn = node.registry().reader()?;
         Ok(World {
             source: self.0.look(node)?,

@@ -15,7 +15,7 @@ impl Work for Packets {
     type Op = Owed;
 
     async fn look(&self, node: &Node) -> Result<Vec<Owed>, JobError> {
-        let owed = sending::owed(&mut node.registry().reader()?, node.ori(), node.now());
+        let owed = sending::owed(&mut node.registry().reader()?, node.ori(), None, node.now());
         owed.map_err(|error| match error {
             HeldError::Store(error) => JobError::Registry(error),
             HeldError::Open(error) => JobError::Open(error),

@@ -46,12 +46,12 @@ pub struct Sent {
     pub pending: Option<String>,
 }
 
-/// The partners under an agreement that nobody ended and that have not acknowledged our newest packet, while that is of the
-/// last year.
+/// The partners, or this one, under an agreement that nobody ended and that have not acknowledged our newest packet, while
+/// that is of the last year.
 ///
 /// # Errors
 /// See [`HeldError`].
-pub fn owed(conn: &mut Conn, us: Ori, now: Instant) -> Result<Vec<Owed>, HeldError> {
+pub fn owed(conn: &mut Conn, us: Ori, only: Option<Ori>, now: Instant) -> Result<Vec<Owed>, HeldError> {
     let Some(held) = held::newest_own(conn)?.filter(|held| held.packet.current(now)) else { return Ok(Vec::new()) };
     let mut sent: BTreeMap<Ori, RequestId> = BTreeMap::new();
     for (rid, message) in held::sent(conn)? {
@@ -60,7 +60,7 @@ pub fn owed(conn: &mut Conn, us: Ori, now: Instant) -> Result<Vec<Owed>, HeldErr
         }
     }
     let mut owed = Vec::new();
-    for (partner, agreement) in addressed(conn, us)? {
+    for (partner, agreement) in addressed(conn, us, only)? {
         let entry = sent.get(&partner).copied();
         if let Some(rid) = entry
             && !exchanged::receipts(conn, Some(rid), 1)?.is_empty()
@@ -73,9 +73,9 @@ pub fn owed(conn: &mut Conn, us: Ori, now: Instant) -> Result<Vec<Owed>, HeldErr
 }
 
 /// Each partner with the agreement under which it is written to: the first that nobody ended and that it has answered.
-fn addressed(conn: &mut Conn, us: Ori) -> QueryResult<BTreeMap<Ori, AgreementId>> {
+fn addressed(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryResult<BTreeMap<Ori, AgreementId>> {
     let mut all: BTreeMap<Ori, AgreementId> = BTreeMap::new();
-    for id in documents::ids(conn, None)? {
+    for id in documents::ids(conn, only)? {
         let Some(found) = standing::verified(conn, id)? else { continue };
         let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { continue };
         let ended = found.streams.parties.iter().any(|stream| stream.ended().is_some());
@@ -167,7 +167,7 @@ async fn acknowledged(
 /// What is owed cannot be told; whom it did not reach is said of each.
 pub async fn send_all(node: &Node) -> Result<Vec<Sent>, HeldError> {
     let (us, now) = (node.ori(), node.now());
-    let owed = owed(&mut node.registry().reader()?, us, now)?;
+    let owed = owed(&mut node.registry().reader()?, us, None, now)?;
     let mut sent = Vec::new();
     for owed in owed {
         sent.push(send(node, &owed).await);
@@ -181,8 +181,8 @@ pub async fn send_all(node: &Node) -> Result<Vec<Sent>, HeldError> {
 /// What is owed cannot be told.
 pub async fn send_to(node: &Node, partner: Ori) -> Result<Option<Sent>, HeldError> {
     let (us, now) = (node.ori(), node.now());
-    let owed = owed(&mut node.registry().reader()?, us, now)?.into_iter().find(|owed| owed.partner == partner);
-    Ok(match owed {
+    let owed = owed(&mut node.registry().reader()?, us, Some(partner), now)?;
+    Ok(match owed.into_iter().next() {
         Some(owed) => Some(send(node, &owed).await),
         None => None,
     })

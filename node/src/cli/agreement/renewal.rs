@@ -15,6 +15,7 @@ use crate::cli::exit::Exit;
 use crate::cli::official::private_key;
 use crate::cli::place::{As, Place};
 use crate::cli::{Output, Problem, local};
+use crate::config::Config;
 use crate::exchange::lifecycle::{ActError, Delivery};
 use crate::exchange::standing::OFFICIAL_TYP;
 use crate::keyfile;
@@ -161,7 +162,7 @@ pub struct ToSign {
 }
 
 pub(super) fn to_sign(place: &Place, args: ToSign, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let Signs { document, key } = signs(place, args.id)?;
+    let Signs { document, key } = signs(place, &place.config()?, args.id)?;
     let input = jws::to_sign(&document, OFFICIAL_TYP, &key).map_err(refused)?;
     keyfile::write_public(&args.out, &input)?;
     let (id, file) = (args.id, args.out.display().to_string());
@@ -176,9 +177,8 @@ pub(super) fn to_sign(place: &Place, args: ToSign, out: &mut Output<'_>) -> Resu
     Ok(Exit::Done)
 }
 
-fn signs(place: &Place, id: AgreementId) -> Result<Signs, Problem> {
-    let config = place.config()?;
-    let mut conn = place.registry_of(&config)?.reader()?;
+fn signs(place: &Place, config: &Config, id: AgreementId) -> Result<Signs, Problem> {
+    let mut conn = place.registry_of(config)?.reader()?;
     approvals::to_sign(&mut conn, config.agency.ori, id)?.map_err(|why| Problem::refused(why, None))
 }
 
@@ -206,7 +206,8 @@ pub(super) async fn official_signs(place: &Place, id: AgreementId, how: ByOffici
     if official_key.is_none() && official_signature.is_none() {
         return Ok(());
     }
-    let Signs { document, key } = signs(place, id)?;
+    let config = place.config_alone()?;
+    let Signs { document, key } = signs(place, &config, id)?;
     let seal = if let Some(path) = official_key {
         let private = private_key(&path, passphrase_file.as_deref())?;
         if *private.public() != key {
@@ -220,7 +221,6 @@ pub(super) async fn official_signs(place: &Place, id: AgreementId, how: ByOffici
             .map_err(|error| Problem::failure(format!("cannot read {}: {error}", path.display()), None))?;
         jws::signed_elsewhere(&document, OFFICIAL_TYP, &key, &bytes).map_err(refused)?
     };
-    let config = place.config()?;
     let db = place.registry_of(&config)?;
     approvals::signed_by_official(&db, config.agency.ori, id, seal, by).await?;
     Ok(())

@@ -10,6 +10,7 @@ pub mod agreement;
 pub mod approval;
 pub mod authorization;
 pub mod decide;
+pub mod difference;
 pub mod entry;
 pub mod history;
 pub mod hotlist;

@@ -10,10 +10,14 @@ mod decide_edges;
 #[cfg(test)]
 mod decide_properties;
 #[cfg(test)]
+mod difference;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod screen;
 #[cfg(test)]
 mod status_properties;

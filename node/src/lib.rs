@@ -16,6 +16,7 @@ pub mod db;
 pub mod demo;
 pub mod desk;
 pub mod doctor;
+pub mod document;
 pub mod exchange;
 pub mod hotlists;
 pub mod intake;

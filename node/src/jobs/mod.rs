@@ -18,6 +18,7 @@ mod post;
 mod prune;
 mod reminders;
 mod schedule;
+mod unusual;
 mod work;
 
 use std::sync::Arc;
@@ -72,6 +73,13 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "compare who can get what with what follows from the trail",
         run: |node| Box::pin(async move { access::compare(&node).await }),
+    },
+    Job {
+        name: "unusual",
+        schedule: Schedule::EveryMinutes(5),
+        catch_up: 1,
+        about: "tell of partners that ask for the first time, far more than usual, or at a grant's edge",
+        run: |node| Box::pin(async move { work::run(notices::Notices(unusual::Unusual), &node).await }),
     },
     Job {
         name: "reminders",

@@ -13,7 +13,7 @@ const ALDER: &str = "CA0990000";
 const BIRCH: &str = "CA0990100";
 
 /// Exports the descriptor of `from` and enrols it at `at`.
-pub fn enrol(from: &Node, at: &Node) {
+pub(super) fn enrol(from: &Node, at: &Node) {
     let file = from.path("descriptor.json");
     let exported = from.run(&["peer", "export", "--out", &file, "--json"]).json();
     let printed = from.run(&["peer", "export"]);
@@ -34,7 +34,7 @@ pub fn enrol(from: &Node, at: &Node) {
 }
 
 /// Drafts the agreement of a year from today on, after what is wrong in a draft was named.
-pub fn draft(node: &Node, partner: &str) -> String {
+pub(super) fn draft(node: &Node, partner: &str) -> String {
     let today = now().date().unwrap();
     let next = agreements::agreement::anniversary(today).unwrap();
     let text = TEMPLATE

@@ -5,16 +5,17 @@ use agreements::agreement::{Agreement, Renewal};
 use agreements::approval::ApprovalKind;
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest};
-use agreements::message::{PROTOCOL, PacketSent, To};
+use agreements::message::{PROTOCOL, PacketSent, StreamEvent, To};
 use agreements::review::{Item, Verdict};
 use agreements::status::Status;
+use agreements::stream::Event;
 use agreements::time::Instant;
 use certs::jws;
 use concordat::changes::Command;
 use concordat::demo::agency::{ALDER, BIRCH};
 use concordat::exchange::ask::Gave;
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
-use concordat::exchange::standing::OFFICIAL_TYP;
+use concordat::exchange::standing::{AGREEMENT_TYP, OFFICIAL_TYP};
 use concordat::exchange::wire::Bulk;
 use concordat::renewal::approvals::{self, Approval};
 use concordat::renewal::renew::Options;
@@ -358,6 +359,33 @@ async fn a_signature_needs_each_approval_of_this_document_and_the_officials_own_
     let change = sign().await.unwrap();
     alder.approves(change).await.unwrap();
     assert_eq!(birch.status(id), Status::Unsigned { missing: vec![birch.ori()] }, "Birch has verified both signatures");
+}
+
+#[actix_web::test]
+async fn a_partners_signature_without_its_officials_own_is_none() {
+    let (_federation, alder, birch) = Pair::enrolled().await;
+    let agreement = Terms::default().between(alder.node().party(), birch.node().party());
+    let id = offers(&alder, &agreement).await;
+    let document = agreement.to_bytes().unwrap();
+    let seal = |typ: &str| jws::sign(&document, typ, &alder.seal_key(), None).unwrap();
+    let path = format!("/peer/v1/agreements/{id}/events");
+    for (official, expected) in [
+        (None, "the signature of Chief Executive is missing"),
+        (Some(seal(OFFICIAL_TYP)), "the signature of Chief Executive"),
+    ] {
+        let event = StreamEvent {
+            v: PROTOCOL,
+            to: vec![To { ori: birch.ori(), agreement: id }],
+            document: Digest::of(&document),
+            n: 1,
+            seen: None,
+            event: Event::Signed { seal: seal(AGREEMENT_TYP), official },
+        };
+        let (_, text) = alder.forger().swears(Kind::AgreementEvent, None, &event).await;
+        let detail = alder.calls(&birch).post(&path, text).await.problem(422, "unacceptable");
+        assert!(detail.contains(expected), "{detail}");
+        assert_eq!(birch.status(id), Status::Unsigned { missing: vec![alder.ori(), birch.ori()] });
+    }
 }
 
 #[actix_web::test]

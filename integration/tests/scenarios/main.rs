@@ -19,6 +19,7 @@ mod recorded;
 mod renewal;
 mod replay;
 mod sensitive;
+mod signing;
 mod strangers;
 mod sunset;
 mod tampering;

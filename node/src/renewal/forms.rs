@@ -138,7 +138,7 @@ fn form(due: &Due) -> String {
 
 fn list(unchanged: &[&Due]) -> String {
     let mut text = "# Partners about whom nothing but figures changed since they were last reviewed, and all was in order (V-30).\n\
-                    # decision = \"ok\" decides every item as ok. For anything else: `concordat agreement review start DIR --apart ORI`\n\
+                    # decision = \"ok\" decides every item as ok. For anything else: `concordat agreement review start FOLDER --apart ORI`\n\
                     # writes that partner's own form, and its line here stays blank.\n"
         .to_owned();
     for due in unchanged {
@@ -302,7 +302,7 @@ fn read_list(path: &Path, all: &mut Read) -> Result<(), FormError> {
             other => all.problems.push(FormError::Form {
                 path: path.to_owned(),
                 why: format!(
-                    "{ori}: `{}`: write \"ok\" or leave it blank; for anything else take its own form (`review start DIR --apart {ori}`)",
+                    "{ori}: `{}`: write \"ok\" or leave it blank; for anything else take its own form (`review start FOLDER --apart {ori}`)",
                     one_line(other)
                 ),
             }),

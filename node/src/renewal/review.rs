@@ -293,7 +293,7 @@ fn written(conn: &mut Conn, us: Ori, decision: &Decision, by: &str, now: Instant
     };
     if newest != Some(decision.packet) {
         return no(format!(
-            "{partner}: the packet that was reviewed is not its newest: `concordat agreement review start DIR` shows that"
+            "{partner}: the packet that was reviewed is not its newest: `concordat agreement review start FOLDER` shows that"
         ));
     }
     let today = agencies::find(conn, partner)?;

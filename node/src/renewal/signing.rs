@@ -84,8 +84,8 @@ fn review_of(
     reviews.retain(|it| it.packet == packet);
     let Some(held) = held::newest_review(conn, &reviews)? else {
         problems.push(format!(
-            "the packet {packet} of {partner} was not reviewed (V-30): `concordat agreement review start DIR`, decide, \
-             then `concordat agreement review submit DIR --as USER`"
+            "the packet {packet} of {partner} was not reviewed (V-30): `concordat agreement review start FOLDER`, decide, \
+             then `concordat agreement review submit FOLDER --as USER`"
         ));
         return Ok(None);
     };
@@ -96,7 +96,7 @@ fn review_of(
     let items: Vec<String> = not_ok.iter().map(|it| format!("{} ({})", it.item, it.note)).collect();
     problems.push(format!(
         "the review of {partner} of {} found not ok (V-30): {}. Settle it with the partner, then review again: `concordat \
-         agreement review start DIR --again {partner}`",
+         agreement review start FOLDER --again {partner}`",
         held.review.at,
         items.join("; ")
     ));

@@ -10,8 +10,8 @@ use super::program::{County, Node, now};
 const ALDER: &str = "CA0990000";
 const BIRCH: &str = "CA0990100";
 
-/// Both people sign for this agency.
-fn signs(node: &Node, id: &str) {
+/// The official and both people sign for this agency.
+pub(super) fn signs(node: &Node, id: &str) {
     node.approves(id);
     let line = node.signing(id, "renewal of last year");
     let change = proposed(node, &line.iter().map(String::as_str).collect::<Vec<_>>());

@@ -41,7 +41,8 @@ pub enum ReviewCommand {
 #[derive(Debug, Args)]
 pub struct Start {
     /// The folder of the forms; it is made if there is none
-    dir: PathBuf,
+    #[arg(value_name = "FOLDER")]
+    forms: PathBuf,
     /// A partner to review once more, though its packet was; may be repeated
     #[arg(long)]
     again: Vec<Ori>,
@@ -54,7 +55,8 @@ pub struct Start {
 #[derive(Debug, Args)]
 pub struct Submit {
     /// The folder of the forms
-    dir: PathBuf,
+    #[arg(value_name = "FOLDER")]
+    forms: PathBuf,
     #[command(flatten)]
     person: As,
 }
@@ -129,7 +131,7 @@ fn text(due: &Due) -> String {
         let shown = |side: &Option<String>| side.clone().unwrap_or_else(|| "(nothing)".to_owned());
         format!("  {}: {} -> {}", it.field, shown(&it.before), shown(&it.after))
     }));
-    lines.push("To decide: concordat agreement review start DIR".to_owned());
+    lines.push("To decide: concordat agreement review start FOLDER".to_owned());
     lines.join("\n")
 }
 
@@ -140,9 +142,9 @@ fn start(place: &Place, args: Start, out: &mut Output<'_>) -> Result<Exit, Probl
     for ori in &args.apart {
         let found = due.iter().position(|due| due.partner == *ori);
         let found = found.ok_or_else(|| Problem::refused(format!("{ori} has no packet to be reviewed"), None))?;
-        made.push(forms::write_apart(&args.dir, &due.swap_remove(found))?);
+        made.push(forms::write_apart(&args.forms, &due.swap_remove(found))?);
     }
-    let mut written = if args.apart.is_empty() { forms::write(&args.dir, &due)? } else { forms::Written::default() };
+    let mut written = if args.apart.is_empty() { forms::write(&args.forms, &due)? } else { forms::Written::default() };
     written.files.splice(0..0, made);
     let value = json!({
         "files": written.files, "kept": written.kept, "unchanged": written.unchanged, "waiting": waiting
@@ -151,7 +153,7 @@ fn start(place: &Place, args: Start, out: &mut Output<'_>) -> Result<Exit, Probl
         let mut lines: Vec<String> = written.files.iter().map(|file| format!("Wrote {}", file.display())).collect();
         lines.extend(written.kept.iter().map(|file| format!("Left {} as it is", file.display())));
         lines.extend(waiting.iter().map(|it| format!("{} ({}): {}", it.name, it.partner, it.why)));
-        lines.push(format!("Fill them in, then: concordat agreement review submit {} --as USER", args.dir.display()));
+        lines.push(format!("Fill them in, then: concordat agreement review submit {} --as USER", args.forms.display()));
         lines.join("\n")
     })?;
     Ok(Exit::Done)
@@ -165,7 +167,7 @@ struct Outcome {
 }
 
 async fn submit(place: &Place, args: Submit, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let forms::Read { decided, open, problems } = forms::read(&args.dir)?;
+    let forms::Read { decided, open, problems } = forms::read(&args.forms)?;
     let node = place.node()?;
     let mut outcome =
         Outcome { submitted: Vec::new(), open, problems: problems.iter().map(ToString::to_string).collect() };

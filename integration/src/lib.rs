@@ -18,6 +18,7 @@ pub mod postgres;
 pub mod proxy;
 pub mod registry;
 pub mod rotation;
+pub mod renewal;
 pub mod tamper;
 pub mod wire;
 

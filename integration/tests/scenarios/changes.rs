@@ -141,6 +141,7 @@ async fn s32_nobody_approves_their_own_sharing_change_to_sign_resume_or_authoriz
             assert!(matches!(&alone, Err(ActError::Refused(why)) if why[0].contains("two people")), "{alone:?}");
         }
     }
+    pair.alder.has_approved(id).await;
     takes_two(&pair, &Command::Sign { agreement: id }).await;
     pair.birch.acts(id, Act::Sign).await.unwrap();
     assert!(matches!(pair.alder.status(id), Status::InForce { .. }));

@@ -10,7 +10,7 @@ use serde_json::json;
 const THERE: &str = "7STR112";
 const ABSENT: &str = "7STR113";
 
-const PATHS: [&str; 20] = [
+const PATHS: [&str; 21] = [
     "/",
     "/peer/v1",
     "/peer/v1/",
@@ -21,6 +21,7 @@ const PATHS: [&str; 20] = [
     "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000/events",
     "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000/rekeyed",
     "/peer/v1/agreements/no-id/rekeyed",
+    "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000/renewal",
     "/peer/v1/agreements/no-id",
     "/peer/v2/queries",
     "/livez",

@@ -16,6 +16,7 @@ use crate::db::Conn;
 use crate::exchange::answer::canonical;
 use crate::exchange::standing::{self, Owner};
 use crate::registry::{ag, agreements as documents};
+use crate::renewal::{held, signing};
 
 /// What is shown of a change before it is decided.
 pub(super) struct Shown {
@@ -126,6 +127,12 @@ fn of_agreement(
     let Some(partner) = found.agreement.other(us).map(|party| party.ori) else {
         return no("this agency is no party to it");
     };
+    let missing = match command {
+        Command::Sign { .. } => match held::settled(signing::problems(conn, us, &found, now))? {
+            Ok(missing) | Err(missing) => missing,
+        },
+        _ => Vec::new(),
+    };
     let mut cases = vec![case(found)];
     for other in documents::ids(conn, Some(partner))? {
         if other != id {
@@ -133,7 +140,10 @@ fn of_agreement(
         }
     }
     let Some(target) = cases.first().cloned() else { return no("there is no such agreement") };
-    let problems = objections(command, &target, &world, now);
+    let mut problems = objections(command, &target, &world, now);
+    if target.streams.party(&target.agreement, us).is_some_and(|ours| ours.admits(&signed()).is_ok()) {
+        problems.extend(missing.into_iter().filter(|it| !problems.contains(it)).collect::<Vec<_>>());
+    }
     if !problems.is_empty() {
         return Ok(Err(problems));
     }

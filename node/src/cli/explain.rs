@@ -50,6 +50,34 @@ impl Explain for crate::reads::store::StoreError {
     }
 }
 
+impl Explain for crate::renewal::HeldError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Store(_) | Self::Open(_) => Exit::Failure,
+            Self::Changed(_) | Self::Missing { .. } => Exit::Refused,
+        }
+    }
+}
+
+impl Explain for crate::renewal::forms::FormError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File(error) => error.exit(),
+            Self::Io { .. } => Exit::Failure,
+            Self::Form { .. } => Exit::Usage,
+        }
+    }
+}
+
+impl Explain for certs::key::KeyError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::OpenSsl(_) => Exit::Failure,
+            _ => Exit::Usage,
+        }
+    }
+}
+
 impl Explain for LogsError {
     fn exit(&self) -> Exit {
         Exit::Usage

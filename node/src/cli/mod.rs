@@ -19,7 +19,9 @@ mod jobs;
 mod key;
 mod local;
 mod mail;
+mod official;
 mod output;
+mod passphrase;
 mod peer;
 mod place;
 mod query;
@@ -118,6 +120,9 @@ pub enum Command {
     /// See, give and take back the custodian's standing authorizations
     #[command(subcommand, after_help = "Example:\n  concordat authorization list")]
     Authorization(authorization::AuthorizationCommand),
+    /// Enrol the key with which the official signs agreements
+    #[command(subcommand, after_help = "Example:\n  concordat official enroll --out official.key")]
+    Official(official::OfficialCommand),
     /// Let readers' agents post what they read, and stop them
     #[command(subcommand, after_help = "Example:\n  concordat agent list")]
     Agent(agent::AgentCommand),
@@ -184,6 +189,7 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Agreement(command) => block_on(agreement::run(place, command, out)),
         Command::Change(command) => block_on(change::run(place, command, out)),
         Command::Authorization(command) => block_on(authorization::run(place, command, out)),
+        Command::Official(command) => official::run(place, command, out),
         Command::Agent(command) => block_on(agent::run(place, command, out)),
         Command::Ingest(args) => block_on(ingest::run(place, args, out)),
         Command::Hotlist(command) => block_on(hotlist::run(place, command, out)),

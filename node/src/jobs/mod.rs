@@ -14,6 +14,7 @@ mod driver;
 mod expiry;
 mod notices;
 mod partners;
+mod packets;
 mod post;
 mod prune;
 mod reminders;
@@ -59,6 +60,13 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "tell of partners whose keys or place changed",
         run: |node| Box::pin(async move { work::run(notices::Notices(partners::Partners), &node).await }),
+    },
+    Job {
+        name: "packets",
+        schedule: Schedule::EveryMinutes(20),
+        catch_up: 1,
+        about: "send partners this agency's compliance packet until they have it",
+        run: |node| Box::pin(async move { work::run(packets::Packets, &node).await }),
     },
     Job {
         name: "changes",

@@ -22,6 +22,7 @@ use crate::exchange::{answer, lifecycle};
 use crate::hotlists::asserting;
 use crate::metrics::Decided;
 use crate::node::{Desk, Node};
+use crate::renewal::hearing;
 use crate::tls;
 
 pub use gate::{Body, Peer};
@@ -61,6 +62,7 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/node").route(web::get().to(describe)))
                     .service(door("/queries").route(web::post().to(queries)))
                     .service(door("/agreements").route(web::post().to(offer)))
+                    .service(door("/agreements/{id}/renewal").route(web::post().to(renewal)))
                     .service(door("/agreements/{id}").route(web::get().to(agreement)))
                     .service(door("/agreements/{id}/events").route(web::post().to(event)))
                     .service(door("/agreements/{id}/rekeyed").route(web::post().to(rekeyed)))
@@ -136,6 +138,11 @@ async fn rekeyed(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Bod
     let (ori, key) = (peer.partner().ori(), peer.identity().spki);
     let text = lifecycle::introduction::hear(&node, ori, key, &id, &body).await;
     Ok(json_reply(HttpResponse::Ok(), text.ok_or(Problem::NoNewKeys)?))
+}
+
+async fn renewal(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body) -> Result<HttpResponse, Problem> {
+    let text = hearing::hear_packet(&node, peer.partner(), parsed(&id)?, &body).await?;
+    Ok(json_reply(HttpResponse::Ok(), text))
 }
 
 async fn agreement(

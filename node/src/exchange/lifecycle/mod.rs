@@ -13,7 +13,7 @@ use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::message::{Offer, StreamEvent, To};
 use agreements::status::{Status, activation_problems};
-use agreements::stream::{Event, Stream};
+use agreements::stream::{Event, Seal as Signature, Stream};
 use agreements::time::Instant;
 use certs::jws;
 use diesel::result::{Error, QueryResult};
@@ -31,6 +31,7 @@ use crate::node::{Node, fresh_rid};
 use crate::registry::accounts::{self, Action};
 use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
+use crate::renewal::{held, renew, signing};
 use crate::seal::Seal;
 use crate::trail::{self, Draft, Facts};
 
@@ -144,6 +145,11 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
         }
         if documents::find(tx.conn(), id)?.is_some() {
             return Ok(Err(vec![format!("agreement {id} was offered already; `concordat agreement show {id}`")]));
+        }
+        if let Some(other) = renew::offered_already(tx.conn(), &agreement, to)? {
+            return Ok(Err(vec![format!(
+                "agreement {other} renews the same one and nobody ended it: sign that, or withdraw or decline it first"
+            )]));
         }
         let now = tx.now();
         let message = Offer { v, to: vec![To { ori: to, agreement: id }], document: Digest::of(&document) };
@@ -261,7 +267,14 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
     };
     let Some(stream) = stream_of(&found, us) else { return Ok(Err(vec!["this agency is no party to it".to_owned()])) };
     let register = ag::register(tx.conn())?;
-    let event = match event(act, &found, us, stream, seal) {
+    let official = match act {
+        Act::Sign => match held::settled(signing::official_signature(tx.conn(), &found.document))? {
+            Ok(official) => official,
+            Err(why) => return Ok(Err(why)),
+        },
+        _ => None,
+    };
+    let event = match event(act, &found, us, stream, (seal, official)) {
         Ok(event) => event,
         Err(error) => return Ok(Err(vec![format!("the seal key does not sign: {error}")])),
     };
@@ -269,7 +282,11 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
         return Ok(Err(vec![why]));
     }
     if matches!(act, Act::Sign) {
-        let problems = activation_problems(&found.agreement, &register, now);
+        let mut problems = activation_problems(&found.agreement, &register, now);
+        match held::settled(signing::problems(tx.conn(), us, &found, now))? {
+            Ok(missing) => problems.extend(missing.into_iter().filter(|it| !problems.contains(it)).collect::<Vec<_>>()),
+            Err(why) => problems.extend(why),
+        }
         if !problems.is_empty() {
             return Ok(Err(problems));
         }
@@ -311,9 +328,15 @@ fn stream_of(found: &Verified, party: Ori) -> Option<&Stream> {
     found.streams.party(&found.agreement, party)
 }
 
-fn event(act: &Act, found: &Verified, us: Ori, stream: &Stream, seal: &Seal) -> Result<Event, jws::JwsError> {
+fn event(
+    act: &Act,
+    found: &Verified,
+    us: Ori,
+    stream: &Stream,
+    (seal, official): (&Seal, Option<Signature>),
+) -> Result<Event, jws::JwsError> {
     Ok(match act.clone() {
-        Act::Sign => Event::Signed { seal: seal.sign(&found.document, AGREEMENT_TYP)?, official: None },
+        Act::Sign => Event::Signed { seal: seal.sign(&found.document, AGREEMENT_TYP)?, official },
         Act::Decline { reason } => Event::Declined { reason },
         Act::Withdraw { reason } => Event::Withdrawn { reason },
         Act::Suspend { reason } => Event::Suspended { reason },

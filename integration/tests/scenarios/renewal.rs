@@ -62,7 +62,7 @@ fn written_by_hand(pair: &Pair, renewal: Renewal) -> Agreement {
         revision: 2,
         supersedes: Some(Digest::of(&old.document)),
         renewal: Some(renewal),
-        ..terms.between(pair.alder.node().party(), pair.birch.node().party())
+        ..terms.between(&pair.alder.node().party(), &pair.birch.node().party())
     }
 }
 
@@ -108,7 +108,7 @@ async fn s08_renewal_without_application_without_review_or_signed_by_one_side_on
     withdraws(alder, forged).await;
     // Nor is another first agreement a way round it.
     let terms = Terms { sunset_on: days_from_start(300), ..Terms::default() };
-    let first = offers(alder, &terms.between(alder.node().party(), birch.node().party())).await;
+    let first = offers(alder, &terms.between(&alder.node().party(), &birch.node().party())).await;
     says(&why(alder.acts(first, Act::Sign).await), &["audit (half of the sample named no case)"]);
     says(&why(birch.acts(first, Act::Sign).await), &["CA0990000 has not applied for renewal"]);
     withdraws(alder, first).await;

@@ -291,19 +291,28 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
             return Ok(Err(problems));
         }
     }
-    say(tx, us, &found, event, versions, by)?;
+    write(tx, us, &found, event, (versions, by))?;
     Ok(Ok(()))
 }
 
-/// Appends `event` to our stream under an agreement, and to the trail. Whoever calls has asked the stream whether it admits
-/// it.
-pub(crate) fn say(
+/// Appends `event` to our stream under an agreement, and to the trail, as one person says it. Whoever calls has asked the
+/// stream whether it admits it.
+pub(crate) fn say_event(
     tx: &mut Tx<'_>,
     us: Ori,
     found: &Verified,
     event: Event,
-    versions: &Versions,
-    by: &str,
+    (versions, by): (&Versions, &str),
+) -> QueryResult<()> {
+    write(tx, us, found, event, (versions, &By::one(by)))
+}
+
+fn write(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    found: &Verified,
+    event: Event,
+    (versions, by): (&Versions, &By<'_>),
 ) -> QueryResult<()> {
     let now = tx.now();
     let id = found.agreement.id;

@@ -241,7 +241,7 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
     if let Err(why) = accounts::operator(tx.conn(), by, act.needs())? {
         return Ok(Err(vec![why]));
     }
-    carry_out(tx, actor, id, act, &By::one(by))
+    say(tx, actor, id, act, &By::one(by))
 }
 
 /// The same for what two people decided.
@@ -253,10 +253,10 @@ pub(crate) fn say_decided(
     approved: &Approved<'_>,
 ) -> QueryResult<Refusable<()>> {
     let (by, approved_by) = (approved.proposed_by(), Some(approved.approved_by()));
-    carry_out(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
+    say(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
 }
 
-fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
+fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
     let Actor { us, seal, versions } = actor;
     let us = *us;
     let now = tx.now();
@@ -291,30 +291,28 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
             return Ok(Err(problems));
         }
     }
-    append(tx, us, &found, event, versions, by)?;
+    write(tx, us, &found, event, (versions, by))?;
     Ok(Ok(()))
 }
 
-/// Appends `event` to our stream under an agreement, and to the trail. Whoever calls has asked the stream whether it admits
-/// it.
-pub(crate) fn say(
+/// Appends `event` to our stream under an agreement, and to the trail, as one person says it. Whoever calls has asked the
+/// stream whether it admits it.
+pub(crate) fn say_event(
     tx: &mut Tx<'_>,
     us: Ori,
     found: &Verified,
     event: Event,
-    versions: &Versions,
-    by: &str,
+    (versions, by): (&Versions, &str),
 ) -> QueryResult<()> {
-    append(tx, us, found, event, versions, &By::one(by))
+    write(tx, us, found, event, (versions, &By::one(by)))
 }
 
-fn append(
+fn write(
     tx: &mut Tx<'_>,
     us: Ori,
     found: &Verified,
     event: Event,
-    versions: &Versions,
-    by: &By<'_>,
+    (versions, by): (&Versions, &By<'_>),
 ) -> QueryResult<()> {
     let now = tx.now();
     let id = found.agreement.id;

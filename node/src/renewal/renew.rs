@@ -113,7 +113,7 @@ impl There {
 }
 
 enum Plan {
-    There(There),
+    There(Box<There>),
     Draft { old: Box<Verified>, partner: Ori, basis: Renewal, effective_on: Date, sunset_on: Date },
 }
 
@@ -144,7 +144,7 @@ fn plan(
     if let Some(other) = successors(conn, &found, partner)?.into_iter().next() {
         let ours = documents::offer(conn, other.agreement.id)?.is_some();
         return if ours {
-            Ok(Ok(Plan::There(There { id: other.agreement.id, agreement: other.agreement })))
+            Ok(Ok(Plan::There(Box::new(There { id: other.agreement.id, agreement: other.agreement }))))
         } else {
             let id = other.agreement.id;
             no(format!(

@@ -241,7 +241,7 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
     if let Err(why) = accounts::operator(tx.conn(), by, act.needs())? {
         return Ok(Err(vec![why]));
     }
-    say(tx, actor, id, act, &By::one(by))
+    do_act(tx, actor, id, act, &By::one(by))
 }
 
 /// The same for what two people decided.
@@ -253,10 +253,10 @@ pub(crate) fn say_decided(
     approved: &Approved<'_>,
 ) -> QueryResult<Refusable<()>> {
     let (by, approved_by) = (approved.proposed_by(), Some(approved.approved_by()));
-    say(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
+    do_act(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
 }
 
-fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
+fn do_act(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
     let Actor { us, seal, versions } = actor;
     let us = *us;
     let now = tx.now();
@@ -291,7 +291,7 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
             return Ok(Err(problems));
         }
     }
-    say(tx, us, &found, event, versions, by)?;
+    append(tx, us, &found, event, versions, by)?;
     Ok(Ok(()))
 }
 
@@ -304,6 +304,17 @@ pub(crate) fn say(
     event: Event,
     versions: &Versions,
     by: &str,
+) -> QueryResult<()> {
+    append(tx, us, found, event, versions, &By::one(by))
+}
+
+fn append(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    found: &Verified,
+    event: Event,
+    versions: &Versions,
+    by: &By<'_>,
 ) -> QueryResult<()> {
     let now = tx.now();
     let id = found.agreement.id;

@@ -479,7 +479,7 @@ async fn s10_an_agreement_that_pins_another_identity_key_than_the_one_enrolled_c
     };
     let file = concordat::exchange::descriptor::write(&party, &identity).unwrap();
     let message = serde_json::json!({
-        "confirmed_by": "a", "descriptor": agreements::ids::Digest::of(&file), "fingerprint": identity.public().id(),
+        "confirmed_by": "a", "descriptor": Digest::of(&file), "fingerprint": identity.public().id(),
         "ori": pair.alder.ori(), "v": 1,
     });
     pair.birch.forger().swears(Kind::PeerEnrolled, None, &message).await;

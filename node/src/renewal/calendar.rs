@@ -103,7 +103,7 @@ pub fn text(days: &[Day], host: &str, now: Instant) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use icalendar::{CalendarComponent, EventLike as _};
+    use icalendar::CalendarComponent;
 
     fn day(uid: &str, on: &str) -> Day {
         Day {

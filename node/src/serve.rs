@@ -15,6 +15,7 @@ use crate::console::{self, StatusSource};
 use crate::intake::folder;
 use crate::intake::queue::{self, Keeping, Queue};
 use crate::jobs::{self, Ringer, Stop};
+use crate::exchange::reconcile;
 use crate::node::Node;
 use crate::reads::images::ImageError;
 use crate::registry::agents;
@@ -103,7 +104,8 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     let queue = keeping.as_ref().map(|(queue, _)| queue.clone());
     tasks.push(rt::spawn(look_after(Arc::clone(node), queue, stopped.clone(), Arc::clone(&again))));
     tasks.push(rt::spawn(folder::watch(Arc::clone(node), stopped.clone())));
-    tasks.push(rt::spawn(refresh(Arc::clone(node), stopped)));
+    tasks.push(rt::spawn(refresh(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(reconcile::serve(Arc::clone(node), stopped)));
     let running = Running {
         peer: first(&peer_at),
         console: first(&console_at),

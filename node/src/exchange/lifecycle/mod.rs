@@ -31,7 +31,7 @@ use crate::registry::agreements::{self as documents, Kept};
 use crate::seal::Seal;
 use crate::trail::{self, Draft, Facts};
 
-pub use delivery::{Delivery, View, deliver, show, sync};
+pub use delivery::{Delivery, PAGE, View, deliver, reconcile, show, sync};
 pub use hearing::{hear_event, hear_offer};
 
 /// What a person does about an agreement.
@@ -280,11 +280,12 @@ fn draft<M: Serialize>(
 pub fn list(conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
     let register = ag::register(conn)?;
     let mut all = Vec::new();
-    for id in documents::ids(conn, None)? {
-        if let Some(found) = standing::verified(conn, id)? {
+    for partner in documents::counterparts(conn)? {
+        for found in standing::family(conn, partner)? {
             let status = Status::at(&found.agreement, &found.streams, &register, now);
             all.push((found, status));
         }
     }
+    all.sort_unstable_by_key(|(found, _)| found.agreement.id);
     Ok(all)
 }

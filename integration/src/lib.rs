@@ -17,7 +17,9 @@ pub mod pki;
 pub mod postgres;
 pub mod proxy;
 pub mod registry;
+pub mod streams;
 pub mod tamper;
+pub mod unruly;
 pub mod wire;
 
 pub use clock::TestClock;

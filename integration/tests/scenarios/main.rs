@@ -15,6 +15,7 @@ mod queries;
 mod recorded;
 mod replay;
 mod strangers;
+mod streams;
 mod sunset;
 mod tampering;
 mod trail;

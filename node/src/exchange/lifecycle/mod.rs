@@ -3,6 +3,7 @@
 
 pub mod delivery;
 pub mod hearing;
+mod narrowing;
 
 use std::sync::Arc;
 
@@ -176,11 +177,16 @@ fn other(node: &Node, agreement: &Agreement) -> Result<Arc<Partner>, ActError> {
 /// # Errors
 /// `by` may not, the agreement's state does not admit it, or signing lacks what it needs.
 pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str) -> Result<Delivery, ActError> {
+    let narrows = narrowing::narrows(&act);
     let (actor, by) = (Actor { us: node.ori(), seal: node.seal(), versions: node.versions_shared() }, by.to_owned());
     let job = move |tx: &mut Tx<'_>| apply(tx, &actor, id, &act, &by);
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     match recorded.into_inner() {
-        Ok(()) => Ok(deliver(node, id).await),
+        Ok(()) => {
+            let delivery = deliver(node, id).await;
+            narrowing::deliver_renewals(node, id, narrows).await;
+            Ok(delivery)
+        }
         Err(why) => Err(ActError::Refused(why)),
     }
 }
@@ -236,6 +242,9 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
     let kept = Kept { rid, leaf: stored.leaf, message: stored.message, salt: stored.salt, proof: None };
     documents::append(tx.conn(), id, us, n, &kept)?;
     tx.bump_epoch();
+    if narrowing::narrows(act) {
+        narrowing::of_renewals(tx, actor, partner, id, act, by)?;
+    }
     Ok(Ok(()))
 }
 

@@ -1,0 +1,102 @@
+//! What people do about agreements, and what the two streams of one are, on a node of a test.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use agreements::ids::{AgreementId, Digest};
+use agreements::stream::Stream;
+use agreements::status::Status;
+use concordat::exchange::lifecycle::{self, Act, Delivery};
+use concordat::exchange::standing;
+use concordat::exchange::wire::{self, Bulk};
+use concordat::node::Node;
+use concordat::registry::agreements as documents;
+
+use crate::node::TestNode;
+use crate::pair::{Pair, Terms};
+use crate::wire::Reply;
+
+impl TestNode {
+    /// Lifts this agency's own suspension.
+    pub async fn resumes(&self, id: AgreementId) -> Delivery {
+        self.acts(id, Act::Resume { reason: "the partner's audit is closed".to_owned() }).await.unwrap()
+    }
+
+    pub async fn signs(&self, id: AgreementId) -> Delivery {
+        self.acts(id, Act::Sign).await.unwrap()
+    }
+
+    pub async fn takes_back(&self, id: AgreementId) -> Delivery {
+        self.acts(id, Act::Withdraw { reason: "the dates are wrong".to_owned() }).await.unwrap()
+    }
+
+    /// Offers a document with these terms, which renews another one where that is named.
+    pub async fn offers(&self, other: &Self, terms: &Terms, renews: Option<Digest>) -> (AgreementId, Delivery) {
+        let mut document = terms.between(self.node().party(), other.node().party());
+        document.supersedes = renews;
+        let by = self.fiction.person("agreements");
+        lifecycle::propose(self.node(), document.to_bytes().unwrap(), &by).await.unwrap()
+    }
+
+    /// The hash of an agreement's document.
+    pub fn document_hash(&self, id: AgreementId) -> Digest {
+        Digest::of(&documents::find(&mut self.conn(), id).unwrap().unwrap().0)
+    }
+
+    /// Both streams of an agreement as this node has them: this agency's own, and the partner's.
+    pub fn streams(&self, id: AgreementId) -> [Stream; 2] {
+        let found = standing::verified(&mut self.conn(), id).unwrap().unwrap();
+        let theirs = found.agreement.other(self.ori()).unwrap().ori;
+        [self.ori(), theirs].map(|ori| found.streams.party(&found.agreement, ori).unwrap().clone())
+    }
+
+    /// This agency's events of an agreement as they travel, in their order.
+    pub async fn event_texts(&self, id: AgreementId) -> Vec<String> {
+        let kept = documents::stream(&mut self.conn(), id, self.ori()).unwrap();
+        let mut texts = Vec::new();
+        for rid in kept.into_iter().map(|kept| kept.rid) {
+            let again = self.node().registry().record(move |tx| tx.again(rid)).await.unwrap();
+            texts.push(wire::write(again.entry(again.unwrap()).unwrap(), Bulk::None).unwrap());
+        }
+        texts
+    }
+
+    /// Another process of this node, without doors: what a command line is.
+    pub fn second(&self) -> Arc<Node> {
+        let clock = Arc::new(self.clock.clone());
+        Node::open(self.settings().clone(), clock, Arc::new(|_: &str| {})).unwrap()
+    }
+
+    /// Posts an event's text to another node's door itself.
+    pub async fn posts_event(&self, other: &Self, id: AgreementId, text: &str) -> Reply {
+        self.calls(other).post(&format!("/peer/v1/agreements/{id}/events"), text).await
+    }
+}
+
+impl Pair {
+    /// Waits until both say that `id` stands so.
+    pub async fn come_to(&self, id: AgreementId, expected: &Status) {
+        for node in [&self.alder, &self.birch] {
+            node.comes_to(id, expected).await;
+        }
+    }
+
+    /// Whether each has of both streams what the other has.
+    pub fn same_streams(&self, id: AgreementId) -> bool {
+        let [own, theirs] = self.alder.streams(id);
+        self.birch.streams(id) == [theirs, own]
+    }
+}
+
+impl TestNode {
+    /// Waits until this node says that `id` stands so: by itself, whatever its clock says.
+    pub async fn comes_to(&self, id: AgreementId, expected: &Status) {
+        for _ in 0..1000 {
+            if self.status(id) == *expected {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("{}: {:?} instead of {expected:?}", self.fiction.word, self.status(id));
+    }
+}

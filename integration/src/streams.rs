@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use agreements::agreement::{Agreement, Renewal};
 use agreements::ids::{AgreementId, Digest};
 use agreements::stream::Stream;
 use agreements::status::Status;
@@ -15,6 +16,17 @@ use concordat::registry::agreements as documents;
 use crate::node::TestNode;
 use crate::pair::{Pair, Terms};
 use crate::wire::Reply;
+
+/// The same document as the first renewal of another one, by hand.
+pub fn renewing(document: Agreement, old: Digest) -> Agreement {
+    let found = |what: &str| Digest::of(what.as_bytes());
+    let renewal = Renewal {
+        packet_sha256: found("the packet"),
+        review_sha256: found("the review"),
+        ag_check_sha256: found("the check"),
+    };
+    Agreement { revision: 2, supersedes: Some(old), renewal: Some(renewal), ..document }
+}
 
 impl TestNode {
     /// Lifts this agency's own suspension.
@@ -32,8 +44,12 @@ impl TestNode {
 
     /// Offers a document with these terms, which renews another one where that is named.
     pub async fn offers(&self, other: &Self, terms: &Terms, renews: Option<Digest>) -> (AgreementId, Delivery) {
-        let mut document = terms.between(self.node().party(), other.node().party());
-        document.supersedes = renews;
+        let document = terms.between(self.node().party(), other.node().party());
+        self.proposes(renews.map_or(document.clone(), |old| renewing(document, old))).await
+    }
+
+    /// Offers a document.
+    pub async fn proposes(&self, document: Agreement) -> (AgreementId, Delivery) {
         let by = self.fiction.person("agreements");
         lifecycle::propose(self.node(), document.to_bytes().unwrap(), &by).await.unwrap()
     }

@@ -17,6 +17,7 @@ use concordat::exchange::standing::{self, RESUMPTION_TYP};
 use concordat::trail::search::Filter;
 use integration::TestNode;
 use integration::pair::{Pair, Terms, agree, days_from_start};
+use integration::streams::renewing;
 use integration::unruly::{Fault, UnrulyLine};
 
 const PLATE: &str = "7STR606";
@@ -256,11 +257,8 @@ async fn a_partner_that_was_down_for_a_week_has_everything_when_it_starts_and_no
     pair.birch.stop();
     assert!(matches!(pair.alder.suspends(pair.id).await, Delivery::Pending { .. }));
     let renewed = pair.alder.document_hash(pair.id);
-    let by = pair.alder.fiction.person("agreements");
-    let mut document = Terms::default().between(pair.alder.node().party(), &birch_as_enrolled(&pair));
-    document.supersedes = Some(renewed);
-    let offered = concordat::exchange::lifecycle::propose(pair.alder.node(), document.to_bytes().unwrap(), &by).await;
-    let (new, delivery) = offered.unwrap();
+    let document = Terms::default().between(pair.alder.node().party(), &birch_as_enrolled(&pair));
+    let (new, delivery) = pair.alder.proposes(renewing(document, renewed)).await;
     assert!(matches!(delivery, Delivery::Pending { .. }), "{delivery:?}");
     pair.alder.signs(new).await;
     let mut tries = 0;

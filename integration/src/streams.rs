@@ -105,6 +105,35 @@ impl Pair {
 }
 
 impl TestNode {
+    /// Waits until the partner has acknowledged all that this node said.
+    pub async fn has_all_acknowledged(&self) {
+        for _ in 0..1000 {
+            if documents::unacknowledged(&mut self.conn(), self.ori()).unwrap().is_empty() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("the partner of {} does not acknowledge all", self.fiction.word);
+    }
+
+    /// This node and the other, which have an agreement, get in touch after an absence, and have looked at each other's
+    /// events: neither does anything more by itself.
+    pub async fn meets(&self, other: &Self) {
+        const ANSWERED: &str = "concordat_requests_total{door=\"Peer\",reply=\"Answered\"}";
+        let counts = || [self, other].map(|node| node.counted(ANSWERED));
+        let [ours, theirs] = counts();
+        assert_eq!(other.calls(self).get("/peer/v1/node").await.status, 200);
+        for _ in 0..1000 {
+            let [ours_now, theirs_now] = counts();
+            if ours_now >= ours + 2 && theirs_now > theirs {
+                // The last replies are on their way.
+                return tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        panic!("{} and {} do not look at each other", self.fiction.word, other.fiction.word);
+    }
+
     /// Waits until this node says that `id` stands so: by itself, whatever its clock says.
     pub async fn comes_to(&self, id: AgreementId, expected: &Status) {
         for _ in 0..1000 {

@@ -31,7 +31,7 @@ pub async fn serve(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
     let mut running = FuturesUnordered::new();
     loop {
         while running.len() < AT_ONCE
-            && let Some(partner) = contacts.take(node.now())
+            && let Some(partner) = contacts.take(|| node.now())
         {
             let node = &node;
             running.push(async move {

@@ -284,9 +284,11 @@ async fn kept(node: &TestNode, partners: std::ops::Range<usize>, agreements: usi
 
 /// What `standing::in_force` takes with so many rows.
 async fn standing_anew(rounds: usize) {
-    for (case, partners, agreements) in
-        [("standing of 300 partners", 300, 1), ("standing of one pair", 1, 1), ("standing of one pair renewed 9 times", 1, 10)]
-    {
+    for (case, partners, agreements) in [
+        ("standing of 300 partners", 300, 1),
+        ("standing of one pair", 1, 1),
+        ("standing of one pair renewed 9 times", 1, 10),
+    ] {
         let (_federation, alder, _birch) = Pair::enrolled().await;
         kept(&alder, 0..partners, agreements).await;
         let mut conn = alder.conn();

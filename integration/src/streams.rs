@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use agreements::agreement::{Agreement, Renewal};
 use agreements::ids::{AgreementId, Digest};
-use agreements::stream::Stream;
 use agreements::status::Status;
+use agreements::stream::Stream;
 use concordat::exchange::lifecycle::{self, Act, Delivery};
 use concordat::exchange::standing;
 use concordat::exchange::wire::{self, Bulk};

@@ -12,10 +12,10 @@ use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{Notify, watch};
 
 use crate::console::{self, StatusSource};
+use crate::exchange::reconcile;
 use crate::intake::folder;
 use crate::intake::queue::{self, Keeping, Queue};
 use crate::jobs::{self, Ringer, Stop};
-use crate::exchange::reconcile;
 use crate::node::Node;
 use crate::reads::images::ImageError;
 use crate::registry::agents;

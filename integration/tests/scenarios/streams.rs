@@ -338,8 +338,7 @@ async fn a_partner_that_hangs_keeps_no_other_one_waiting() {
     alder.enrols(&cedar).await;
     cedar.enrols(&alder).await;
     let with_cedar = agree(&alder, &cedar, &Terms::default()).await.unwrap();
-    let (to_birch, to_cedar) =
-        (UnrulyLine::between(&alder, &birch).await, UnrulyLine::between(&alder, &cedar).await);
+    let (to_birch, to_cedar) = (UnrulyLine::between(&alder, &birch).await, UnrulyLine::between(&alder, &cedar).await);
     alder.restart_with(|config| {
         config.peer.hosts.insert(birch.fiction.host(), to_birch.address);
         config.peer.hosts.insert(cedar.fiction.host(), to_cedar.address);
@@ -473,7 +472,8 @@ async fn a_partner_that_was_set_back_to_before_the_offer_is_offered_it_again_and
     birch.comes_to(id, &Status::Unsigned { missing: vec![birch.ori()] }).await;
     let alarms = || {
         let log = integration::logs::captured().text();
-        log.lines().any(|line| line.contains("ALARM") && line.contains("registry was set back") && line.contains("CA0990000"))
+        log.lines()
+            .any(|line| line.contains("ALARM") && line.contains("registry was set back") && line.contains("CA0990000"))
     };
     birch.restart();
     for _ in 0..1000 {

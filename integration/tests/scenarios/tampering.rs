@@ -106,7 +106,11 @@ async fn s09_a_renewal_edited_by_hand_does_not_bring_back_what_it_took_the_place
         ("it renews nothing", "agreement", format!("UPDATE agreement SET document = {none} WHERE id = '{new}'")),
         ("it renews another", "agreement", format!("UPDATE agreement SET document = {other} WHERE id = '{new}'")),
         ("it is gone", "agreement", format!("DELETE FROM agreement WHERE id = '{new}'")),
-        ("it is with somebody else", "agreement", format!("UPDATE agreement SET partner = 'CA0990200' WHERE id = '{new}'")),
+        (
+            "it is with somebody else",
+            "agreement",
+            format!("UPDATE agreement SET partner = 'CA0990200' WHERE id = '{new}'"),
+        ),
         ("it is not signed", "stream_event", format!("DELETE FROM stream_event WHERE agreement = '{new}'")),
         (
             "one did not sign it",

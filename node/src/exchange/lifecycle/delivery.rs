@@ -206,13 +206,7 @@ async fn together(node: &Node, id: AgreementId) -> Result<Together, Undelivered>
 }
 
 /// Takes the events of the partner that this node lacks, page by page; it has `have` of them, and `view` follows those.
-async fn hear_all(
-    node: &Node,
-    partner: &Partner,
-    id: AgreementId,
-    view: View,
-    mut have: u32,
-) -> Result<(), String> {
+async fn hear_all(node: &Node, partner: &Partner, id: AgreementId, view: View, mut have: u32) -> Result<(), String> {
     let mut page = view;
     loop {
         // A node that does not know of pages says everything at once.
@@ -256,8 +250,8 @@ async fn send_missing(
         _ => {}
     }
     let received = received.map_or(0, |received| usize::try_from(received).unwrap_or(usize::MAX));
-    let rids: Vec<RequestId> = desk
-        .registry(|conn| Ok(documents::stream(conn, id, node.ori())?.into_iter().map(|kept| kept.rid).collect()))?;
+    let rids: Vec<RequestId> =
+        desk.registry(|conn| Ok(documents::stream(conn, id, node.ori())?.into_iter().map(|kept| kept.rid).collect()))?;
     for (n, rid) in rids.into_iter().enumerate() {
         if n >= received || !acknowledged(rid)? {
             there = Some(send(node, partner, &format!("agreements/{id}/events"), rid, None).await?);
@@ -344,13 +338,7 @@ pub const PAGE: usize = 20;
 ///
 /// # Errors
 /// The registry failed.
-pub fn show(
-    node: &Node,
-    desk: &Desk,
-    partner: &Partner,
-    id: AgreementId,
-    after: u32,
-) -> Result<Option<View>, Failure> {
+pub fn show(node: &Node, desk: &Desk, partner: &Partner, id: AgreementId, after: u32) -> Result<Option<View>, Failure> {
     let after = usize::try_from(after).unwrap_or(usize::MAX);
     let now = node.now();
     let shown = desk.registry(|conn| {

@@ -45,11 +45,11 @@ impl TestNode {
     /// Offers a document with these terms, which renews another one where that is named.
     pub async fn offers(&self, other: &Self, terms: &Terms, renews: Option<Digest>) -> (AgreementId, Delivery) {
         let document = terms.between(self.node().party(), other.node().party());
-        self.proposes(renews.map_or(document.clone(), |old| renewing(document, old))).await
+        self.proposes_document(renews.map_or(document.clone(), |old| renewing(document, old))).await
     }
 
     /// Offers a document.
-    pub async fn proposes(&self, document: Agreement) -> (AgreementId, Delivery) {
+    pub async fn proposes_document(&self, document: Agreement) -> (AgreementId, Delivery) {
         let by = self.fiction.person("agreements");
         lifecycle::propose(self.node(), document.to_bytes().unwrap(), &by).await.unwrap()
     }

@@ -120,7 +120,7 @@ fn of_agreements(conn: &mut Conn, us: Ori) -> QueryResult<Vec<String>> {
         }
     }
     for partner in documents::counterparts(conn)? {
-        objections.extend(standing::objection(conn, partner)?);
+        objections.extend(standing::family_objection(conn, partner)?);
     }
     Ok(objections)
 }

@@ -1,9 +1,12 @@
 //! What must hold end to end, each line of the list of scenarios a test of its own.
 
+mod access;
 mod agreements;
 mod audit;
 mod certificates;
+mod changes;
 mod doctor;
+mod documents;
 mod hits;
 mod hotlists;
 mod identity;
@@ -14,8 +17,10 @@ mod mail;
 mod queries;
 mod recorded;
 mod replay;
+mod sensitive;
 mod strangers;
 mod streams;
 mod sunset;
 mod tampering;
 mod trail;
+mod unusual;

@@ -258,7 +258,7 @@ async fn a_partner_that_was_down_for_a_week_has_everything_when_it_starts_and_no
     assert!(matches!(pair.alder.suspends(pair.id).await, Delivery::Pending { .. }));
     let renewed = pair.alder.document_hash(pair.id);
     let document = Terms::default().between(pair.alder.node().party(), &birch_as_enrolled(&pair));
-    let (new, delivery) = pair.alder.proposes(renewing(document, renewed)).await;
+    let (new, delivery) = pair.alder.proposes_document(renewing(document, renewed)).await;
     assert!(matches!(delivery, Delivery::Pending { .. }), "{delivery:?}");
     pair.alder.signs(new).await;
     let mut tries = 0;

@@ -14,6 +14,7 @@ pub mod failure;
 pub mod lifecycle;
 pub mod partner;
 pub mod reconcile;
+mod referral;
 pub mod report;
 pub mod standing;
 pub mod sworn;

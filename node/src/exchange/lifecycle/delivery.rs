@@ -83,7 +83,7 @@ impl Undelivered {
 
 /// What came of bringing the two sides of an agreement together.
 struct Together {
-    /// Where it stands at the partner, if anything was sent.
+    /// Where it stands at the partner, where that knows of it.
     there: Option<Status>,
     /// Why something that the partner says was not taken.
     objection: Option<String>,
@@ -189,6 +189,7 @@ async fn together(node: &Node, id: AgreementId) -> Result<Together, Undelivered>
     let have = stream_of(&found, partner.ori()).map_or(0, Stream::len);
     let known = view(node, &partner, id, have).await?;
     let received = known.as_ref().map(|view| view.received);
+    let stood = known.as_ref().map(|view| view.status.clone());
     // A suspension that did not arrive yet comes before all that may follow from what is sent. Whatever is wrong with what
     // the partner says, it gets what we say.
     let mut objection = match known {
@@ -202,7 +203,8 @@ async fn together(node: &Node, id: AgreementId) -> Result<Together, Undelivered>
         tracing::error!(agreement = %id, partner = %partner.ori(), why, "ALARM");
         objection.get_or_insert_with(|| why.to_owned());
     }
-    Ok(Together { there, objection })
+    // Somebody else of this node may have sent it all meanwhile.
+    Ok(Together { there: there.or(stood), objection })
 }
 
 /// Takes the events of the partner that this node lacks, page by page; it has `have` of them, and `view` follows those.

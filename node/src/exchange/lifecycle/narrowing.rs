@@ -6,7 +6,7 @@ use agreements::stream::Stream;
 use diesel::result::QueryResult;
 
 use super::delivery::deliver;
-use super::{Act, Actor, apply, stream_of};
+use super::{Act, Actor, By, say, stream_of};
 use crate::db::{Conn, Tx};
 use crate::exchange::standing;
 use crate::node::Node;
@@ -24,11 +24,11 @@ pub(super) fn of_renewals(
     partner: Ori,
     id: AgreementId,
     act: &Act,
-    by: &str,
+    by: &By<'_>,
 ) -> QueryResult<()> {
     for renewal in renewals(tx.conn(), actor.us, partner, id)? {
         // It says no where there is nothing to close.
-        _ = apply(tx, actor, renewal, act, by)?;
+        _ = say(tx, actor, renewal, act, by)?;
     }
     Ok(())
 }

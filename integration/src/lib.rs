@@ -17,6 +17,8 @@ pub mod pki;
 pub mod postgres;
 pub mod proxy;
 pub mod registry;
+pub mod renewal;
+pub mod rotation;
 pub mod streams;
 pub mod tamper;
 pub mod unruly;

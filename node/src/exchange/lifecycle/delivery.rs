@@ -13,7 +13,7 @@ use diesel::result::{Error, QueryResult};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{hear_event, other, stream_of};
+use super::{hear_event, introduction, other, stream_of};
 use crate::db::{Conn, Tx};
 use crate::exchange::ask::{problem, receipt_of};
 use crate::exchange::dial::{DialError, Reply};
@@ -175,9 +175,16 @@ async fn in_turn(node: &Node, id: AgreementId) -> Result<Together, Undelivered> 
 
 /// Another process may send at the same time: what then is out of order is in order at the next look.
 async fn again_if_overtaken(node: &Node, id: AgreementId) -> Result<Together, Undelivered> {
-    match together(node, id).await {
-        Err(Undelivered::Overtaken(_)) => together(node, id).await,
-        other => other,
+    let why = match together(node, id).await {
+        Err(Undelivered::Overtaken(_)) => return together(node, id).await,
+        Err(why) => why,
+        done => return done,
+    };
+    // Who does not know this node's keys of today yet is told these first.
+    match introduction::introduce(node, id).await {
+        Ok(true) => together(node, id).await,
+        Ok(false) => Err(why),
+        Err(also) => Err(Undelivered::Away(format!("{why}; nor did it take this node's new keys: {also}"))),
     }
 }
 
@@ -290,6 +297,9 @@ async fn send(
     }
     let (acknowledgement, evidence) = sworn.into_parts();
     let keep = move |tx: &mut Tx<'_>| {
+        if !evidence.under.still(tx)? {
+            return Err(Error::RollbackTransaction);
+        }
         let now = tx.now();
         exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)

@@ -6,7 +6,7 @@ use agreements::stream::Stream;
 use diesel::result::QueryResult;
 
 use super::delivery::deliver;
-use super::{Act, Actor, By, say, stream_of};
+use super::{Act, Actor, By, carry_out, stream_of};
 use crate::db::{Conn, Tx};
 use crate::exchange::standing;
 use crate::node::Node;
@@ -28,7 +28,7 @@ pub(super) fn of_renewals(
 ) -> QueryResult<()> {
     for renewal in renewals(tx.conn(), actor.us, partner, id)? {
         // It says no where there is nothing to close.
-        _ = say(tx, actor, renewal, act, by)?;
+        _ = carry_out(tx, actor, renewal, act, by)?;
     }
     Ok(())
 }

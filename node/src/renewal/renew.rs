@@ -81,7 +81,7 @@ pub async fn renew(node: &Node, id: AgreementId, options: Options, by: &str) -> 
     let rid = fresh_rid(now).map_err(Failure::from)?;
     let terms = Terms {
         id: AgreementId::from_slice(rid.as_bytes()).map_err(|error| refused(error.to_string()))?,
-        parties: [node.party().clone(), theirs.party().clone()],
+        parties: [node.party().as_ref().clone(), theirs.party().clone()],
         effective_on,
         sunset_on,
         renewal: basis,

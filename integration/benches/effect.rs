@@ -19,7 +19,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
-use agreements::agreement::Agreement;
+use agreements::agreement::{Agreement, Renewal};
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori, Salt};
 use agreements::message::{PROTOCOL, StreamEvent, To};
@@ -37,7 +37,6 @@ use concordat::node::{Node, fresh_rid};
 use concordat::registry::ag;
 use concordat::registry::agreements::{self as documents, Kept};
 use integration::pair::{agree, days_from_start};
-use integration::streams::renewing;
 use integration::{Pair, Terms, TestClock, TestNode};
 use serde_json::json;
 
@@ -221,6 +220,17 @@ async fn sunset(rounds: usize) {
     say("sunset", "owner_refuses", owner, "ms");
 }
 
+/// The same document as the first renewal of another one, by hand.
+fn renewing(document: Agreement, old: Digest) -> Agreement {
+    let found = |what: &str| Digest::of(what.as_bytes());
+    let renewal = Renewal {
+        packet_sha256: found("the packet"),
+        review_sha256: found("the review"),
+        ag_check_sha256: found("the check"),
+    };
+    Agreement { revision: 2, supersedes: Some(old), renewal: Some(renewal), ..document }
+}
+
 /// An agency that there is on paper only, with a seal.
 fn on_paper(like: &Party, n: usize) -> (Party, SigningKey) {
     let seal = SigningKey::generate_p256().unwrap();
@@ -249,11 +259,11 @@ fn signed(agreement: &Agreement, document: &[u8], of: Ori, seal: &SigningKey, at
 }
 
 /// `partners` with so many agreements each, every one but the first a renewal of the one before.
-async fn kept(node: &TestNode, partners: std::ops::Range<usize>, agreements: usize) {
+async fn kept(node: &TestNode, like: &Party, partners: std::ops::Range<usize>, agreements: usize) {
     let now = node.clock.now();
     let own = node.seal_key();
     for n in partners {
-        let (party, seal) = on_paper(node.node().party(), n);
+        let (party, seal) = on_paper(like, n);
         node.registry_store().run(&format!(
             "INSERT INTO agency SELECT '{}', party, descriptor, enrolled_at, enrolled_by, confirmed_by FROM agency LIMIT 1",
             party.ori
@@ -261,7 +271,7 @@ async fn kept(node: &TestNode, partners: std::ops::Range<usize>, agreements: usi
         let mut rows = Vec::new();
         let mut before = None;
         for _ in 0..agreements {
-            let agreement = Terms::default().between(node.node().party(), &party);
+            let agreement = Terms::default().between(&node.node().party(), &party);
             let agreement = before.map_or(agreement.clone(), |old| renewing(agreement, old));
             let document = agreement.to_bytes().unwrap();
             before = Some(Digest::of(&document));
@@ -289,8 +299,8 @@ async fn standing_anew(rounds: usize) {
         ("standing of one pair", 1, 1),
         ("standing of one pair renewed 9 times", 1, 10),
     ] {
-        let (_federation, alder, _birch) = Pair::enrolled().await;
-        kept(&alder, 0..partners, agreements).await;
+        let (_federation, alder, birch) = Pair::enrolled().await;
+        kept(&alder, &birch.node().party(), 0..partners, agreements).await;
         let mut conn = alder.conn();
         let register = ag::register(&mut conn).unwrap();
         let mut took = Vec::new();

@@ -7,14 +7,15 @@ use agreements::agreement::{Agreement, Renewal};
 use agreements::ids::{AgreementId, Digest};
 use agreements::status::Status;
 use agreements::stream::Stream;
-use concordat::exchange::lifecycle::{self, Act, Delivery};
+use concordat::exchange::lifecycle::{Act, ActError, Delivery};
 use concordat::exchange::standing;
 use concordat::exchange::wire::{self, Bulk};
 use concordat::node::Node;
 use concordat::registry::agreements as documents;
+use concordat::renewal::renew::Options;
 
 use crate::node::TestNode;
-use crate::pair::{Pair, Terms};
+use crate::pair::{Pair, days_from_start};
 use crate::wire::Reply;
 
 /// The same document as the first renewal of another one, by hand.
@@ -31,27 +32,31 @@ pub fn renewing(document: Agreement, old: Digest) -> Agreement {
 impl TestNode {
     /// Lifts this agency's own suspension.
     pub async fn resumes(&self, id: AgreementId) -> Delivery {
-        self.acts(id, Act::Resume { reason: "the partner's audit is closed".to_owned() }).await.unwrap()
+        self.opens(id, Act::Resume { reason: "the partner's audit is closed".to_owned() }).await
     }
 
     pub async fn signs(&self, id: AgreementId) -> Delivery {
-        self.acts(id, Act::Sign).await.unwrap()
+        self.opens(id, Act::Sign).await
+    }
+
+    /// Two people do it; when something of the partner arrives between the two, they look again.
+    async fn opens(&self, id: AgreementId, act: Act) -> Delivery {
+        for _ in 0..3 {
+            if let Ok(delivery) = self.acts(id, act.clone()).await {
+                return delivery;
+            }
+        }
+        self.acts(id, act).await.unwrap()
     }
 
     pub async fn takes_back(&self, id: AgreementId) -> Delivery {
         self.acts(id, Act::Withdraw { reason: "the dates are wrong".to_owned() }).await.unwrap()
     }
 
-    /// Offers a document with these terms, which renews another one where that is named.
-    pub async fn offers(&self, other: &Self, terms: &Terms, renews: Option<Digest>) -> (AgreementId, Delivery) {
-        let document = terms.between(self.node().party(), other.node().party());
-        self.proposes_document(renews.map_or(document.clone(), |old| renewing(document, old))).await
-    }
-
-    /// Offers a document.
-    pub async fn proposes_document(&self, document: Agreement) -> (AgreementId, Delivery) {
-        let by = self.fiction.person("agreements");
-        lifecycle::propose(self.node(), document.to_bytes().unwrap(), &by).await.unwrap()
+    /// Drafts and offers the renewal of an agreement, from today on. Packets were sent and reviewed before.
+    pub async fn renews_today(&self, id: AgreementId) -> Result<AgreementId, ActError> {
+        let options = Options { effective_on: Some(days_from_start(0)), ..Options::default() };
+        Ok(self.renews(id, options).await?.id)
     }
 
     /// The hash of an agreement's document.
@@ -94,6 +99,19 @@ impl Pair {
     pub async fn come_to(&self, id: AgreementId, expected: &Status) {
         for node in [&self.alder, &self.birch] {
             node.comes_to(id, expected).await;
+        }
+    }
+
+    /// Waits until both say that `id` is in force.
+    pub async fn come_into_force(&self, id: AgreementId) {
+        for node in [&self.alder, &self.birch] {
+            for _ in 0..1000 {
+                if matches!(node.status(id), Status::InForce { .. }) {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            assert!(matches!(node.status(id), Status::InForce { .. }), "{}: {:?}", node.fiction.word, node.status(id));
         }
     }
 

@@ -12,6 +12,7 @@ use concordat::registry::accounts::Role;
 use concordat::tampering::Table;
 use integration::node::TestNode;
 use integration::pair::{Pair, Terms, days_from_start};
+use integration::renewal::reviewed_if_not_the_first;
 use integration::wire::plain_get;
 
 const PLATE: &str = "7TAM609";
@@ -91,9 +92,8 @@ async fn s09_a_renewal_edited_by_hand_does_not_bring_back_what_it_took_the_place
     let mut pair = Pair::in_force().await;
     pair.birch_saw(PLATE).await;
     let renewed = pair.alder.document_hash(pair.id);
-    let mut narrower = Terms::default();
-    narrower.query.lookback_days = 1;
-    let (new, _) = pair.alder.offers(&pair.birch, &narrower, Some(renewed)).await;
+    reviewed_if_not_the_first(&pair.alder, &pair.birch).await;
+    let new = pair.alder.renews_today(pair.id).await.unwrap();
     pair.alder.signs(new).await;
     pair.birch.signs(new).await;
     let superseded = |node: &TestNode| matches!(node.status(pair.id), Status::Superseded { by, .. } if by == new);

@@ -259,7 +259,7 @@ fn say(tx: &mut Tx<'_>, saying: Saying) -> QueryResult<Result<u32, Vec<String>>>
     }
     let agreements = u32::try_from(events.len()).unwrap_or(u32::MAX);
     for (found, event) in events {
-        lifecycle::say(tx, us, &found, event, &versions, &order.by)?;
+        lifecycle::say_event(tx, us, &found, event, (&versions, &order.by))?;
     }
     let what = match change {
         Changed::Rekeyed { .. } => "rekeyed",

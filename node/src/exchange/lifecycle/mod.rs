@@ -297,7 +297,7 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
             return Ok(Err(problems));
         }
     }
-    append(tx, us, &found, event, versions, by)?;
+    write(tx, us, &found, event, (versions, by))?;
     if narrowing::narrows(act)
         && let Some(partner) = found.agreement.other(us).map(|party| party.ori)
     {
@@ -306,26 +306,24 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
     Ok(Ok(()))
 }
 
-/// Appends `event` to our stream under an agreement, and to the trail. Whoever calls has asked the stream whether it admits
-/// it.
-pub(crate) fn say(
+/// Appends `event` to our stream under an agreement, and to the trail, as one person says it. Whoever calls has asked the
+/// stream whether it admits it.
+pub(crate) fn say_event(
     tx: &mut Tx<'_>,
     us: Ori,
     found: &Verified,
     event: Event,
-    versions: &Versions,
-    by: &str,
+    (versions, by): (&Versions, &str),
 ) -> QueryResult<()> {
-    append(tx, us, found, event, versions, &By::one(by))
+    write(tx, us, found, event, (versions, &By::one(by)))
 }
 
-fn append(
+fn write(
     tx: &mut Tx<'_>,
     us: Ori,
     found: &Verified,
     event: Event,
-    versions: &Versions,
-    by: &By<'_>,
+    (versions, by): (&Versions, &By<'_>),
 ) -> QueryResult<()> {
     let now = tx.now();
     let id = found.agreement.id;

@@ -17,9 +17,11 @@ pub mod pki;
 pub mod postgres;
 pub mod proxy;
 pub mod registry;
-pub mod rotation;
 pub mod renewal;
+pub mod rotation;
+pub mod streams;
 pub mod tamper;
+pub mod unruly;
 pub mod wire;
 
 pub use clock::TestClock;

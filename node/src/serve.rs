@@ -13,6 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::changes;
 use crate::console::{self, StatusSource};
+use crate::exchange::reconcile;
 use crate::intake::folder;
 use crate::intake::queue::{self, Keeping, Queue};
 use crate::jobs::{self, Ringer, Stop};
@@ -104,7 +105,8 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     let queue = keeping.as_ref().map(|(queue, _)| queue.clone());
     tasks.push(rt::spawn(look_after(Arc::clone(node), queue, stopped.clone(), Arc::clone(&again))));
     tasks.push(rt::spawn(folder::watch(Arc::clone(node), stopped.clone())));
-    tasks.push(rt::spawn(refresh(Arc::clone(node), stopped)));
+    tasks.push(rt::spawn(refresh(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(reconcile::serve(Arc::clone(node), stopped)));
     let running = Running {
         peer: first(&peer_at),
         console: first(&console_at),

@@ -125,9 +125,8 @@ fn of_agreements(conn: &mut Conn, us: Ori) -> QueryResult<Vec<String>> {
             objections.push(format!("events between {us} and {partner} are missing that the trail recorded"));
         }
     }
-    for id in documents::ids(conn, None)? {
-        let objection = standing::objection(conn, id)?;
-        objections.extend(objection.map(|why| format!("agreement {id}: {why}")));
+    for partner in documents::counterparts(conn)? {
+        objections.extend(standing::family_objection(conn, partner)?);
     }
     Ok(objections)
 }

@@ -93,6 +93,8 @@ async fn s04_no_read_leaves_when_the_sunset_passes_at_any_step_of_an_answer_or_o
             steps += 1;
             let pair = Pair::in_force().await;
             pair.set_clocks(sunset.plus(-Instant::MINUTE));
+            // What they do by themselves after so long is no step of an answer.
+            pair.birch.meets(&pair.alder).await;
             pair.birch_saw(PLATE).await;
             let text = pair.question_text(PLATE).await;
             if repeated {

@@ -120,12 +120,10 @@ async fn what_a_partner_missed_is_sent_when_it_is_back_and_an_acknowledgement_th
     assert_eq!((failed.outcome, failed.applied), (Some(Outcome::Done), 0), "that it is down is no fault of ours");
     assert!(failed.error.unwrap().contains("left for later"));
 
+    // It looks when it starts, and Alder, which hears from it then, sends what it lacks: no job is waited for.
     pair.birch.try_start().unwrap();
-    assert!(matches!(pair.birch.status(pair.id), Status::InForce { .. }));
-    pair.alder.clock.forward(5 * Instant::MINUTE);
-    pair.alder.rings().await;
-    assert_eq!(pair.birch.status(pair.id), Status::Suspended { by: vec![pair.alder.ori()] });
-    assert_eq!(pair.alder.runs("deliveries").pop().unwrap().applied, 1);
+    pair.birch.comes_to(pair.id, &Status::Suspended { by: vec![pair.alder.ori()] }).await;
+    pair.alder.has_all_acknowledged().await;
 
     // Nothing is left, and nothing is sent again.
     let sizes = (pair.alder.trail_size(), pair.birch.trail_size());

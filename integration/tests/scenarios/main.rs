@@ -22,6 +22,7 @@ mod rotation;
 mod sensitive;
 mod signing;
 mod strangers;
+mod streams;
 mod sunset;
 mod tampering;
 mod trail;

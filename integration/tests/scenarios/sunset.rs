@@ -7,6 +7,8 @@ use agreements::time::Instant;
 use concordat::clock::Clock as _;
 use concordat::exchange::Failure;
 use concordat::exchange::ask::{AskError, Gave};
+use concordat::jobs::TABLE;
+use integration::federation::start;
 use integration::pair::{Pair, Terms, days_from_start};
 use integration::wire::{Reply, plain_get};
 
@@ -54,6 +56,11 @@ async fn s03_effective_tomorrow_nothing_flows_today_and_it_flows_tomorrow_by_its
     match pair.alder.queries(&pair.birch, PLATE).await {
         Gave::Reads { reads, .. } => assert_eq!(reads.len(), 1),
         other => panic!("{other:?}"),
+    }
+    // Nothing was started again since it was signed, and no job ran in the meantime.
+    for node in [&pair.alder, &pair.birch] {
+        let runs = TABLE.iter().flat_map(|job| node.runs(job.name));
+        assert!(runs.into_iter().all(|run| run.slot <= start()), "at {}", node.fiction.word);
     }
 }
 

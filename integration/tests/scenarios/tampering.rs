@@ -12,6 +12,7 @@ use concordat::registry::accounts::Role;
 use concordat::tampering::Table;
 use integration::node::TestNode;
 use integration::pair::{Pair, Terms, days_from_start};
+use integration::renewal::reviewed_if_not_the_first;
 use integration::wire::plain_get;
 
 const PLATE: &str = "7TAM609";
@@ -84,6 +85,58 @@ async fn s09_a_row_of_the_agreements_table_edited_by_hand_is_noticed_refused_and
         pair.birch.looks().await;
     }
     assert_eq!(answered(&pair).await, Ok(1), "as it was");
+}
+
+#[actix_web::test]
+async fn s09_a_renewal_edited_by_hand_does_not_bring_back_what_it_took_the_place_of() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    let renewed = pair.alder.document_hash(pair.id);
+    reviewed_if_not_the_first(&pair.alder, &pair.birch).await;
+    let new = pair.alder.renews_today(pair.id).await.unwrap();
+    pair.alder.signs(new).await;
+    pair.birch.signs(new).await;
+    let superseded = |node: &TestNode| matches!(node.status(pair.id), Status::Superseded { by, .. } if by == new);
+    assert!(superseded(&pair.alder) && superseded(&pair.birch));
+    let store = pair.birch.registry_store();
+    let named = format!(",\"supersedes\":\"{renewed}\"");
+    let none = store.replaced("document", &named, "");
+    let other = store.replaced("document", &named, &format!(",\"supersedes\":\"{}\"", Digest::of(b"")));
+    for (what, table, sql) in [
+        ("it renews nothing", "agreement", format!("UPDATE agreement SET document = {none} WHERE id = '{new}'")),
+        ("it renews another", "agreement", format!("UPDATE agreement SET document = {other} WHERE id = '{new}'")),
+        ("it is gone", "agreement", format!("DELETE FROM agreement WHERE id = '{new}'")),
+        (
+            "it is with somebody else",
+            "agreement",
+            format!("UPDATE agreement SET partner = 'CA0990200' WHERE id = '{new}'"),
+        ),
+        ("it is not signed", "stream_event", format!("DELETE FROM stream_event WHERE agreement = '{new}'")),
+        (
+            "one did not sign it",
+            "stream_event",
+            format!("DELETE FROM stream_event WHERE agreement = '{new}' AND party = '{}'", pair.birch.ori()),
+        ),
+    ] {
+        store.run(&format!("CREATE TABLE kept AS SELECT * FROM {table}; PRAGMA foreign_keys = OFF; {sql}"));
+        for restarted in [false, true] {
+            if restarted {
+                pair.birch.restart();
+            }
+            pair.birch.looks().await;
+            let touched = pair.birch.touches();
+            let text = pair.question_text(PLATE).await;
+            let reply = pair.alder.posts_query(&pair.birch, &text).await;
+            assert_eq!(reply.message()["outcome"]["status"]["status"], "no_agreement", "{what}: {}", reply.text());
+            assert_eq!(pair.birch.touches(), touched, "{what}");
+            let tables: Vec<Table> = pair.birch.node().changed().iter().map(|changed| changed.table).collect();
+            assert!(tables.contains(&Table::Agreement), "{what}: {tables:?}");
+        }
+        store.run(&format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept; DROP TABLE kept"));
+        pair.birch.looks().await;
+        assert!(superseded(&pair.birch), "as it was: {what}");
+    }
+    assert_eq!(answered(&pair).await, Ok(1), "under the renewal");
 }
 
 #[actix_web::test]

@@ -78,7 +78,7 @@ pub enum AgreementCommand {
         after_help = "Example:\n  concordat agreement withdraw 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"wrong dates\" --as alder.agreements"
     )]
     Withdraw(Why),
-    /// Suspend it: nothing flows, either way, until this agency resumes
+    /// Suspend it and its signed renewals: nothing flows, either way, until this agency resumes
     #[command(
         after_help = "Example:\n  concordat agreement suspend 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit under way\" --as alder.custodian"
     )]
@@ -88,7 +88,7 @@ pub enum AgreementCommand {
         after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.agreements\n\nThen somebody else: concordat change approve. Of the two, one has to be the custodian."
     )]
     Resume(Widening),
-    /// End it for good
+    /// End it and its signed renewals for good
     #[command(
         after_help = "Example:\n  concordat agreement terminate 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"policy changed\" --as alder.custodian"
     )]

@@ -63,7 +63,7 @@ pub(super) async fn look(found: &mut Findings, node: &Node, partner: &Partner) {
     let mut heads = Vec::new();
     let mut moved = Vec::new();
     for one in live {
-        match delivery::view(node, partner, one.id).await {
+        match delivery::view(node, partner, one.id, 0).await {
             Err(why) => found.fail("agreement", format!("{}: {why}", one.id), "the partner looks into its log"),
             Ok(None) => found.fail(
                 "agreement",

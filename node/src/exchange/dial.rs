@@ -11,6 +11,7 @@ use agreements::ids::{Digest, Ori};
 use agreements::time::Instant;
 use bytes::{Bytes, BytesMut};
 
+use super::contacts::Contacts;
 use super::partner::Partner;
 use crate::clock::Clock;
 use crate::tls::{self, OwnCertificate, OwnStore, SeenTrust, TlsError, TrustStore};
@@ -79,6 +80,7 @@ pub struct Dialer {
     hosts: BTreeMap<String, SocketAddr>,
     deadline: Duration,
     clients: Mutex<HashMap<Line, Kept>>,
+    contacts: Contacts,
 }
 
 /// To whom a client speaks, and from which thread: a connection is driven by the runtime that opened it, and must not
@@ -104,7 +106,13 @@ impl Dialer {
         hosts: BTreeMap<String, SocketAddr>,
         deadline: Duration,
     ) -> Self {
-        Self { own, trust, clock, hosts, deadline, clients: Mutex::default() }
+        Self { own, trust, clock, hosts, deadline, clients: Mutex::default(), contacts: Contacts::default() }
+    }
+
+    /// When each partner was in touch.
+    #[must_use]
+    pub fn contacts(&self) -> &Contacts {
+        &self.contacts
     }
 
     /// This node's certificate and key.
@@ -118,7 +126,8 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`]. Whether the partner got the body is unknown then.
     pub async fn post(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
-        self.whole(self.send(partner, post(partner, path, body))).await
+        let reply = self.whole(self.send(partner, post(partner, path, body))).await;
+        self.noted(partner, reply)
     }
 
     /// Gets `path` of the partner's peer port.
@@ -127,7 +136,20 @@ impl Dialer {
     /// See [`DialError`].
     pub async fn get(&self, partner: &Partner, path: &str) -> Result<Reply, DialError> {
         let url = url(partner, path);
-        self.whole(self.send(partner, |client| client.get(&url))).await
+        let reply = self.whole(self.send(partner, |client| client.get(&url))).await;
+        self.noted(partner, reply)
+    }
+
+    /// Notes whether a partner was reached.
+    fn noted(&self, partner: &Partner, reply: Result<Reply, DialError>) -> Result<Reply, DialError> {
+        match &reply {
+            // We are a stranger there: it hears nothing that we say.
+            Ok(reply) if reply.status == 404 => {}
+            Ok(_) | Err(DialError::Long) => self.contacts.heard(partner.ori(), self.clock.now()),
+            Err(DialError::Tls(_)) => {}
+            Err(DialError::Deadline(_) | DialError::Connect(_)) => self.contacts.missed(partner.ori()),
+        }
+        reply
     }
 
     /// Posts `body`, and gives the reply before its body was read: for what is too long to be held. Each part may take as

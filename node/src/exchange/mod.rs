@@ -6,12 +6,14 @@
 pub mod answer;
 pub mod ask;
 mod asked_for;
+pub mod contacts;
 pub mod descriptor;
 pub mod dial;
 pub mod draft;
 pub mod failure;
 pub mod lifecycle;
 pub mod partner;
+pub mod reconcile;
 mod referral;
 pub mod report;
 pub mod standing;

@@ -69,7 +69,15 @@ pub fn verified(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<Verified
 
 /// Why the rows of an agreement count for nothing; `None` when they are what was sworn.
 pub(crate) fn objection(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<String>> {
-    match read(conn, id) {
+    match documents::partner(conn, id)? {
+        Some(partner) => family_objection(conn, partner),
+        None => Ok(None),
+    }
+}
+
+/// The same for all agreements with `partner`.
+pub(crate) fn family_objection(conn: &mut Conn, partner: Ori) -> QueryResult<Option<String>> {
+    match read_family(conn, partner) {
         Ok(found) => Ok(found.err()),
         Err(Error::DeserializationError(error)) => Ok(Some(error.to_string())),
         Err(error) => Err(error),
@@ -77,35 +85,72 @@ pub(crate) fn objection(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<
 }
 
 fn read(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
-    let mut found = match read_alone(conn, id)? {
-        Ok(Some(found)) => found,
-        other => return Ok(other),
-    };
-    let partner = documents::partner(conn, id)?;
-    let mut family = Vec::new();
-    for other in documents::ids(conn, partner)? {
-        if other == id {
-            continue;
+    let Some(partner) = documents::partner(conn, id)? else { return Ok(Ok(None)) };
+    Ok(read_family(conn, partner)?.map(|family| family.into_iter().find(|found| found.agreement.id == id)))
+}
+
+/// Every agreement with one partner, oldest first, each verified as [`verified`] does; none when rows of one of them were
+/// changed by other hands, which is said in the log. It costs no more than reading each once.
+pub fn family(conn: &mut Conn, partner: Ori) -> QueryResult<Vec<Verified>> {
+    match read_family(conn, partner) {
+        Ok(Ok(family)) => Ok(family),
+        Ok(Err(what)) => {
+            tracing::error!(%partner, what, "ALARM: an agreement's rows were changed by other hands; all with that partner count for nothing");
+            Ok(Vec::new())
         }
-        // One whose rows count for nothing might be the one that took this one's place: neither counts.
-        match read_alone(conn, other)? {
-            Ok(one) => family.extend(one),
-            Err(why) => return Ok(Err(format!("agreement {other} between the same two: {why}"))),
+        Err(Error::DeserializationError(error)) => {
+            tracing::error!(%partner, %error, "ALARM: an agreement's row was changed by other hands; all with that partner count for nothing");
+            Ok(Vec::new())
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// One whose rows count for nothing might be the one that took another one's place: then none of them counts.
+fn read_family(conn: &mut Conn, partner: Ori) -> QueryResult<Result<Vec<Verified>, String>> {
+    let mut family: Vec<Verified> = Vec::new();
+    for id in documents::ids(conn, Some(partner))? {
+        match read_one(conn, id, partner, family.is_empty())? {
+            Ok(found) => family.extend(found),
+            Err(why) => return Ok(Err(format!("agreement {id} with {partner}: {why}"))),
         }
     }
-    let others = family.iter().map(|other| (&other.agreement, &other.streams));
-    found.streams.heirs = heirs(&found.agreement, Digest::of(&found.document), others);
-    Ok(Ok(Some(found)))
+    let of = |found: &Verified| {
+        let others = family.iter().map(|other| (&other.agreement, &other.streams));
+        heirs(&found.agreement, Digest::of(&found.document), others)
+    };
+    let all: Vec<_> = family.iter().map(of).collect();
+    for (found, heirs) in family.iter_mut().zip(all) {
+        found.streams.heirs = heirs;
+    }
+    Ok(Ok(family))
 }
 
 /// An agreement and its own streams, without what supersedes it.
 pub(super) fn read_alone(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
+    match documents::partner(conn, id)? {
+        Some(partner) => read_one(conn, id, partner, true),
+        None => Ok(Ok(None)),
+    }
+}
+
+/// The same for one that is with `partner` by its row; the `first` of a family also for whether events of any of
+/// them are missing.
+fn read_one(
+    conn: &mut Conn,
+    id: AgreementId,
+    partner: Ori,
+    first_of_all: bool,
+) -> QueryResult<Result<Option<Verified>, String>> {
     let Some((document, agreement)) = documents::find(conn, id)? else { return Ok(Ok(None)) };
     let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
+    if agreement.party(partner).is_none() {
+        return Ok(Err(format!("its row says that it is with {partner}, and its document that it is not")));
+    }
     if let Some(why) = other_identity(conn, id, &agreement)? {
         return Ok(Err(why));
     }
-    if !complete(conn, first, second)? || !complete(conn, second, first)? {
+    if first_of_all && (!complete(conn, first, second)? || !complete(conn, second, first)?) {
         return Ok(Err(format!("events between {first} and {second} are missing that the trail recorded")));
     }
     let kept = [documents::stream(conn, id, first)?, documents::stream(conn, id, second)?];
@@ -354,8 +399,11 @@ fn load_with(
 pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> QueryResult<(BTreeSet<Ori>, Instant)> {
     let mut partners = BTreeSet::new();
     let mut changes = Instant::from_micros(i64::MAX);
-    for id in documents::ids(conn, None)? {
-        let Some(found) = verified(conn, id)? else { continue };
+    let mut all = Vec::new();
+    for partner in documents::counterparts(conn)? {
+        all.append(&mut family(conn, partner)?);
+    }
+    for found in all {
         match Status::of_grants(us, &found.agreement, &found.streams, register, now) {
             Status::InForce { until } => {
                 changes = changes.min(until);
@@ -507,8 +555,8 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Resu
     // Of several that are not in force, the newest says why.
     let mut why = None;
     let (mut newest, mut begins) = (None, Instant::from_micros(i64::MAX));
-    for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
-        let Some(found) = verified(conn, id)? else { continue };
+    for found in family(conn, owner)?.into_iter().rev() {
+        let id = found.agreement.id;
         match Status::of_grants(us, &found.agreement, &found.streams, &register, now) {
             Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
                 newest = newest.or(Some((id, until)));

@@ -25,7 +25,7 @@ use crate::exchange::standing;
 use crate::exchange::sworn::{self, Evidence, Sworn, SwornError};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Node, fresh_rid};
-use crate::registry::{accepted, ag, agreements as documents, exchanged};
+use crate::registry::{accepted, ag, exchanged};
 use crate::trail::{self, Draft, Facts};
 
 /// The longest first line, which carries entry and proof, in bytes.
@@ -112,8 +112,8 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, list: &str, now: Instant) -> Quer
     let epoch = trail::head::epoch(conn)?;
     let register = ag::register(conn)?;
     let mut why = format!("no agreement with {owner} grants the list {list}; see `concordat agreement list`");
-    for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
-        let Some(found) = standing::verified(conn, id)? else { continue };
+    for found in standing::family(conn, owner)?.into_iter().rev() {
+        let id = found.agreement.id;
         let Some(grant) = found.agreement.hotlist_grant(owner, us, list) else { continue };
         match Status::at(&found.agreement, &found.streams, &register, now) {
             Status::InForce { until } => {

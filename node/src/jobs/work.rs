@@ -82,6 +82,15 @@ pub(super) trait Work {
     fn says(&self, op: &Self::Op) -> String;
     /// Does it.
     async fn apply(&mut self, node: &Node, op: &Self::Op) -> Result<Applied, JobError>;
+    /// Does all of them, one after the other; what came of each, in their order.
+    async fn apply_all(&mut self, node: &Node, ops: &[Self::Op]) -> Vec<Result<Applied, JobError>> {
+        let mut came = Vec::new();
+        for op in ops {
+            tracing::debug!(what = self.says(op), "a job's operation");
+            came.push(self.apply(node, op).await);
+        }
+        came
+    }
 }
 
 /// One run.
@@ -89,9 +98,8 @@ pub(super) async fn run<W: Work>(mut work: W, node: &Node) -> Result<Ran, JobErr
     let now = node.now();
     let ops = work.plan(&work.look(node).await?, now);
     let (mut ran, mut left, mut failures) = (Ran::default(), Vec::new(), Vec::new());
-    for op in &ops {
-        tracing::debug!(what = work.says(op), "a job's operation");
-        match work.apply(node, op).await {
+    for (op, came) in ops.iter().zip(work.apply_all(node, &ops).await) {
+        match came {
             Ok(Applied::Done) => ran.applied += 1,
             Ok(Applied::Later(why)) => {
                 ran.later.push(format!("{}: {why}", work.says(op)));

@@ -151,7 +151,8 @@ async fn agreement(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let view = lifecycle::show(&node, &desk(&request, &node), peer.partner(), parsed(&id)?)?;
+    let after = after(request.query_string())?;
+    let view = lifecycle::show(&node, &desk(&request, &node), peer.partner(), parsed(&id)?, after)?;
     let text = serde_json::to_string(&view.ok_or(Problem::NotBetweenUs)?);
     Ok(json_reply(HttpResponse::Ok(), text.map_err(|error| crate::exchange::Failure::Internal(error.into()))?))
 }
@@ -187,6 +188,15 @@ async fn pull(
 
 fn parsed(id: &str) -> Result<AgreementId, Problem> {
     id.parse().map_err(|error: agreements::ids::IdError| Problem::NoSuchId(error.to_string()))
+}
+
+/// How many of this agency's events the partner has, as the query of a path says it: `after=3`.
+fn after(query: &str) -> Result<u32, Problem> {
+    let Some(value) = query.split('&').find_map(|part| part.strip_prefix("after=")) else { return Ok(0) };
+    value.parse().map_err(|_| {
+        let why = "`after` in the path is the number of this agency's events that you have, such as after=3";
+        crate::exchange::Failure::Unacceptable(why.to_owned()).into()
+    })
 }
 
 /// This worker's connections.

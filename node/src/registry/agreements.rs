@@ -65,6 +65,13 @@ pub fn partner(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<Ori>> {
     row.map(|partner| parsed("agreement", partner.parse())).transpose()
 }
 
+/// Everybody with whom there is an agreement.
+pub fn counterparts(conn: &mut Conn) -> QueryResult<Vec<Ori>> {
+    let rows: Vec<String> =
+        agreement::table.select(agreement::partner).distinct().order(agreement::partner).load(conn)?;
+    rows.into_iter().map(|partner| parsed("agreement", partner.parse())).collect()
+}
+
 /// With whom each agreement is, by its id.
 pub(crate) fn partners(conn: &mut Conn) -> QueryResult<BTreeMap<String, String>> {
     Ok(agreement::table.select((agreement::id, agreement::partner)).load(conn)?.into_iter().collect())

@@ -3,7 +3,7 @@
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest};
 use agreements::message::{Acknowledgement, Offer, StreamEvent, To};
-use agreements::stream::Event;
+use agreements::stream::{Event, NotTaken, Said, Stream};
 use diesel::result::{Error, QueryResult};
 
 use super::{acceptable, stream_of};
@@ -118,6 +118,15 @@ pub(super) enum Refused {
     Unacceptable(String),
 }
 
+impl From<NotTaken> for Refused {
+    fn from(not_taken: NotTaken) -> Self {
+        match not_taken {
+            NotTaken::OutOfOrder { found, expected } => Self::OutOfOrder { found, expected },
+            NotTaken::Unacceptable(why) => Self::Unacceptable(why),
+        }
+    }
+}
+
 impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
@@ -170,13 +179,14 @@ pub(super) fn keep_event(
     if said.document != Digest::of(&found.document) {
         return no("the event is about another document than the one that was offered");
     }
-    if said.n != stream.next_number() {
-        return Ok(Err(Refused::OutOfOrder { found: said.n, expected: stream.next_number() }));
-    }
-    if let Err(why) = stream.admits(&said.event) {
-        return Ok(Err(Refused::Unacceptable(why)));
+    if let Err(not_taken) = stream.clone().take(said.n, Said { event: said.event.clone(), at: evidence.at }) {
+        return Ok(Err(not_taken.into()));
     }
     if let Err(why) = standing::sealed(&found.agreement, &found.document, party, said, stream) {
+        return Ok(Err(Refused::Unacceptable(why)));
+    }
+    let ours = found.agreement.other(party).and_then(|us| stream_of(&found, us.ori)).map_or(0, Stream::len);
+    if let Err(why) = decided_on(said, ours) {
         return Ok(Err(Refused::Unacceptable(why)));
     }
     if is_change(&said.event)
@@ -199,6 +209,29 @@ fn named_before(conn: &mut Conn, found: &Verified, said: &StreamEvent) -> QueryR
     }
     let partner = documents::partner(conn, found.agreement.id)?.ok_or(Error::NotFound)?;
     canonical(&Named { receipts: documents::acknowledgements(conn, partner)? })
+}
+
+/// Whether a partner can have decided what it said on what it says that it had seen: it cannot have seen more of our
+/// stream, of `ours` events, than there is. Then ours was set back, or it decided on somebody else's word; what opens
+/// sharing waits until that is clear. All else counts all the same: it needs nobody's consent.
+fn decided_on(said: &StreamEvent, ours: u32) -> Result<(), String> {
+    let Some(seen) = said.seen.filter(|seen| *seen > ours) else { return Ok(()) };
+    let why = format!(
+        "event {} was decided on {seen} events of this agency, which has said {ours}: look at the agreement again, and ask this agency whether its registry was set back",
+        said.n
+    );
+    match said.event {
+        Event::Declined { .. }
+        | Event::Withdrawn { .. }
+        | Event::Suspended { .. }
+        | Event::Terminated { .. }
+        | Event::Rekeyed { .. }
+        | Event::Moved { .. } => {
+            tracing::error!(why, "ALARM: a partner knows more of this agency's events than there are; it is heard");
+            Ok(())
+        }
+        Event::Signed { .. } | Event::Resumed { .. } => Err(why),
+    }
 }
 
 /// Acknowledges in the version `v` in which it was said.

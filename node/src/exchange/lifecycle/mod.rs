@@ -5,6 +5,7 @@
 pub mod delivery;
 pub mod hearing;
 pub mod introduction;
+mod narrowing;
 
 use std::sync::Arc;
 
@@ -35,7 +36,7 @@ use crate::renewal::{held, renew, signing};
 use crate::seal::Seal;
 use crate::trail::{self, Draft, Facts};
 
-pub use delivery::{Delivery, View, deliver, show, sync};
+pub use delivery::{Delivery, PAGE, View, deliver, reconcile, show, sync};
 pub use hearing::{hear_event, hear_offer};
 
 /// What a person does about an agreement.
@@ -205,6 +206,7 @@ fn other(node: &Node, agreement: &Agreement) -> Result<Arc<Partner>, ActError> {
 /// # Errors
 /// `by` may not, the agreement's state does not admit it, or it takes two people.
 pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str) -> Result<Delivery, ActError> {
+    let narrows = narrowing::narrows(&act);
     if act.opens() {
         return Err(ActError::refused(
             "this opens sharing, and takes two people: propose it (concordat agreement sign or resume), and have somebody else \
@@ -215,7 +217,11 @@ pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str) -> Result<Del
     let job = move |tx: &mut Tx<'_>| apply(tx, &actor, id, &act, &by);
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     match recorded.into_inner() {
-        Ok(()) => Ok(deliver(node, id).await),
+        Ok(()) => {
+            let delivery = deliver(node, id).await;
+            narrowing::deliver_renewals(node, id, narrows).await;
+            Ok(delivery)
+        }
         Err(why) => Err(ActError::Refused(why)),
     }
 }
@@ -241,7 +247,7 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
     if let Err(why) = accounts::operator(tx.conn(), by, act.needs())? {
         return Ok(Err(vec![why]));
     }
-    say(tx, actor, id, act, &By::one(by))
+    carry_out(tx, actor, id, act, &By::one(by))
 }
 
 /// The same for what two people decided.
@@ -253,10 +259,10 @@ pub(crate) fn say_decided(
     approved: &Approved<'_>,
 ) -> QueryResult<Refusable<()>> {
     let (by, approved_by) = (approved.proposed_by(), Some(approved.approved_by()));
-    say(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
+    carry_out(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
 }
 
-fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
+fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
     let Actor { us, seal, versions } = actor;
     let us = *us;
     let now = tx.now();
@@ -292,6 +298,11 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
         }
     }
     write(tx, us, &found, event, (versions, by))?;
+    if narrowing::narrows(act)
+        && let Some(partner) = found.agreement.other(us).map(|party| party.ori)
+    {
+        narrowing::of_renewals(tx, actor, partner, id, act, by)?;
+    }
     Ok(Ok(()))
 }
 
@@ -379,11 +390,12 @@ fn draft<M: Serialize>(
 pub fn list(conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
     let register = ag::register(conn)?;
     let mut all = Vec::new();
-    for id in documents::ids(conn, None)? {
-        if let Some(found) = standing::verified(conn, id)? {
+    for partner in documents::counterparts(conn)? {
+        for found in standing::family(conn, partner)? {
             let status = Status::at(&found.agreement, &found.streams, &register, now);
             all.push((found, status));
         }
     }
+    all.sort_unstable_by_key(|(found, _)| found.agreement.id);
     Ok(all)
 }

@@ -1,0 +1,324 @@
+//! How soon it takes effect that one side closes: `cargo bench -p integration --bench effect`.
+//!
+//! - **suspended**, **terminated**: from the start of the command at the owner's node (its stores are opened, as the command
+//!   line does) until the asker's first question is refused, and until the asker's own node does not ask any more.
+//! - **suspended by the asker**: from the start of the command at the asker's node until the owner refuses what a node asks
+//!   that does not care.
+//! - **sunset**: from the instant of it until the first refusal of either side. No command, no message, no job.
+//! - **standing**: what it costs to verify everything anew after any of it: 300 partners, and ten renewals of one pair.
+//!
+//! Whole nodes over mutual TLS on one machine, each with its own stores; their clocks run as the machine's does, and what is
+//! measured is the machine's time. The asker asks without a pause. After the first refusal no read comes: that is checked.
+//! One JSON line per figure on standard output: median and maximum of the rounds. `--rounds R` says how many.
+
+#![expect(clippy::disallowed_methods, reason = "what is measured is the time that passes")]
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use actix_web::rt::System;
+use agreements::agreement::{Agreement, Renewal};
+use agreements::entry::{Kind, Leaf};
+use agreements::ids::{AgreementId, Digest, Ori, Salt};
+use agreements::message::{PROTOCOL, StreamEvent, To};
+use agreements::party::Party;
+use agreements::stream::Event;
+use agreements::time::Instant as When;
+use certs::jws;
+use certs::key::SigningKey;
+use concordat::clock::Clock as _;
+use concordat::exchange::Failure;
+use concordat::exchange::ask::{AskError, Gave};
+use concordat::exchange::lifecycle::{self, Act};
+use concordat::exchange::standing::{self, AGREEMENT_TYP};
+use concordat::node::{Node, fresh_rid};
+use concordat::registry::ag;
+use concordat::registry::agreements::{self as documents, Kept};
+use integration::pair::{agree, days_from_start};
+use integration::{Pair, Terms, TestClock, TestNode};
+use serde_json::json;
+
+const PLATE: &str = "7EFF001";
+
+fn main() {
+    let mut rounds = 20;
+    let mut args = std::env::args().skip(1);
+    while let Some(arg) = args.next() {
+        match arg.as_str() {
+            // What `cargo bench` itself passes.
+            "--bench" => {}
+            "--rounds" => rounds = args.next().and_then(|value| value.parse().ok()).expect("--rounds takes a number"),
+            other => panic!("{other} is no option; there is --rounds"),
+        }
+    }
+    System::new().block_on(async move {
+        by_the_owner(rounds, "suspended", |reason| Act::Suspend { reason }).await;
+        by_the_owner(rounds, "terminated", |reason| Act::Terminate { reason }).await;
+        by_the_asker(rounds).await;
+        sunset(rounds.min(10)).await;
+        standing_anew(rounds.min(10)).await;
+    });
+}
+
+/// Lets clocks run from `from` on, as the machine's does.
+struct Running {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Running {
+    fn of(pair: &Pair, from: When) -> Self {
+        let clocks: Vec<TestClock> = [&pair.alder, &pair.birch].map(|node| node.clock.clone()).to_vec();
+        let stop = Arc::<AtomicBool>::default();
+        let stopped = Arc::clone(&stop);
+        let begun = Instant::now();
+        let thread = std::thread::spawn(move || {
+            while !stopped.load(Ordering::Relaxed) {
+                let passed = i64::try_from(begun.elapsed().as_micros()).unwrap();
+                clocks.iter().for_each(|clock| clock.set(from.plus(passed)));
+                std::thread::sleep(Duration::from_micros(200));
+            }
+        });
+        Self { stop, thread: Some(thread) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().map(JoinHandle::join);
+    }
+}
+
+async fn pair() -> Pair {
+    let mut terms = Terms::default();
+    terms.query.daily_quota = u32::MAX;
+    let pair = Pair::under(terms).await;
+    pair.birch_saw(PLATE).await;
+    pair
+}
+
+/// Somebody does `act` at a node: in a thread that has nothing yet, as a process does that was just started.
+fn command(node: &TestNode, id: AgreementId, act: Act) -> JoinHandle<()> {
+    let (config, clock, by) = (node.settings().clone(), node.clock.clone(), node.fiction.person("custodian"));
+    std::thread::spawn(move || {
+        System::new().block_on(async move {
+            let node = Node::open(config, Arc::new(clock), Arc::new(|_: &str| {})).unwrap();
+            lifecycle::act(&node, id, act, &by).await.unwrap();
+        });
+    })
+}
+
+/// What a question of Alder to Birch came to.
+enum Came {
+    Reads,
+    Refused,
+    NotAsked,
+}
+
+async fn asked(pair: &Pair) -> Came {
+    match pair.alder.asks(pair.alder.asking(&pair.birch, PLATE)).await {
+        // It ended while this was asked: nothing left the node.
+        Err(AskError::Failure(Failure::Overtaken)) => Came::NotAsked,
+        Err(error) => panic!("{error}"),
+        Ok(report) => match &report.lines[0].gave {
+            Gave::Reads { .. } => Came::Reads,
+            Gave::Denied { .. } | Gave::Withheld { .. } => Came::Refused,
+            Gave::NotAsked { .. } => Came::NotAsked,
+            other => panic!("{other:?}"),
+        },
+    }
+}
+
+/// Asks without a pause until Alder's own node does not. Milliseconds since `begun` of the first refusal, and of that.
+async fn until_not_asked(pair: &Pair, begun: Instant) -> (f64, f64) {
+    let mut first = None;
+    loop {
+        let came = asked(pair).await;
+        let now = begun.elapsed().as_secs_f64() * 1000.0;
+        match came {
+            Came::Reads => assert!(first.is_none(), "a read after a refusal"),
+            Came::Refused => _ = first.get_or_insert(now),
+            Came::NotAsked => return (first.unwrap_or(now), now),
+        }
+    }
+}
+
+async fn by_the_owner(rounds: usize, case: &str, act: impl Fn(String) -> Act) {
+    let mut pair = pair().await;
+    let _running = Running::of(&pair, pair.alder.clock.now());
+    let (mut refused, mut not_asked) = (Vec::new(), Vec::new());
+    for round in 0..rounds {
+        assert!(matches!(asked(&pair).await, Came::Reads), "before round {round}");
+        let begun = Instant::now();
+        let commanded = command(&pair.birch, pair.id, act("the audit is open".to_owned()));
+        let (first, none) = until_not_asked(&pair, begun).await;
+        refused.push(first);
+        not_asked.push(none);
+        commanded.join().unwrap();
+        let over = matches!(pair.birch.status(pair.id), agreements::status::Status::Ended { .. });
+        if over {
+            let mut terms = Terms::default();
+            terms.query.daily_quota = u32::MAX;
+            pair.id = agree(&pair.alder, &pair.birch, &terms).await.unwrap();
+        } else {
+            pair.birch.resumes(pair.id).await;
+        }
+    }
+    say(case, "first_refused", refused, "ms");
+    say(case, "not_asked_any_more", not_asked, "ms");
+}
+
+async fn by_the_asker(rounds: usize) {
+    let pair = pair().await;
+    let _running = Running::of(&pair, pair.alder.clock.now());
+    let mut refused = Vec::new();
+    for _ in 0..rounds {
+        let begun = Instant::now();
+        let commanded = command(&pair.alder, pair.id, Act::Suspend { reason: "the audit is open".to_owned() });
+        loop {
+            let text = pair.question_text(PLATE).await;
+            match pair.alder.posts_query(&pair.birch, &text).await.status {
+                200 => {}
+                403 => break,
+                other => panic!("{other}"),
+            }
+        }
+        refused.push(begun.elapsed().as_secs_f64() * 1000.0);
+        commanded.join().unwrap();
+        pair.alder.resumes(pair.id).await;
+    }
+    say("suspended by the asker", "owner_refuses", refused, "ms");
+}
+
+async fn sunset(rounds: usize) {
+    const BEFORE: i64 = 200_000;
+    let (mut refused, mut owner) = (Vec::new(), Vec::new());
+    for _ in 0..rounds {
+        let pair = pair().await;
+        let sunset = When::start_of(days_from_start(30)).unwrap();
+        pair.set_clocks(sunset.plus(-BEFORE));
+        pair.birch_saw(PLATE).await;
+        let begun = Instant::now();
+        let _running = Running::of(&pair, sunset.plus(-BEFORE));
+        let at = begun + Duration::from_micros(BEFORE.unsigned_abs());
+        assert!(matches!(asked(&pair).await, Came::Reads), "before the sunset");
+        loop {
+            let came = asked(&pair).await;
+            if !matches!(came, Came::Reads) {
+                break;
+            }
+        }
+        refused.push(at.elapsed().as_secs_f64() * 1000.0);
+        let text = pair.question_text(PLATE).await;
+        assert_eq!(pair.alder.posts_query(&pair.birch, &text).await.status, 403);
+        owner.push(at.elapsed().as_secs_f64() * 1000.0);
+    }
+    say("sunset", "asker_does_not_ask", refused, "ms");
+    say("sunset", "owner_refuses", owner, "ms");
+}
+
+/// The same document as the first renewal of another one, by hand.
+fn renewing(document: Agreement, old: Digest) -> Agreement {
+    let found = |what: &str| Digest::of(what.as_bytes());
+    let renewal = Renewal {
+        packet_sha256: found("the packet"),
+        review_sha256: found("the review"),
+        ag_check_sha256: found("the check"),
+    };
+    Agreement { revision: 2, supersedes: Some(old), renewal: Some(renewal), ..document }
+}
+
+/// An agency that there is on paper only, with a seal.
+fn on_paper(like: &Party, n: usize) -> (Party, SigningKey) {
+    let seal = SigningKey::generate_p256().unwrap();
+    let mut party = like.clone();
+    party.ori = format!("CA1{n:04}000").chars().take(9).collect::<String>().parse().unwrap();
+    party.node.seal_key = seal.public().to_string();
+    (party, seal)
+}
+
+fn signed(agreement: &Agreement, document: &[u8], of: Ori, seal: &SigningKey, at: When) -> Kept {
+    let other = agreement.other(of).unwrap().ori;
+    let seal = jws::sign(document, AGREEMENT_TYP, seal, None).unwrap();
+    let said = StreamEvent {
+        v: PROTOCOL,
+        to: vec![To { ori: other, agreement: agreement.id }],
+        document: Digest::of(document),
+        n: 1,
+        seen: Some(0),
+        event: Event::Signed { seal, official: None },
+    };
+    let message = agreements::json::canonical(&said).unwrap();
+    let salt = Salt([7; 32]);
+    let rid = fresh_rid(at).unwrap();
+    let leaf = Leaf::over(Kind::AgreementEvent, rid, at, (&salt, &message), (&salt, b"{}"));
+    Kept { rid, leaf: leaf.to_bytes(), message, salt, proof: None }
+}
+
+/// `partners` with so many agreements each, every one but the first a renewal of the one before.
+async fn kept(node: &TestNode, like: &Party, partners: std::ops::Range<usize>, agreements: usize) {
+    let now = node.clock.now();
+    let own = node.seal_key();
+    for n in partners {
+        let (party, seal) = on_paper(like, n);
+        node.registry_store().run(&format!(
+            "INSERT INTO agency SELECT '{}', party, descriptor, enrolled_at, enrolled_by, confirmed_by FROM agency LIMIT 1",
+            party.ori
+        ));
+        let mut rows = Vec::new();
+        let mut before = None;
+        for _ in 0..agreements {
+            let agreement = Terms::default().between(&node.node().party(), &party);
+            let agreement = before.map_or(agreement.clone(), |old| renewing(agreement, old));
+            let document = agreement.to_bytes().unwrap();
+            before = Some(Digest::of(&document));
+            let streams = [(node.ori(), &own), (party.ori, &seal)]
+                .map(|(ori, seal)| (ori, signed(&agreement, &document, ori, seal, now)));
+            rows.push((agreement.id, document, streams));
+        }
+        let insert = move |conn: &mut concordat::db::Conn| {
+            for (id, document, streams) in rows {
+                documents::insert(conn, id, party.ori, &document, None, now)?;
+                for (ori, kept) in streams {
+                    documents::append(conn, id, ori, 1, &kept)?;
+                }
+            }
+            Ok(())
+        };
+        node.node().registry().write("a bench", insert).await.unwrap();
+    }
+}
+
+/// What `standing::in_force` takes with so many rows.
+async fn standing_anew(rounds: usize) {
+    for (case, partners, agreements) in [
+        ("standing of 300 partners", 300, 1),
+        ("standing of one pair", 1, 1),
+        ("standing of one pair renewed 9 times", 1, 10),
+    ] {
+        let (_federation, alder, birch) = Pair::enrolled().await;
+        kept(&alder, &birch.node().party(), 0..partners, agreements).await;
+        let mut conn = alder.conn();
+        let register = ag::register(&mut conn).unwrap();
+        let mut took = Vec::new();
+        for _ in 0..rounds {
+            let begun = Instant::now();
+            let (all, _) = standing::in_force(&mut conn, alder.ori(), &register, alder.clock.now()).unwrap();
+            took.push(begun.elapsed().as_secs_f64() * 1000.0);
+            assert_eq!(all.len(), partners, "{case}");
+        }
+        say(case, "verified_anew", took, "ms");
+    }
+}
+
+fn say(case: &str, figure: &str, mut values: Vec<f64>, unit: &str) {
+    values.sort_by(f64::total_cmp);
+    for (which, value) in [("median", values[values.len() / 2]), ("max", values[values.len() - 1])] {
+        let value = (value * 1000.0).round() / 1000.0;
+        let figure = format!("{figure}_{which}");
+        println!("{}", json!({"bench": "effect", "case": case, "figure": figure, "value": value, "unit": unit}));
+    }
+}

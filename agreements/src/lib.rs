@@ -7,6 +7,7 @@
 
 pub mod agreement;
 pub mod decide;
+pub mod eligibility;
 pub mod entry;
 pub mod hotlist;
 pub mod ids;

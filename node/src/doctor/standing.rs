@@ -81,7 +81,10 @@ pub(super) async fn look(found: &mut Findings, node: &Node, partner: &Partner) {
 
 fn compare(found: &mut Findings, ours: &Ours, view: &View) {
     let (id, here, there) = (ours.id, &ours.status, &view.status);
-    if here.name() != there.name() {
+    if let (Status::InForce { .. }, Status::UnderReview { .. }) = (here, there) {
+        let says = format!("{id}: {}: it answers no question of this agency", there.says());
+        found.warn("agreement", says, "mend what the review is about, and write to its contacts");
+    } else if here.name() != there.name() {
         let says = format!("{id}: here {}; there {}", here.says(), there.says());
         found.fail("agreement", says, format!("`concordat agreement sync {id}` exchanges what one of the two lacks"));
     } else if matches!(here, Status::InForce { .. }) {

@@ -419,7 +419,8 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Resu
     let (mut newest, mut begins) = (None, Instant::from_micros(i64::MAX));
     for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
         let Some(found) = verified(conn, id)? else { continue };
-        match Status::of_grants(us, &found.agreement, &found.streams, &register, now) {
+        // Under the other's grant: an early review that we have opened holds only our own.
+        match Status::at(&found.agreement, &found.streams, &register, now) {
             Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
                 newest = newest.or(Some((id, until)));
             }

@@ -34,6 +34,9 @@ pub enum JobError {
     /// A file that says when something ends.
     #[error(transparent)]
     Unreadable(#[from] super::expiry::Unreadable),
+    /// A policy was not looked at.
+    #[error(transparent)]
+    Policy(#[from] crate::compliance::policies::PolicyError),
     /// Operations failed; the others were applied.
     #[error("{failed} of {planned} not done, the first because: {first}")]
     Operations {

@@ -3,9 +3,13 @@
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest};
 use agreements::message::{Acknowledgement, Offer, StreamEvent, To};
+use agreements::register::Trigger;
+use agreements::stream::Event;
 use diesel::result::{Error, QueryResult};
 
 use super::{acceptable, stream_of};
+use crate::compliance::Keeper;
+use crate::compliance::reviews::{self, NewReview};
 use crate::db::{Entry, Recorded, Slot, Tx};
 use crate::exchange::answer::canonical;
 use crate::exchange::failure::Failure;
@@ -82,7 +86,8 @@ pub async fn hear_event(
         return Err(Failure::Unacceptable("the event is of another agreement than the path names".to_owned()));
     }
     let (message, evidence) = sworn.into_parts();
-    let job = move |tx: &mut Tx<'_>| keep_event(tx, agreement, &message, &evidence);
+    let keeper = Keeper::of_node(node);
+    let job = move |tx: &mut Tx<'_>| keep_event(tx, &keeper, agreement, &message, &evidence);
     acknowledged(node.registry().record(job).await?)
 }
 
@@ -124,7 +129,13 @@ fn heard_before(tx: &mut Tx<'_>, evidence: &Evidence) -> QueryResult<Option<Heed
     Ok(Some(Ok(slot)))
 }
 
-fn keep_event(tx: &mut Tx<'_>, id: AgreementId, said: &StreamEvent, evidence: &Evidence) -> QueryResult<Heeded> {
+fn keep_event(
+    tx: &mut Tx<'_>,
+    keeper: &Keeper,
+    id: AgreementId,
+    said: &StreamEvent,
+    evidence: &Evidence,
+) -> QueryResult<Heeded> {
     if let Some(again) = heard_before(tx, evidence)? {
         return Ok(again);
     }
@@ -149,6 +160,13 @@ fn keep_event(tx: &mut Tx<'_>, id: AgreementId, said: &StreamEvent, evidence: &E
     let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();
     documents::append(tx.conn(), id, party, said.n, &Kept { rid, leaf, message, salt, proof: Some(proof) })?;
     tx.bump_epoch();
+    if let Event::Rekeyed { compromised: true, reason, .. } = &said.event
+        && !reviews::is_open(tx.conn(), party, Trigger::KeyCompromise)?
+    {
+        let new =
+            NewReview { ori: party, trigger: Trigger::KeyCompromise, reason: reason.clone(), evidence: Vec::new() };
+        reviews::open_in(tx, keeper, new, None)?;
+    }
     acknowledge(tx, id, said.v, evidence, said.event.name())
 }
 

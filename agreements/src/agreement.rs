@@ -230,6 +230,9 @@ pub enum AgreementError {
     /// Other bytes than the canonical ones.
     #[error("the agreement is not in canonical form (RFC 8785)")]
     NotCanonical,
+    /// It names a body that cannot take part; each sentence says which law keeps it out.
+    #[error("the agreement: {}", .0.join("; "))]
+    Ineligible(Vec<String>),
     /// Sound in form, wrong in content: every problem is named.
     #[error("the agreement: {}", .0.join("; "))]
     Problems(Vec<String>),
@@ -455,7 +458,7 @@ impl Agreement {
 /// Which law keeps out whom the bytes name, where that is why they are no agreement.
 fn ineligible(bytes: &[u8]) -> Option<AgreementError> {
     let objections = eligibility::of_agreement(&json::parse(bytes).ok()?);
-    (!objections.is_empty()).then_some(AgreementError::Problems(objections))
+    (!objections.is_empty()).then_some(AgreementError::Ineligible(objections))
 }
 
 /// The same day of the next year; 28 February for 29 February.

@@ -98,7 +98,7 @@ fn of_kind(kind: &str) -> Option<String> {
 }
 
 fn of_purpose(purpose: &Value) -> Option<String> {
-    let maps_to = purpose.get("purpose").and_then(Value::as_str).unwrap_or_default();
+    let maps_to = purpose.get("purpose").and_then(Value::as_str)?;
     maps_to.parse::<Purpose>().is_err().then(|| {
         let name = purpose.get("name").and_then(Value::as_str).unwrap_or(maps_to);
         format!(

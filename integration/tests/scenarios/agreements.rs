@@ -305,8 +305,11 @@ async fn an_adverse_finding_denies_the_very_next_request() {
             kind: FindingKind::NamedInSuit,
             citation: "People v. Alder County, complaint of 20 November 2026".to_owned(),
             document: None,
+            evidence: Vec::new(),
+            from: None,
             on: days_from_start(-3),
             entered_by: String::new(),
+            approved_by: None,
         })
         .await;
     let touched = pair.birch.touches();

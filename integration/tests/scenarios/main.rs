@@ -3,6 +3,7 @@
 mod agreements;
 mod audit;
 mod certificates;
+mod compliance;
 mod doctor;
 mod hits;
 mod hotlists;
@@ -11,6 +12,7 @@ mod input;
 mod intake;
 mod jobs;
 mod mail;
+mod policies;
 mod queries;
 mod recorded;
 mod replay;

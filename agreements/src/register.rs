@@ -229,6 +229,21 @@ impl OpenReview {
     }
 }
 
+impl OpenReview {
+    /// In one sentence, with what to do.
+    #[must_use]
+    pub fn says(&self) -> String {
+        let Self { id, ori, trigger, opened_at } = self;
+        let held = match self.holds_from() {
+            Some(from) => format!("what this agency grants it is suspended from {from} on"),
+            None => "nothing is suspended by it".to_owned(),
+        };
+        format!(
+            "an early review of {ori} is open since {opened_at} ({trigger}), and {held}: `concordat review show {id}`"
+        )
+    }
+}
+
 /// What this node knows of findings, checks and reviews.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Register {

@@ -52,7 +52,7 @@ async fn answered(pair: &Pair) -> Status {
 
 async fn flows(pair: &Pair) {
     let gave = pair.alder.queries(&pair.birch, PLATE).await;
-    assert!(matches!(&gave, Gave::Reads { reads, .. } if reads.len() == 1), "{gave:?}");
+    assert!(matches!(&gave, Gave::Reads { reads, .. } if !reads.is_empty()), "{gave:?}");
 }
 
 #[actix_web::test]
@@ -187,6 +187,7 @@ async fn s07_an_adverse_finding_denies_the_very_next_request_and_clearing_it_wai
     assert!(refused(bare).contains("--evidence"));
     assert_eq!(answered(&pair).await, adverse);
 
+    pair.set_clocks(held.plus(Instant::MINUTE));
     pair.birch.clears(alder, "agreements", "custodian").await.unwrap();
     let under_review = Status::UnderReview { by: pair.birch.ori(), trigger: Trigger::AgFinding, since: held };
     assert_eq!(answered(&pair).await, under_review, "cleared, and not resumed");
@@ -206,8 +207,10 @@ async fn s07_an_adverse_finding_denies_the_very_next_request_and_clearing_it_wai
 
     // What was so when: for whoever asks later.
     let register = |at| ag::register_at(&mut pair.birch.conn(), at).unwrap().unwrap();
-    assert_eq!(register(held).reviews.len(), 1);
-    assert_eq!(register(held.plus(-1)).reviews.len(), 0);
+    for (at, adverse, reviews) in [(held.plus(-1), 0, 0), (held, 1, 1), (held.plus(Instant::MINUTE), 0, 0)] {
+        let was = register(at);
+        assert_eq!((was.adverse.len(), was.reviews.len()), (adverse, reviews), "at {at}");
+    }
     assert_eq!(pair.birch.trail_problems(), []);
 }
 

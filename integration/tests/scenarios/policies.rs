@@ -53,17 +53,17 @@ async fn look(pair: &Pair) -> Looked {
 #[actix_web::test]
 async fn a_policy_is_read_each_month_and_other_markup_changes_nothing() {
     let (pair, site) = published().await;
-    let first = day(&pair, 0).await;
+    let first = day(&pair, 1).await;
     assert!(matches!(first.last, Some(Outcome::Same { .. })), "{first:?}");
-    assert_eq!(day(&pair, 1).await.read_at, first.read_at, "not every day");
+    assert_eq!(day(&pair, 2).await.read_at, first.read_at, "not every day");
     site.publishes(PATH, Page::html("<html><body><nav></nav><h1>Alder <em>County</em></h1><p>Sheriff</body>"));
-    let second = day(&pair, 30).await;
+    let second = day(&pair, 31).await;
     assert_ne!(second.read_at, first.read_at);
     assert!(matches!(second.last, Some(Outcome::Same { .. })), "{second:?}");
     // The same in a PDF, and after a redirection within the host.
     site.publishes("/files/policy.pdf", Page::of("application/pdf", pdf(TEXT)));
     site.publishes(PATH, Page::redirect("/files/policy.pdf"));
-    let third = day(&pair, 60).await;
+    let third = day(&pair, 61).await;
     assert!(matches!(third.last, Some(Outcome::Same { .. })), "{third:?}");
     assert_eq!(site.asked(), [PATH, PATH, PATH, "/files/policy.pdf"]);
     assert_eq!(pair.birch.open_reviews(), []);
@@ -73,9 +73,9 @@ async fn a_policy_is_read_each_month_and_other_markup_changes_nothing() {
 async fn a_text_that_changed_opens_a_review_that_two_people_close_by_accepting_what_they_saw() {
     let (pair, site) = published().await;
     let alder = pair.alder.ori();
-    day(&pair, 0).await;
+    day(&pair, 1).await;
     site.publishes(PATH, Page::html("<p>Alder County Sheriff</p><p>Reads are now sold.</p>"));
-    let changed = day(&pair, 30).await;
+    let changed = day(&pair, 31).await;
     assert!(changed.is_changed(), "{changed:?}");
     let review = pair.birch.open_reviews().remove(0);
     assert_eq!((review.opened.ori, review.opened.trigger, review.opened.by), (alder, Trigger::PolicyChanged, None));
@@ -84,7 +84,7 @@ async fn a_text_that_changed_opens_a_review_that_two_people_close_by_accepting_w
     pair.birch_saw(PLATE).await;
     assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }), "thirty days to cure");
 
-    day(&pair, 60).await;
+    day(&pair, 61).await;
     let text = pair.question_text(PLATE).await;
     let reply = pair.alder.posts_query(&pair.birch, &text).await;
     let status: Status = serde_json::from_value(reply.message()["outcome"]["status"].clone()).unwrap();
@@ -120,22 +120,22 @@ async fn a_text_that_changed_opens_a_review_that_two_people_close_by_accepting_w
 #[actix_web::test]
 async fn a_policy_that_cannot_be_read_on_three_days_opens_a_review_and_no_sooner() {
     let (pair, site) = published().await;
-    day(&pair, 0).await;
+    day(&pair, 1).await;
     site.publishes(PATH, Page::status(404));
-    for (on, tries) in [(30, 1), (31, 2)] {
+    for (on, tries) in [(31, 1), (32, 2)] {
         assert_eq!(day(&pair, on).await.unreachable, tries);
         look(&pair).await;
         assert_eq!(standing(&pair.birch, pair.alder.ori()).unreachable, tries, "trying by hand makes no days");
         assert_eq!(pair.birch.open_reviews(), []);
     }
-    assert_eq!(day(&pair, 32).await.unreachable, 3);
+    assert_eq!(day(&pair, 33).await.unreachable, 3);
     let open: Vec<Trigger> = pair.birch.open_reviews().iter().map(|review| review.opened.trigger).collect();
     assert_eq!(open, [Trigger::PolicyUnreachable]);
-    day(&pair, 33).await;
+    day(&pair, 34).await;
     assert_eq!(pair.birch.open_reviews().len(), 1);
     // Read again, it is there; people close the review.
     site.publishes(PATH, Page::html(TEXT));
-    assert!(matches!(day(&pair, 34).await.last, Some(Outcome::Same { .. })));
+    assert!(matches!(day(&pair, 35).await.last, Some(Outcome::Same { .. })));
     let review = pair.birch.open_reviews().remove(0).id;
     pair.birch.closes_review(review, "agreements", "custodian").await.unwrap();
 }

@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use agreements::ids::{Digest, Ori};
-use agreements::party::Party;
+use agreements::party::{Party, Policy};
 use agreements::time::Instant;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -80,6 +80,7 @@ struct Listed {
     enrolled_at: Instant,
     enrolled_by: String,
     confirmed_by: String,
+    policy: Policy,
 }
 
 pub(super) async fn run(place: &Place, command: PeerCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
@@ -159,13 +160,15 @@ async fn add(place: &Place, args: Add, out: &mut Output<'_>) -> Result<Exit, Pro
 fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let all = agencies::all(&mut place.registry()?.reader()?)?;
     let items: Vec<Listed> = all.into_iter().map(listed).collect();
-    let headers = ["ORI", "agency", "kind", "node", "enrolled", "by", "confirmed by"];
+    let headers = ["ORI", "agency", "kind", "node", "policy lacks", "purposes", "enrolled", "by", "confirmed by"];
     out.list(&headers, &items, |item| {
         vec![
             item.ori.to_string(),
             item.name.clone(),
             item.kind.to_owned(),
             item.url.clone(),
+            item.policy.elements.missing().into_iter().collect(),
+            purposes(&item.policy),
             local::shown(item.enrolled_at),
             item.enrolled_by.clone(),
             item.confirmed_by.clone(),
@@ -175,6 +178,15 @@ fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
         writeln!(std::io::stderr(), "No partner is enrolled; `concordat peer add` enrols one.")?;
     }
     Ok(Exit::Done)
+}
+
+/// The partner's own purposes, each with which of the seven it is.
+fn purposes(policy: &Policy) -> String {
+    let said = policy.purposes.iter().map(|own| match own.purpose.as_str() {
+        seven if seven == own.name => seven.to_owned(),
+        seven => format!("{} = {seven}", own.name),
+    });
+    said.collect::<Vec<_>>().join("; ")
 }
 
 fn listed(enrolled: Enrolled) -> Listed {
@@ -187,5 +199,6 @@ fn listed(enrolled: Enrolled) -> Listed {
         enrolled_at,
         enrolled_by,
         confirmed_by,
+        policy: party.policy,
     }
 }

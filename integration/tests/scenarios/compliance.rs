@@ -2,8 +2,8 @@
 
 use agreements::entry::Kind;
 use agreements::ids::Digest;
-use agreements::message::{Outcome, PROTOCOL, StreamEvent, To};
-use agreements::party::Elements;
+use agreements::message::{Change, Changed, Outcome, PROTOCOL, StreamEvent, To};
+use agreements::party::{Elements, Keys};
 use agreements::register::{FindingKind, Trigger};
 use agreements::status::Status;
 use agreements::stream::Event;
@@ -16,7 +16,7 @@ use concordat::demo::agency::{ALDER, BIRCH, CEDAR};
 use concordat::exchange::ask::Gave;
 use concordat::exchange::descriptor;
 use concordat::exchange::lifecycle::{self, Act, ActError};
-use concordat::exchange::standing::AGREEMENT_TYP;
+use concordat::exchange::standing::{AGREEMENT_TYP, CHANGE_TYP};
 use concordat::people::PeopleError;
 use concordat::registry::{ag, agreements as documents};
 use concordat::trail::search::Filter;
@@ -260,6 +260,43 @@ async fn a_review_with_days_to_cure_suspends_by_itself_on_the_day_and_both_agenc
     // Somebody who may not keep the register opens none.
     let unknown = refused(pair.birch.opens_review("CA0990900".parse().unwrap(), Trigger::Breach).await);
     assert!(unknown.contains("not enrolled"), "{unknown}");
+}
+
+#[actix_web::test]
+async fn a_partners_compromised_key_opens_a_review_in_the_moment_in_which_it_is_heard() {
+    for compromised in [false, true] {
+        let pair = Pair::in_force().await;
+        pair.birch_saw(PLATE).await;
+        let document = documents::find(&mut pair.birch.conn(), pair.id).unwrap().unwrap().0;
+        let new = certs::key::SigningKey::generate_p256().unwrap();
+        let keys = Keys { seal_key: new.public().to_string(), ..pair.alder.node().party().node.keys() };
+        let (reason, digest) = ("a laptop was stolen".to_owned(), Digest::of(&document));
+        let changed = Changed::Rekeyed { keys: keys.clone(), compromised };
+        let statement = Change::new(pair.alder.ori(), pair.id, digest, 2, &reason, changed);
+        let statement = agreements::json::canonical(&statement).unwrap();
+        let seal = jws::sign(&statement, CHANGE_TYP, &pair.alder.seal_key(), None).unwrap();
+        let event = StreamEvent {
+            v: PROTOCOL,
+            to: vec![To { ori: pair.birch.ori(), agreement: pair.id }],
+            document: digest,
+            n: 2,
+            seen: None,
+            event: Event::Rekeyed { keys, compromised, reason, seal },
+        };
+        let (_, text) = pair.alder.forger().swears(Kind::AgreementEvent, None, &event).await;
+        let path = format!("/peer/v1/agreements/{}/events", pair.id);
+        for _ in 0..2 {
+            assert_eq!(pair.alder.calls(&pair.birch).post(&path, &text).await.status, 200);
+        }
+        let open: Vec<Trigger> = pair.birch.open_reviews().iter().map(|review| review.opened.trigger).collect();
+        if compromised {
+            assert_eq!(open, [Trigger::KeyCompromise]);
+            assert!(matches!(answered(&pair).await, Status::UnderReview { trigger: Trigger::KeyCompromise, .. }));
+        } else {
+            assert_eq!(open, []);
+            flows(&pair).await;
+        }
+    }
 }
 
 /// A register that Birch exports: Cedar was named, and cleared, and Dogwood was named.

@@ -3,9 +3,11 @@
 //! Doors (`peer`, `console`, `ops`, `webhook`, `cli`) and `jobs` call services (`exchange`, `intake`, `mail`), which alone open transactions over the stores
 //! (`registry`, `reads`, `trail`).
 
+pub mod access;
 pub mod agency;
 pub mod auditing;
 pub mod ca_folder;
+pub mod changes;
 pub mod cli;
 pub mod clock;
 pub mod compliance;
@@ -15,6 +17,7 @@ pub mod db;
 pub mod demo;
 pub mod desk;
 pub mod doctor;
+pub mod document;
 pub mod evidence;
 pub mod exchange;
 pub mod hotlists;

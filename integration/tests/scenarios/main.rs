@@ -1,10 +1,13 @@
 //! What must hold end to end, each line of the list of scenarios a test of its own.
 
+mod access;
 mod agreements;
 mod audit;
 mod certificates;
+mod changes;
 mod compliance;
 mod doctor;
+mod documents;
 mod hits;
 mod hotlists;
 mod identity;
@@ -16,7 +19,9 @@ mod policies;
 mod queries;
 mod recorded;
 mod replay;
+mod sensitive;
 mod strangers;
 mod sunset;
 mod tampering;
 mod trail;
+mod unusual;

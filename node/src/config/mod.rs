@@ -173,8 +173,9 @@ impl Config {
             database.resolve(folder);
         }
         let folders = self.ingest.folder.values_mut().map(|watched| &mut watched.path);
-        let files = self.peer.ca.iter_mut().chain(&mut self.peer.crl).chain(&mut self.policy_checks.ca).chain(folders);
-        for path in [&mut self.store.images, &mut self.keys.folder].into_iter().chain(files) {
+        let certificates = self.peer.ca.iter_mut().chain(&mut self.peer.crl).chain(&mut self.policy_checks.ca);
+        let own = [&mut self.store.images, &mut self.store.documents, &mut self.keys.folder];
+        for path in own.into_iter().chain(certificates).chain(folders) {
             *path = folder.join(&*path);
         }
         self.mail.resolve(folder);

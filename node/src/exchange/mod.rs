@@ -12,6 +12,7 @@ pub mod draft;
 pub mod failure;
 pub mod lifecycle;
 pub mod partner;
+mod referral;
 pub mod report;
 pub mod standing;
 pub mod sworn;

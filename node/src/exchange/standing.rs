@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::agreement::Agreement;
+use agreements::authorization::Authorized;
 use agreements::decide::{OwnerRules, Standing};
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori};
@@ -17,6 +18,7 @@ use certs::jws;
 use certs::key::PublicKey;
 use diesel::result::{Error, QueryResult};
 
+use crate::changes::{authorizing, rules};
 use crate::db::Conn;
 use crate::registry::agreements::Kept;
 use crate::registry::{ag, agreements as documents};
@@ -32,7 +34,7 @@ pub const OFFICIAL_TYP: &str = "concordat-official+jws";
 pub const CHANGE_TYP: &str = "concordat-change+jws";
 
 /// How our acknowledgement of an offer is found in the trail; that of an event is found by the event's name.
-pub(super) const OFFER_RECEIVED: &str = "offer received";
+pub(crate) const OFFER_RECEIVED: &str = "offer received";
 
 /// An agreement with both parties' events, every seal of which was verified.
 #[derive(Debug, Clone)]
@@ -237,7 +239,30 @@ pub fn load(
     // The epoch is read first: what is read after it can only be newer, and then the commit decides again.
     let epoch = trail::head::epoch(conn)?;
     let all = |conn: &mut Conn, register: &Register| in_force(conn, owner.ori, register, now);
-    load_with(conn, owner, partner, agreement, epoch, all)
+    let decided = Decided::read(conn, owner)?;
+    load_with(conn, owner, partner, agreement, epoch, &decided, all)
+}
+
+/// What two people of this agency decided about all agreements: the owner's rules that count, and what is authorized.
+#[derive(Debug)]
+struct Decided {
+    rules: OwnerRules,
+    authorizations: Vec<Authorized>,
+}
+
+impl Decided {
+    fn read(conn: &mut Conn, owner: &Owner) -> QueryResult<Self> {
+        Ok(Self { rules: rules::counting(conn, &owner.rules)?, authorizations: authorizing::all(conn)? })
+    }
+
+    /// Until when the custodian has authorized, once for all, what `found` grants `partner` that way.
+    fn until(&self, found: &Verified, us: Ori, partner: Ori) -> Option<Instant> {
+        let grant = found.agreement.query_grant(us, partner)?;
+        let (id, document) = (found.agreement.id, Digest::of(&found.document));
+        let covers =
+            |one: &&Authorized| one.document == document && one.covers(id, grant, Instant::from_micros(i64::MIN));
+        self.authorizations.iter().filter(covers).map(|one| one.expires_at).max()
+    }
 }
 
 fn load_with(
@@ -246,6 +271,7 @@ fn load_with(
     partner: Ori,
     agreement: AgreementId,
     epoch: i64,
+    decided: &Decided,
     in_force: impl FnOnce(&mut Conn, &Register) -> QueryResult<(BTreeSet<Ori>, Instant)>,
 ) -> QueryResult<(Standing, Instant)> {
     let register = ag::register(conn)?;
@@ -258,6 +284,7 @@ fn load_with(
         Some(_) => in_force(conn, &register)?,
         None => (BTreeSet::new(), Instant::from_micros(i64::MAX)),
     };
+    let authorized_until = named.as_ref().and_then(|found| decided.until(found, owner.ori, partner));
     let (agreement, streams) = named.map_or((None, Streams::default()), |found| (Some(found.agreement), found.streams));
     let standing = Standing {
         owner: owner.ori,
@@ -265,7 +292,8 @@ fn load_with(
         agreement,
         streams,
         register,
-        rules: owner.rules.clone(),
+        rules: decided.rules.clone(),
+        authorized_until,
         under_agreement,
         epoch,
     };
@@ -299,6 +327,8 @@ pub struct StandingCache {
     standings: Mutex<HashMap<(Ori, AgreementId), Cached>>,
     /// What [`in_force`] gave under an epoch: verifying every agreement anew for every partner would take minutes.
     in_force: Mutex<Option<InForce>>,
+    /// What two people decided, under an epoch: it is the same for every partner.
+    decided: Mutex<Option<(i64, Arc<Decided>)>>,
     /// Under which agreement each partner may be asked.
     asking: Mutex<HashMap<Ori, Asking>>,
 }
@@ -359,7 +389,8 @@ impl StandingCache {
             return Ok(Arc::clone(standing));
         }
         let all = |conn: &mut Conn, register: &Register| self.in_force(conn, owner.ori, register, epoch, now);
-        let (standing, changes) = load_with(conn, owner, partner, agreement, epoch, all)?;
+        let decided = self.decided(conn, owner, epoch)?;
+        let (standing, changes) = load_with(conn, owner, partner, agreement, epoch, &decided, all)?;
         let standing = Arc::new(standing);
         let mut known = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= Self::CAPACITY {
@@ -373,7 +404,18 @@ impl StandingCache {
     pub fn forget(&self) {
         self.standings.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.asking.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn decided(&self, conn: &mut Conn, owner: &Owner, epoch: i64) -> QueryResult<Arc<Decided>> {
+        let known = self.decided.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, decided)) = known.filter(|(of, _)| *of == epoch) {
+            return Ok(decided);
+        }
+        let fresh = Arc::new(Decided::read(conn, owner)?);
+        *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, Arc::clone(&fresh)));
+        Ok(fresh)
     }
 
     fn in_force(

@@ -42,6 +42,11 @@ pub fn find(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<(Vec<u8>, Ag
     row.map(|document| Ok((document.clone(), parsed("agreement", Agreement::from_bytes(&document))?))).transpose()
 }
 
+/// The bytes of every document that is kept, whatever they are.
+pub fn texts(conn: &mut Conn) -> QueryResult<Vec<Vec<u8>>> {
+    agreement::table.select(agreement::document).load(conn)
+}
+
 /// The ids of all agreements, or of those with one partner, oldest first.
 pub fn ids(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<AgreementId>> {
     let mut query = agreement::table.select(agreement::id).order(agreement::id).into_boxed();
@@ -91,21 +96,32 @@ pub fn insert(
     Ok(())
 }
 
+type Row = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<String>);
+
+/// Every event that is kept of others than `us`, in no order.
+pub fn events_of_others(conn: &mut Conn, us: Ori) -> QueryResult<Vec<Kept>> {
+    let rows: Vec<Row> = stream_event::table
+        .filter(stream_event::party.ne(us.as_str()))
+        .select((stream_event::rid, stream_event::leaf, stream_event::message, stream_event::salt, stream_event::proof))
+        .load(conn)?;
+    // One that does not even have the form of an event is none.
+    Ok(rows.into_iter().filter_map(|row| kept(row).ok()).collect())
+}
+
 /// One party's stream, in the order of its numbers.
 pub fn stream(conn: &mut Conn, id: AgreementId, party: Ori) -> QueryResult<Vec<Kept>> {
-    type Row = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<String>);
     let rows: Vec<Row> = stream_event::table
         .filter(stream_event::agreement.eq(id.to_string()))
         .filter(stream_event::party.eq(party.as_str()))
         .order(stream_event::n)
         .select((stream_event::rid, stream_event::leaf, stream_event::message, stream_event::salt, stream_event::proof))
         .load(conn)?;
-    rows.into_iter()
-        .map(|(rid, leaf, message, salt, proof)| {
-            let salt = Salt(parsed("stream_event", salt.try_into().map_err(|_| "a salt of another length"))?);
-            Ok(Kept { rid: parsed("stream_event", RequestId::from_slice(&rid))?, leaf, message, salt, proof })
-        })
-        .collect()
+    rows.into_iter().map(kept).collect()
+}
+
+fn kept((rid, leaf, message, salt, proof): Row) -> QueryResult<Kept> {
+    let salt = Salt(parsed("stream_event", salt.try_into().map_err(|_| "a salt of another length"))?);
+    Ok(Kept { rid: parsed("stream_event", RequestId::from_slice(&rid))?, leaf, message, salt, proof })
 }
 
 /// How many events of `party` are kept, in all agreements with `partner`.

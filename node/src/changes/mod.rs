@@ -33,6 +33,7 @@ use crate::registry::accounts::{self, Action};
 use crate::trail::{Draft, Facts};
 
 pub(crate) use apply::Approved;
+pub(crate) use settle::own;
 pub use record::{Change, State};
 pub use settle::{Approval, approve, carry_out, due, refuse, withdraw};
 

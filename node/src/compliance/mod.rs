@@ -22,6 +22,7 @@ use diesel::result::{Error, QueryResult};
 use jiff::civil::Date;
 use serde::Serialize;
 
+use crate::changes;
 use crate::config::{Config, MailAddress};
 use crate::db::{Db, Tx};
 use crate::mail::{self, Audience};
@@ -218,12 +219,13 @@ fn two_people(tx: &mut Tx<'_>, by: &str, approved_by: &str) -> QueryResult<Refus
     if by == approved_by {
         return Ok(Err("this takes two people: one does it, another has looked at it and approves it".to_owned()));
     }
-    for person in [by, approved_by] {
-        if let Err(why) = operator(tx.conn(), person, Action::KeepRegister)? {
+    for (person, action) in [(by, Action::KeepRegister), (approved_by, Action::ApproveSharing)] {
+        if let Err(why) = operator(tx.conn(), person, action)? {
             return Ok(Err(why));
         }
     }
-    Ok(Ok(()))
+    // Two accounts of one person are one person.
+    Ok(changes::own(tx.conn(), by, approved_by)?.map_or(Ok(()), Err))
 }
 
 /// Whether a text says something that can be kept.

@@ -18,6 +18,8 @@ pub mod pki;
 pub mod postgres;
 pub mod proxy;
 pub mod registry;
+pub mod renewal;
+pub mod rotation;
 pub mod tamper;
 pub mod web;
 pub mod wire;

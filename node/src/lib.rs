@@ -35,6 +35,8 @@ pub mod peer;
 pub mod people;
 pub mod reads;
 pub mod registry;
+pub mod renewal;
+pub mod rotation;
 pub mod seal;
 pub mod serve;
 pub mod tampering;

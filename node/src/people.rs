@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::db::{Db, RecordError, Tx};
 use crate::exchange::descriptor::{self, DescriptorError};
+use crate::exchange::partner;
 use crate::node::fresh_rid;
 use crate::registry::accounts::{self, Account, Action, Role, operator};
 use crate::registry::agencies::{self, Enrolled, PeerEnrolled};
@@ -247,7 +248,9 @@ pub async fn record_training(
     settled(db.record(job).await?)
 }
 
-/// Enrols the partner of a descriptor file, after one person imported it and another compared its fingerprint by voice.
+/// Enrols the partner of a descriptor file, after one person imported it and another compared its fingerprint by voice. A
+/// partner that is enrolled already may be enrolled again by a newer file of the same identity key: what it says then are the
+/// values of the day. That is for keys that no agreement can tell of.
 ///
 /// # Errors
 /// See [`PeopleError`].
@@ -274,24 +277,33 @@ pub async fn enrol(
                 return Ok(Err(why));
             }
         }
-        if agencies::find(tx.conn(), ori)?.is_some() {
-            return Ok(Err(format!("{ori} is enrolled already")));
-        }
         if let Some(over) = party.determination_over(tx.now()) {
             return Ok(Err(format!(
                 "the determination by which {ori} is a public agency (Civ. Code 1798.90.5(f)) counts no longer since {over}: \
                  it sends a descriptor with a new one"
             )));
         }
+        let again = agencies::descriptor(tx.conn(), ori)?;
+        let replaces = match &again {
+            None => Vec::new(),
+            Some(held) => match partner::replaced(tx.conn(), held, &file, &party)? {
+                Ok(replaces) => replaces,
+                Err(why) => return Ok(Err(why)),
+            },
+        };
         let enrolled =
             Enrolled { party, enrolled_at: tx.now(), enrolled_by: by.clone(), confirmed_by: confirmed_by.clone() };
-        agencies::insert(tx.conn(), &enrolled, &file)?;
+        match again {
+            None => agencies::insert(tx.conn(), &enrolled, &file)?,
+            Some(_) => agencies::replace(tx.conn(), &enrolled, &file)?,
+        }
         tx.bump_epoch();
         let message = PeerEnrolled {
             confirmed_by: confirmed_by.clone(),
             descriptor: Digest::of(&file),
             fingerprint: found,
             ori,
+            replaces,
             v: 1,
         };
         record(tx, Kind::PeerEnrolled, &message, &by, Facts { partner: Some(ori), ..Facts::default() })?;

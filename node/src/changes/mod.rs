@@ -33,8 +33,8 @@ use crate::registry::accounts::{self, Action};
 use crate::trail::{Draft, Facts};
 
 pub(crate) use apply::Approved;
-pub(crate) use settle::own;
 pub use record::{Change, State};
+pub(crate) use settle::own;
 pub use settle::{Approval, approve, carry_out, due, refuse, withdraw};
 
 /// A change's id: that of the entry which proposed it.

@@ -11,6 +11,7 @@ use diesel::result::{Error, QueryResult};
 use super::{Keeper, said, two_people};
 use crate::config::MailAddress;
 use crate::db::{Conn, Db, Tx};
+use crate::exchange::partner;
 use crate::mail::{self, Audience, Notice};
 use crate::node::fresh_rid;
 use crate::people::{By, PeopleError, Refusable, settled};
@@ -122,7 +123,7 @@ fn consequence(trigger: Trigger, opened_at: Instant) -> String {
 
 /// Mails to both agencies' contacts. The partner is told what it can act on; the reason in words stays here.
 fn tell(tx: &mut Tx<'_>, keeper: &Keeper, rid: RequestId, opened: &Opened, now: Instant) -> QueryResult<()> {
-    let Some(party) = agencies::find(tx.conn(), opened.ori)? else { return Ok(()) };
+    let Some(party) = partner::known(tx.conn(), opened.ori)? else { return Ok(()) };
     let (them, trigger) = (format!("{} ({})", party.legal_name, opened.ori), opened.trigger);
     let what = consequence(trigger, now);
     let notice = |to: &str, subject: String, body: String| Notice {

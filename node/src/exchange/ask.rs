@@ -411,6 +411,7 @@ async fn received(node: &Node, asked: &Asked, term: Term, came: Vec<Came>) -> Re
 fn keep(tx: &mut Tx<'_>, (rid, leaf_hash): (RequestId, Digest), term: Term, came: Vec<Came>) -> QueryResult<Vec<Line>> {
     let now = tx.now();
     let over = term.over(tx);
+    let came = under_keys_of_today(tx, came)?;
     let mut lines = Vec::new();
     let mut answers = Vec::new();
     let only = match came.as_slice() {
@@ -446,6 +447,19 @@ fn keep(tx: &mut Tx<'_>, (rid, leaf_hash): (RequestId, Digest), term: Term, came
     };
     tx.append(draft)?;
     Ok(lines)
+}
+
+/// What came, less what a key swore that was replaced since: our trail names nothing by it after it recorded that.
+fn under_keys_of_today(tx: &mut Tx<'_>, mut came: Vec<Came>) -> QueryResult<Vec<Came>> {
+    for one in &mut came {
+        if let Some(evidence) = &one.proof
+            && !evidence.under.still(tx)?
+        {
+            one.proof = None;
+            one.line.gave = Gave::Invalid { why: "the key that swore its answer was replaced meanwhile".to_owned() };
+        }
+    }
+    Ok(came)
 }
 
 /// A partner's entry as it is kept, for our entry `of`.

@@ -37,6 +37,9 @@ pub enum JobError {
     /// A policy was not looked at.
     #[error(transparent)]
     Policy(#[from] crate::compliance::policies::PolicyError),
+    /// What the trail has of renewals is not what was recorded.
+    #[error(transparent)]
+    Held(#[from] crate::renewal::HeldError),
     /// Operations failed; the others were applied.
     #[error("{failed} of {planned} not done, the first because: {first}")]
     Operations {

@@ -15,6 +15,7 @@ pub mod hits;
 pub mod hotlists;
 pub mod job_runs;
 pub mod outbox;
+pub mod papers;
 pub mod policies;
 pub mod reviews;
 pub mod roster;

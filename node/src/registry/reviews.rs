@@ -104,7 +104,7 @@ pub fn all(conn: &mut Conn) -> QueryResult<Result<Vec<Review>, String>> {
 
 fn folded(opened: &[Told], closed: &[Told]) -> Result<Vec<Review>, String> {
     let mut reviews = Vec::with_capacity(opened.len());
-    for Told { rid, at, message } in opened {
+    for Told { rid, at, message, .. } in opened {
         let opened: Opened = json::parse(message).map_err(|error| error.to_string())?;
         reviews.push(Review { id: *rid, opened_at: *at, opened, closed: None });
     }
@@ -137,7 +137,7 @@ mod tests {
 
     fn told(day: i64, random: u8, message: &impl Serialize) -> Told {
         let message = json::canonical(message).unwrap();
-        Told { rid: RequestId::new(at(day), [random; 10]), at: at(day), message }
+        Told { index: u64::from(random), rid: RequestId::new(at(day), [random; 10]), at: at(day), message }
     }
 
     #[test]

@@ -138,9 +138,8 @@ pub fn effective(
                 }
                 Grant::Hits(grant) => (grant.owner, grant.recipient, What::Hits { list: grant.list.clone() }),
             };
-            // Whom this agency has under review gets nothing of it, and is not asked.
-            let asked = owner == us || matches!(what, What::Query(_));
-            if let Status::InForce { until } = if asked { &own } else { &general } {
+            // An early review of this agency's holds what it gives, and not what it may ask for (V-28).
+            if let Status::InForce { until } = if owner == us { &own } else { &general } {
                 all.push(Access { owner, recipient, what, under: agreement.id, until: *until });
             }
         }

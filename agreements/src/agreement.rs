@@ -5,6 +5,7 @@
 use jiff::civil::Date;
 use serde::{Deserialize, Serialize};
 
+use crate::eligibility;
 use crate::ids::{AgreementId, Digest, Ori};
 use crate::json::{self, StrictError};
 use crate::party::Party;
@@ -229,6 +230,9 @@ pub enum AgreementError {
     /// Other bytes than the canonical ones.
     #[error("the agreement is not in canonical form (RFC 8785)")]
     NotCanonical,
+    /// It names a body that cannot take part; each sentence says which law keeps it out.
+    #[error("the agreement: {}", .0.join("; "))]
+    Ineligible(Vec<String>),
     /// Sound in form, wrong in content: every problem is named.
     #[error("the agreement: {}", .0.join("; "))]
     Problems(Vec<String>),
@@ -240,7 +244,7 @@ impl Agreement {
     /// # Errors
     /// Every problem of [`Agreement::problems`], or a form that is not this one.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self, AgreementError> {
-        let agreement: Self = json::parse(bytes)?;
+        let agreement: Self = json::parse(bytes).map_err(|error| ineligible(bytes).unwrap_or(error.into()))?;
         if json::canonical(&agreement)? != bytes {
             return Err(AgreementError::NotCanonical);
         }
@@ -449,6 +453,12 @@ impl Agreement {
         }
         problems
     }
+}
+
+/// Which law keeps out whom the bytes name, where that is why they are no agreement.
+fn ineligible(bytes: &[u8]) -> Option<AgreementError> {
+    let objections = eligibility::of_agreement(&json::parse(bytes).ok()?);
+    (!objections.is_empty()).then_some(AgreementError::Ineligible(objections))
 }
 
 /// The same day of the next year; 28 February for 29 February.

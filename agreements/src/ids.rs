@@ -41,7 +41,9 @@ pub enum OriClass {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OriError {
     /// Not nine upper-case letters and digits.
-    #[error("an ORI is nine upper-case letters and digits, such as CA0190000; this has another form")]
+    #[error(
+        "an ORI is nine upper-case letters and digits, such as CA0190000; this has another form. A body without one (who hosts or tows for an agency) can be no party and hold no grant"
+    )]
     Form,
     /// Not the ORI of a California public agency: another state's, or a federal one (letters for the county).
     #[error(

@@ -11,6 +11,7 @@ pub mod approval;
 pub mod authorization;
 pub mod decide;
 pub mod difference;
+pub mod eligibility;
 pub mod entry;
 pub mod history;
 pub mod hotlist;

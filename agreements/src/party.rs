@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{Digest, Ori, OriClass};
 use crate::json::MAX_TEXT;
 use crate::purpose::Purpose;
+use crate::time::Instant;
 
 /// What kind of public agency (Civ. Code 1798.90.5(f); V-01). There is no member for a federal, out-of-state or
 /// private body, so none can be a party (V-03, V-05).
@@ -320,6 +321,13 @@ impl Party {
     #[must_use]
     pub fn needs_determination(&self) -> bool {
         self.hub || self.ori.class() == OriClass::CampusOrRail
+    }
+
+    /// Since when this party's determination counts no longer at `now`, where it has one that is over.
+    #[must_use]
+    pub fn determination_over(&self, now: Instant) -> Option<Date> {
+        let expires_on = self.determination.as_ref()?.expires_on;
+        Instant::start_of(expires_on).is_none_or(|end| now >= end).then_some(expires_on)
     }
 
     /// What is wrong or missing in the form of this party, each as a sentence that says what to supply.

@@ -35,6 +35,20 @@ pub enum FindingKind {
     Cleared,
 }
 
+impl FindingKind {
+    /// The written name, such as `letter_reported`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NamedInSuit => "named_in_suit",
+            Self::LetterReported => "letter_reported",
+            Self::SelfDisclosed => "self_disclosed",
+            Self::Disputed => "disputed",
+            Self::Cleared => "cleared",
+        }
+    }
+}
+
 /// One entry of the register of findings; the newest for an agency counts.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -48,10 +62,34 @@ pub struct Finding {
     /// SHA-256 of the document, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<Digest>,
+    /// SHA-256 of each file that is kept as evidence of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Digest>,
+    /// The agency whose register it was taken from; absent for a finding of this agency's own people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<Ori>,
     /// The date of the finding.
     pub on: Date,
     /// Who entered it.
     pub entered_by: String,
+    /// The second person, for a clearing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved_by: Option<String>,
+}
+
+impl Finding {
+    /// Whether it says the same of the same agency, whoever entered it and when.
+    #[must_use]
+    pub fn same_as(&self, other: &Self) -> bool {
+        let what = |finding: &Self| (finding.ori, finding.kind, finding.citation.trim().to_owned(), finding.on);
+        what(self) == what(other)
+    }
+
+    /// Whether it counts against the agency: all but a clearing does, a dispute too.
+    #[must_use]
+    pub fn is_adverse(&self) -> bool {
+        self.kind != FindingKind::Cleared
+    }
 }
 
 /// One sweep over the Attorney General's sources. It covers every partner.
@@ -66,6 +104,12 @@ pub struct AgCheck {
     pub at: Instant,
     /// What it found, in words.
     pub result: String,
+    /// SHA-256 of each file that is kept as evidence of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<Digest>,
+    /// SHA-256 of the register as it was then: of the canonical list of its findings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub register: Option<Digest>,
 }
 
 /// What makes a partner's agreements be reviewed before their time (V-28).
@@ -185,6 +229,21 @@ impl OpenReview {
     }
 }
 
+impl OpenReview {
+    /// In one sentence, with what to do.
+    #[must_use]
+    pub fn says(&self) -> String {
+        let Self { id, ori, trigger, opened_at } = self;
+        let held = match self.holds_from() {
+            Some(from) => format!("what this agency grants it is suspended from {from} on"),
+            None => "nothing is suspended by it".to_owned(),
+        };
+        format!(
+            "an early review of {ori} is open since {opened_at} ({trigger}), and {held}: `concordat review show {id}`"
+        )
+    }
+}
+
 /// What this node knows of findings, checks and reviews.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Register {
@@ -203,11 +262,18 @@ impl Register {
         let mut adverse: Vec<Ori> = Vec::new();
         for finding in findings {
             adverse.retain(|ori| *ori != finding.ori);
-            if finding.kind != FindingKind::Cleared {
+            if finding.is_adverse() {
                 adverse.push(finding.ori);
             }
         }
         Self { adverse, checked_at, reviews }
+    }
+
+    /// Whether the sources were checked within 30 days before `signed`, when the second party signed, or since: a check
+    /// that is newer than the signature is none the older for it (V-31). A partner may sign weeks after us, and its
+    /// signature must not put in force what we did not look into.
+    pub(crate) fn activates(&self, signed: Instant, now: Instant) -> bool {
+        self.check(now).is_some_and(|at| signed.since(at) <= AG_CHECK_ACTIVATION)
     }
 
     /// The newest check, unless it is from the future.

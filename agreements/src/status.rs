@@ -70,6 +70,15 @@ pub enum Status {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         checked_at: Option<Instant>,
     },
+    /// Signed by both, and the Attorney General's sources were not checked within 30 days before the second signature, nor
+    /// since (V-31).
+    NotActivated {
+        /// When the second party signed.
+        signed_at: Instant,
+        /// When the sources were last checked.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        checked_at: Option<Instant>,
+    },
     /// Signed, and not effective yet.
     NotYet {
         /// When it will be.
@@ -116,6 +125,10 @@ impl Status {
         let Some(stale_at) = register.stale_at(now) else {
             return Self::AgCheckStale { checked_at: register.checked_at };
         };
+        let signed_at = parties().filter_map(|(_, stream)| stream.signed_at()).max();
+        if let Some(signed_at) = signed_at.filter(|signed_at| !register.activates(*signed_at, now)) {
+            return Self::NotActivated { signed_at, checked_at: register.checked_at };
+        }
         if now < agreement.effective() {
             return Self::NotYet { effective: agreement.effective() };
         }
@@ -151,6 +164,7 @@ impl Status {
             Self::PolicyIncomplete { .. } => "policy_incomplete",
             Self::AdverseFinding { .. } => "adverse_finding",
             Self::AgCheckStale { .. } => "ag_check_stale",
+            Self::NotActivated { .. } => "not_activated",
             Self::NotYet { .. } => "not_yet",
             Self::InForce { .. } => "in_force",
         }
@@ -176,6 +190,9 @@ impl Status {
                 format!("the Attorney General's sources were last checked at {at}, not within the last 90 days")
             }
             Self::AgCheckStale { checked_at: None } => "the Attorney General's sources were never checked".to_owned(),
+            Self::NotActivated { signed_at, .. } => format!(
+                "signed by both at {signed_at}, when the last check of the Attorney General's sources was over 30 days old: run `concordat ag check`"
+            ),
             Self::NotYet { effective } => format!("signed; effective from {effective}"),
             Self::InForce { until } => format!("in force until {until}"),
         }

@@ -147,8 +147,11 @@ fn walked(agreement: Agreement, steps: Vec<(i64, Step)>, lag: i64) -> (History, 
                     kind,
                     citation: "letter".to_owned(),
                     document: None,
+                    evidence: Vec::new(),
+                    from: None,
                     on: now.date().unwrap(),
                     entered_by: "agreements".to_owned(),
+                    approved_by: None,
                 };
                 present.findings.push(finding.clone());
                 history.findings.push((now, finding));

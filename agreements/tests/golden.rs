@@ -10,14 +10,14 @@ use agreements::message::Question;
 use agreements::purpose::Purpose;
 use agreements::register::{OpenReview, Trigger};
 use agreements::status::Status;
-use agreements::stream::{Event, Heir, Stream};
+use agreements::stream::{Event, Heir, Said, Stream};
 use agreements::time::Instant;
 use jiff::civil::date;
 
 use crate::common::*;
 
 const GRANTS: [&str; 5] = ["query", "query_other_purposes", "query_per_request", "query_back", "none"];
-const STATUSES: [&str; 14] = [
+const STATUSES: [&str; 15] = [
     "no_agreement",
     "declined",
     "withdrawn",
@@ -30,6 +30,7 @@ const STATUSES: [&str; 14] = [
     "policy_incomplete",
     "adverse_finding",
     "ag_check_stale",
+    "not_activated",
     "not_yet",
     "in_force",
 ];
@@ -74,6 +75,12 @@ fn set(name: &str, standing: &mut Standing) {
         "policy_incomplete" => agreement.parties[1].policy.elements.d = None,
         "adverse_finding" => standing.register.adverse.push(ori(PARTNER)),
         "ag_check_stale" => standing.register.checked_at = Some(now().plus(-90 * Instant::DAY)),
+        "not_activated" => {
+            // Fresh enough to be in force, and too old when the second party signed.
+            standing.register.checked_at = Some(now().plus(-31 * Instant::DAY));
+            let late = Said { event: signed(), at: now() };
+            standing.streams.parties[1] = Stream::new(vec![late]);
+        }
         "not_yet" => agreement.effective_on = date(2026, 11, 24),
         "in_force" => {}
         other => panic!("no status {other}"),
@@ -93,6 +100,7 @@ fn tag(status: &Status) -> &str {
         Status::PolicyIncomplete { .. } => "policy_incomplete",
         Status::AdverseFinding { .. } => "adverse_finding",
         Status::AgCheckStale { .. } => "ag_check_stale",
+        Status::NotActivated { .. } => "not_activated",
         Status::NotYet { .. } => "not_yet",
         Status::InForce { .. } => "in_force",
     }

@@ -68,6 +68,8 @@ fn statuses() -> Vec<Status> {
         Status::AdverseFinding { parties: one() },
         Status::AgCheckStale { checked_at: Some(now()) },
         Status::AgCheckStale { checked_at: None },
+        Status::NotActivated { signed_at: now(), checked_at: Some(now()) },
+        Status::NotActivated { signed_at: now(), checked_at: None },
         Status::NotYet { effective: now() },
         Status::InForce { until: now() },
     ]
@@ -162,12 +164,30 @@ fn the_register() {
         kind,
         citation: why(),
         document,
+        evidence: Vec::new(),
+        from: None,
         on: date(2026, 3, 3),
         entered_by: "custodian".to_owned(),
+        approved_by: None,
     };
     travels(&entered(FindingKind::NamedInSuit, Some(Digest::of(b"suit"))));
     travels(&entered(FindingKind::Cleared, None));
-    travels(&AgCheck { by: why(), sources: vec![why()], at: now(), result: "nothing found".to_owned() });
+    travels(&AgCheck {
+        by: why(),
+        sources: vec![why()],
+        at: now(),
+        result: "nothing found".to_owned(),
+        evidence: Vec::new(),
+        register: None,
+    });
+    travels(&AgCheck {
+        by: why(),
+        sources: vec![why()],
+        at: now(),
+        result: "nothing found".to_owned(),
+        evidence: vec![Digest::of(b"page")],
+        register: Some(Digest::of(b"[]")),
+    });
 }
 
 fn named(message: &impl Message) -> (u16, &[To]) {

@@ -81,6 +81,12 @@ fn says(stream: &Stream, name: &str) -> Option<usize> {
     stream.events().iter().rposition(|said| said.event.name() == name)
 }
 
+/// Whether a check is at most thirty days older than each signature.
+fn activated(streams: &Streams, checked: Instant) -> bool {
+    let signed = streams.parties.iter().filter_map(Stream::signed_at);
+    signed.into_iter().all(|signed| signed.since(checked) <= AG_CHECK_ACTIVATION)
+}
+
 /// What the partner's door does with events: those that the stream admits are kept.
 fn keep(stream: &mut Stream, event: &Event) -> bool {
     stream.take(stream.next_number(), Said { event: event.clone(), at: now() }).is_ok()
@@ -135,6 +141,7 @@ proptest! {
         prop_assert!(case.parties().iter().all(|party| !register.adverse.contains(party)));
         let checked = register.checked_at.unwrap();
         prop_assert!(now.since(checked) < AG_CHECK_IN_FORCE && checked.since(*now) <= 5 * Instant::MINUTE);
+        prop_assert!(activated(streams, checked));
         prop_assert!(agreement.missing_elements().is_empty());
         prop_assert!(agreement.determinations_end().is_none_or(|end| *now < end));
         prop_assert!(*now < until && until <= agreement.sunset() && until <= checked.plus(AG_CHECK_IN_FORCE));
@@ -150,6 +157,7 @@ proptest! {
         }) && (agreement.effective()..agreement.sunset()).contains(now)
             && case.parties().iter().all(|party| !register.adverse.contains(party))
             && register.checked_at.is_some_and(|at| now.since(at) < AG_CHECK_IN_FORCE && at.since(*now) <= 5 * Instant::MINUTE)
+            && register.checked_at.is_some_and(|at| activated(streams, at))
             && agreement.missing_elements().is_empty()
             && agreement.determinations_end().is_none_or(|end| *now < end);
         prop_assert_eq!(matches!(case.at(*now), Status::InForce { .. }), good);
@@ -216,7 +224,9 @@ fn it_takes_effect_by_itself() {
 
 #[test]
 fn a_check_is_fresh_for_ninety_days_and_never_from_the_future() {
-    let (agreement, streams) = (agreement(), streams());
+    // Signed long ago, so that only the check's own age counts.
+    let said = || Stream::new(vec![Said { event: signed(), at: now().plus(-100 * Instant::DAY) }]);
+    let (agreement, streams) = (agreement(), Streams::of([said(), said()]));
     let status = |checked_at| Status::at(&agreement, &streams, &Register { checked_at, ..Register::default() }, now());
     for (age, good) in [
         (AG_CHECK_IN_FORCE - 1, true),
@@ -252,14 +262,48 @@ fn activation_wants_a_check_of_thirty_days_and_names_what_lacks() {
 }
 
 #[test]
+fn the_second_signature_puts_nothing_in_force_that_was_not_looked_into_within_thirty_days() {
+    let agreement = agreement();
+    // One party signed when the check was new, the other one weeks later.
+    let first = now().plus(-60 * Instant::DAY);
+    let streams = |second: Instant| {
+        let said = |at| Stream::new(vec![Said { event: signed(), at }]);
+        Streams::of([said(first), said(second)])
+    };
+    let status = |second: Instant, checked_at: Instant, at: Instant| {
+        let register = Register { checked_at: Some(checked_at), ..Register::default() };
+        Status::at(&agreement, &streams(second), &register, at)
+    };
+    let in_time = first.plus(AG_CHECK_ACTIVATION);
+    assert!(matches!(status(in_time, first, in_time), Status::InForce { .. } | Status::NotYet { .. }));
+    let late = in_time.plus(1);
+    for at in [late, late.plus(20 * Instant::DAY)] {
+        assert_eq!(status(late, first, at), Status::NotActivated { signed_at: late, checked_at: Some(first) });
+    }
+    // Whichever of the two was late, and whoever looks.
+    let [one, other] = streams(late).parties;
+    let turned = Streams::of([other, one]);
+    let register = Register { checked_at: Some(first), ..Register::default() };
+    assert!(matches!(Status::at(&agreement, &turned, &register, late), Status::NotActivated { .. }));
+    // A new look is what it takes, and then time alone changes nothing back.
+    let looked = late.plus(Instant::DAY);
+    for at in [looked, now(), looked.plus(AG_CHECK_IN_FORCE - 1)] {
+        assert!(matches!(status(late, looked, at), Status::InForce { .. } | Status::NotYet { .. }), "{at}");
+    }
+}
+
+#[test]
 fn the_newest_finding_of_an_agency_counts() {
     let finding = |text: &str, kind| Finding {
         ori: ori(text),
         kind,
         citation: "letter of 3 March".to_owned(),
         document: None,
+        evidence: Vec::new(),
+        from: None,
         on: date(2026, 3, 3),
         entered_by: "custodian".to_owned(),
+        approved_by: None,
     };
     let register = Register::new(
         &[

@@ -4,6 +4,7 @@
 //! Everything is real (TLS, SQLite, PostgreSQL, the product's own services) but the clock. Each wait for the network is bounded.
 
 pub mod clock;
+pub mod compliance;
 pub mod database;
 pub mod federation;
 pub mod forge;
@@ -22,6 +23,7 @@ pub mod rotation;
 pub mod streams;
 pub mod tamper;
 pub mod unruly;
+pub mod web;
 pub mod wire;
 
 pub use clock::TestClock;

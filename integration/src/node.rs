@@ -19,6 +19,7 @@ use agreements::time::Instant;
 use certs::key::SigningKey;
 use concordat::changes::{self, Approval, ChangeError, ChangeId, Command};
 use concordat::clock::Clock as _;
+use concordat::compliance::{self, Keeper};
 use concordat::config::{Config, Webhook};
 use concordat::db::{Conn, DbError};
 use concordat::demo::agency::{self, Fiction};
@@ -128,7 +129,7 @@ impl TestNode {
         let mut this = Self { fiction, clock, fatal: Arc::default(), config, node: None, doors: None };
         this.open().unwrap();
         let today = start().date().unwrap();
-        agency::people_of(this.node().registry(), &this.fiction, today).await.unwrap();
+        agency::people_of(this.node().registry(), &this.keeper(), &this.fiction, today).await.unwrap();
         this
     }
 
@@ -296,8 +297,14 @@ impl TestNode {
         self.acts(id, Act::Suspend { reason: "the partner's audit is open".to_owned() }).await.unwrap()
     }
 
+    /// Who keeps the register here.
+    pub fn keeper(&self) -> Keeper {
+        Keeper::of_node(self.node())
+    }
+
     pub async fn finds(&self, finding: Finding) {
-        people::enter_finding(self.node().registry(), finding, &self.fiction.person("agreements")).await.unwrap();
+        let by = self.fiction.person("agreements");
+        compliance::enter_finding(self.node().registry(), &self.keeper(), finding, &by).await.unwrap();
     }
 
     /// Brings in one read, as a reader sends it: a line in the Rekor layout, through the product's own ingest.

@@ -6,13 +6,25 @@ use agreements::entry::Kind;
 use agreements::json;
 use certs::key::SigningKey;
 use concordat::clock::SetClock;
+use concordat::compliance::Keeper;
 use concordat::db::{Conn, Db, DbError, RecordError, Recorded};
 use concordat::node::fresh_rid;
+use concordat::seal::Seal;
 use concordat::trail::note::{LogSigner, SignError, Vkey};
 use concordat::trail::{Draft, Facts};
 
 use crate::database::{Backend, TestDatabase};
 use crate::federation::start;
+
+/// Who keeps the register of an agency without a node.
+pub fn keeper() -> Keeper {
+    Keeper {
+        ours: "CA0990000".parse().unwrap(),
+        name: "Alder County Sheriff".to_owned(),
+        seal: Arc::new(Seal::of(SigningKey::generate_p256().unwrap())),
+        contacts: Vec::new(),
+    }
+}
 
 /// An Ed25519 key with the name of a log.
 pub struct LogKey {

@@ -4,9 +4,9 @@ use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::packet::{Attestations, Audit, OutOfState};
 use agreements::review::{Decided, Item, Verdict};
 use concordat::clock::Clock as _;
+use concordat::compliance;
 use concordat::exchange::lifecycle::ActError;
 use concordat::exchange::standing;
-use concordat::people;
 use concordat::registry::agreements as documents;
 use concordat::renewal::packet::{self, Answers, Made};
 use concordat::renewal::renew::{self, Options, Renewed};
@@ -91,7 +91,9 @@ impl TestNode {
     pub async fn checks_sources(&self) {
         let (sources, result) = (vec!["oag.ca.gov".to_owned()], "no partner is named".to_owned());
         let by = self.fiction.person("agreements");
-        people::enter_check(self.node().registry(), sources, result, &by).await.unwrap();
+        compliance::enter_check(self.node().registry(), &self.keeper(), sources, result, Vec::new(), &by)
+            .await
+            .unwrap();
     }
 
     /// The agreements administrator drafts and offers the renewal of an agreement.

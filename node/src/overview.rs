@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use agreements::register::Register;
+use agreements::register::{OpenReview, Register};
 use agreements::status::Status;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
@@ -95,6 +95,13 @@ impl Overview {
         Ok(by_status)
     }
 
+    /// The early reviews that are open, each in a sentence that says what to do.
+    fn reviews(&self, now: Instant) -> Vec<String> {
+        // What cannot be read is shown as nothing; the readiness says why.
+        let reviews = self.agreements(now).map(|known| known.register.reviews.clone()).unwrap_or_default();
+        reviews.iter().map(OpenReview::says).collect()
+    }
+
     fn reads(&self, kept: u64, now: Instant) -> Result<ReadsStatus, Failure> {
         let known = self.reads.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(known) = known.filter(|known| (0..COUNT_LIFE).contains(&now.since(known.at))) {
@@ -141,7 +148,7 @@ impl StatusSource for Node {
             at: now,
             ready,
             alarms,
-            notices: upkeep::notices(self, now),
+            notices: upkeep::notices(self, now).into_iter().chain(overview.reviews(now)).collect(),
             trail: TrailStatus { origin: self.config().keys.log_origin.clone(), size },
             partners: self.partners().all().count() as u64,
             agreements: overview.by_status(now).unwrap_or_default(),

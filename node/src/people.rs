@@ -1,12 +1,10 @@
-//! This agency's people and what they keep: accounts, training, the register of findings, enrolments. Every change is an
+//! This agency's people and what they keep: accounts, training, enrolments. Every change is an
 //! entry of the trail in the same transaction.
 
 use agreements::entry::Kind;
 use agreements::ids::{Digest, RequestId};
 use agreements::json;
-use agreements::register::{AgCheck, Finding};
 use agreements::screen;
-use agreements::time::Instant;
 use diesel::result::{Error, QueryResult};
 use jiff::civil::Date;
 use serde::Serialize;
@@ -16,7 +14,6 @@ use crate::exchange::descriptor::{self, DescriptorError};
 use crate::exchange::partner;
 use crate::node::fresh_rid;
 use crate::registry::accounts::{self, Account, Action, Role, operator};
-use crate::registry::ag;
 use crate::registry::agencies::{self, Enrolled, PeerEnrolled};
 use crate::registry::roster::{self, AccountChanged};
 use crate::trail::{Draft, Facts};
@@ -43,9 +40,10 @@ pub(crate) fn settled<T>(recorded: crate::db::Recorded<Refusable<T>>) -> Result<
     recorded.into_inner().map_err(PeopleError::Refused)
 }
 
+/// What goes into the note of an administrative entry: who did it.
 #[derive(Serialize)]
-struct By<'a> {
-    by: &'a str,
+pub(crate) struct By<'a> {
+    pub(crate) by: &'a str,
 }
 
 /// Appends the entry of a change that `by` makes.
@@ -250,55 +248,6 @@ pub async fn record_training(
     settled(db.record(job).await?)
 }
 
-/// Enters a finding of the Attorney General, or that one is cleared (V-31). It counts at the next request.
-///
-/// # Errors
-/// See [`PeopleError`].
-pub async fn enter_finding(db: &Db, mut finding: Finding, by: &str) -> Result<(), PeopleError> {
-    by.clone_into(&mut finding.entered_by);
-    let by = by.to_owned();
-    let job = move |tx: &mut Tx<'_>| {
-        if let Err(why) = operator(tx.conn(), &by, Action::KeepRegister)? {
-            return Ok(Err(why));
-        }
-        if finding.citation.trim().is_empty() {
-            return Ok(Err("a finding, or its clearing, needs a citation: where it stands written".to_owned()));
-        }
-        if tx.now().date().is_none_or(|today| finding.on > today) {
-            return Ok(Err(format!("{} is in the future", finding.on)));
-        }
-        let now = tx.now();
-        ag::enter(tx.conn(), &finding, now)?;
-        tx.bump_epoch();
-        let facts = Facts { partner: Some(finding.ori), ..Facts::default() };
-        record(tx, Kind::AgFinding, &finding, &by, facts)?;
-        Ok(Ok(()))
-    };
-    settled(db.record(job).await?)
-}
-
-/// Records a sweep over the Attorney General's sources, made now (V-31).
-///
-/// # Errors
-/// See [`PeopleError`].
-pub async fn enter_check(db: &Db, sources: Vec<String>, result: String, by: &str) -> Result<Instant, PeopleError> {
-    let by = by.to_owned();
-    let job = move |tx: &mut Tx<'_>| {
-        if let Err(why) = operator(tx.conn(), &by, Action::KeepRegister)? {
-            return Ok(Err(why));
-        }
-        if sources.is_empty() || result.trim().is_empty() {
-            return Ok(Err("name each source that was looked at, and what was found".to_owned()));
-        }
-        let check = AgCheck { by: by.clone(), sources, at: tx.now(), result };
-        ag::enter_check(tx.conn(), &check)?;
-        tx.bump_epoch();
-        record(tx, Kind::AgCheck, &check, &by, Facts::default())?;
-        Ok(Ok(check.at))
-    };
-    settled(db.record(job).await?)
-}
-
 /// Enrols the partner of a descriptor file, after one person imported it and another compared its fingerprint by voice. A
 /// partner that is enrolled already may be enrolled again by a newer file of the same identity key: what it says then are the
 /// values of the day. That is for keys that no agreement can tell of.
@@ -327,6 +276,12 @@ pub async fn enrol(
             if let Err(why) = operator(tx.conn(), person, Action::EnrolPartners)? {
                 return Ok(Err(why));
             }
+        }
+        if let Some(over) = party.determination_over(tx.now()) {
+            return Ok(Err(format!(
+                "the determination by which {ori} is a public agency (Civ. Code 1798.90.5(f)) counts no longer since {over}: \
+                 it sends a descriptor with a new one"
+            )));
         }
         let again = agencies::descriptor(tx.conn(), ori)?;
         let replaces = match &again {

@@ -8,7 +8,7 @@ use agreements::stream::Seal as Signature;
 use agreements::time::Instant;
 use arc_swap::ArcSwap;
 use certs::jws::{self, JwsError};
-use certs::key::SigningKey;
+use certs::key::{PublicKey, SigningKey};
 use certs::leaf::Identity;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -37,6 +37,18 @@ impl Seal {
             Err(error) => return Err(OpenError::Seal(path, error.to_string())),
         };
         Ok(Self { key, certificate })
+    }
+
+    /// A seal with this key and no certificate.
+    #[must_use]
+    pub fn of(key: SigningKey) -> Self {
+        Self { key, certificate: None }
+    }
+
+    /// The key by which others verify it.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        self.key.public()
     }
 
     /// Seals canonical JSON as a document of type `typ`; the header names the certificate (RFC 7515, section 4.1.8).

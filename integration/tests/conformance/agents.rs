@@ -10,7 +10,7 @@ use concordat::registry::agents;
 use integration::database::Backend;
 use integration::federation::start;
 use integration::on_both;
-use integration::registry::{TestRegistry, block_on};
+use integration::registry::{TestRegistry, block_on, keeper};
 
 on_both!(
     a_token_is_recognised_until_it_is_revoked,
@@ -24,7 +24,7 @@ const UID: &str = "agent-1";
 fn staffed(backend: Backend) -> (TestRegistry, Db) {
     let registry = TestRegistry::on(backend);
     let db = registry.open();
-    block_on(agency::people_of(&db, &ALDER, start().date().unwrap())).unwrap();
+    block_on(agency::people_of(&db, &keeper(), &ALDER, start().date().unwrap())).unwrap();
     (registry, db)
 }
 

@@ -24,7 +24,7 @@ use integration::database::Backend;
 use integration::federation::start;
 use integration::node::rekor;
 use integration::on_both;
-use integration::registry::{TestRegistry, block_on};
+use integration::registry::{TestRegistry, block_on, keeper};
 
 on_both!(
     a_load_is_seen_whole_or_not_at_all,
@@ -49,7 +49,7 @@ impl Agency {
     fn on(backend: Backend) -> Self {
         let registry = TestRegistry::on(backend);
         let db = registry.open();
-        block_on(agency::people_of(&db, &ALDER, start().date().unwrap())).unwrap();
+        block_on(agency::people_of(&db, &keeper(), &ALDER, start().date().unwrap())).unwrap();
         Self { registry, db, folder: tempfile::tempdir().unwrap() }
     }
 

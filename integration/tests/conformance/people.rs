@@ -1,8 +1,9 @@
 //! Accounts, enrolments, findings and checks: through the services that record them.
 
-use agreements::ids::Ori;
-use agreements::register::{Finding, FindingKind, Register};
+use agreements::ids::{Digest, Ori};
+use agreements::register::{Finding, FindingKind, Trigger};
 use concordat::clock::Clock as _;
+use concordat::compliance::{self, Written};
 use concordat::db::Db;
 use concordat::demo::agency::{self, ALDER};
 use concordat::people::{self, NewAccount, PeopleError, Training};
@@ -12,7 +13,7 @@ use integration::database::Backend;
 use integration::federation::start;
 use integration::on_both;
 use integration::pair::days_from_start;
-use integration::registry::{TestRegistry, block_on};
+use integration::registry::{TestRegistry, block_on, keeper};
 
 on_both!(
     accounts_are_opened_trained_and_closed,
@@ -23,8 +24,19 @@ on_both!(
 fn staffed(backend: Backend) -> (TestRegistry, Db) {
     let registry = TestRegistry::on(backend);
     let db = registry.open();
-    block_on(agency::people_of(&db, &ALDER, start().date().unwrap())).unwrap();
+    block_on(agency::people_of(&db, &keeper(), &ALDER, start().date().unwrap())).unwrap();
     (registry, db)
+}
+
+/// A finding as one person enters it, or a clearing as two do.
+async fn enter(db: &Db, finding: Finding) -> Result<(), PeopleError> {
+    let (by, second) = ("alder.agreements", "alder.custodian");
+    if finding.is_adverse() {
+        return compliance::enter_finding(db, &keeper(), finding, by).await;
+    }
+    let Finding { ori, citation, on, document, .. } = finding;
+    let written = Written { citation, on, document, evidence: vec![Digest::of(b"closed")] };
+    compliance::clear_finding(db, &keeper(), ori, written, by, second).await
 }
 
 fn new(username: &str) -> NewAccount {
@@ -86,28 +98,35 @@ fn findings_and_checks_are_kept_in_their_order(backend: Backend) {
         kind,
         citation: "People v. Birch, complaint of 20 November 2026".to_owned(),
         document: None,
+        evidence: Vec::new(),
+        from: None,
         on: days_from_start(-3),
         entered_by: String::new(),
+        approved_by: None,
     };
     let mut reader = db.reader().unwrap();
-    let mut expect = |adverse: Vec<Ori>| {
-        let expected = Register { adverse, checked_at: Some(registry.clock.now()), reviews: Vec::new() };
-        assert_eq!(ag::register(&mut reader).unwrap(), expected);
+    let mut expect = |adverse: Vec<Ori>, opened: usize| {
+        let found = ag::register(&mut reader).unwrap();
+        assert_eq!((found.adverse, found.checked_at), (adverse, Some(registry.clock.now())));
+        // The first finding opens a review, and a second one none besides it.
+        let reviews: Vec<_> = found.reviews.iter().map(|review| (review.ori, review.trigger)).collect();
+        assert_eq!(reviews, vec![(birch, Trigger::AgFinding); opened]);
     };
     block_on(async {
-        expect(vec![]);
+        expect(vec![], 0);
         for (kind, adverse) in [
             (FindingKind::NamedInSuit, vec![birch]),
             (FindingKind::Cleared, vec![]),
             (FindingKind::SelfDisclosed, vec![birch]),
         ] {
-            people::enter_finding(&db, finding(kind), "alder.agreements").await.unwrap();
-            expect(adverse);
+            enter(&db, finding(kind)).await.unwrap();
+            expect(adverse, 1);
         }
         registry.clock.set(start().plus(5));
         let sources = vec!["oag.ca.gov".to_owned()];
-        people::enter_check(&db, sources, "nothing new".to_owned(), "alder.custodian").await.unwrap();
-        expect(vec![birch]);
+        let result = "nothing new".to_owned();
+        compliance::enter_check(&db, &keeper(), sources, result, Vec::new(), "alder.custodian").await.unwrap();
+        expect(vec![birch], 1);
     });
     let kinds: Vec<FindingKind> = ag::findings(&mut reader).unwrap().into_iter().map(|finding| finding.kind).collect();
     assert_eq!(kinds, [FindingKind::NamedInSuit, FindingKind::Cleared, FindingKind::SelfDisclosed]);

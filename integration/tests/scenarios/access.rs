@@ -44,8 +44,11 @@ fn finding(pair: &Pair, kind: FindingKind) -> Finding {
         kind,
         citation: "People v. Alder County, complaint of 20 November 2026".to_owned(),
         document: None,
+        evidence: Vec::new(),
+        from: None,
         on: days_from_start(-3),
         entered_by: String::new(),
+        approved_by: None,
     }
 }
 
@@ -75,7 +78,10 @@ async fn any_instant_of_a_walk_through_an_agreements_life_is_answered_as_it_was(
     look(&pair, "authorized again", &mut seen);
     pair.birch.finds(finding(&pair, FindingKind::NamedInSuit)).await;
     look(&pair, "named in a suit", &mut seen);
-    pair.birch.finds(finding(&pair, FindingKind::Cleared)).await;
+    pair.birch.clears(pair.alder.ori(), "agreements", "custodian").await.unwrap();
+    look(&pair, "cleared, and under review", &mut seen);
+    let review = pair.birch.open_reviews().remove(0).id;
+    pair.birch.closes_review(review, "agreements", "custodian").await.unwrap();
     look(&pair, "cleared", &mut seen);
     // Said while the partner is down: it counts there from when it is acknowledged.
     pair.birch.stop();
@@ -105,6 +111,7 @@ async fn any_instant_of_a_walk_through_an_agreements_life_is_answered_as_it_was(
     };
     assert_eq!((had("offered", 1), had("signed by one", 1), had("signed by both", 1)), (0, 0, 2));
     assert_eq!((had("suspended", 1), had("resumed", 1), had("authorization taken back", 1)), (0, 2, 2));
+    assert_eq!((had("cleared, and under review", 1), had("cleared", 1)), (0, 2), "the review holds it");
     assert_eq!((had("named in a suit", 1), had("named in a suit", 0)), (0, 2), "each has its own register");
     assert_eq!((had("suspended, not heard yet", 0), had("suspended, not heard yet", 1)), (0, had("cleared", 1)));
     assert_eq!(had("suspended, heard", 1), 0);

@@ -5,8 +5,7 @@ use agreements::entry::Kind;
 use agreements::ids::{Digest, Ori, OriError};
 use agreements::json;
 use agreements::message::{Offer, PROTOCOL, StreamEvent, To};
-use agreements::party::{AgencyKind, Party};
-use agreements::register::{Finding, FindingKind};
+use agreements::party::{AgencyKind, Determination, Party};
 use agreements::status::Status;
 use agreements::stream::Event;
 use certs::jws;
@@ -14,6 +13,7 @@ use clap::Parser as _;
 use concordat::cli::Cli;
 use concordat::exchange::ask::Gave;
 use concordat::exchange::descriptor;
+use concordat::exchange::draft::{Draft, TEMPLATE};
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::standing::AGREEMENT_TYP;
 use concordat::exchange::wire::Bulk;
@@ -24,13 +24,47 @@ use integration::pair::{Pair, Terms, days_from_start};
 const PLATE: &str = "7AGR106";
 
 /// What a body outside the law's definition would write of itself: a member of a party, and what we say.
-const INELIGIBLE: [(&str, &str, &str, &str); 6] = [
-    ("a federal agency", "\"ori\":\"CA0990000\"", "\"ori\":\"DCICE0900\"", "1798.90.5(f)"),
-    ("a federal agency in California", "\"ori\":\"CA0990000\"", "\"ori\":\"CAICE0900\"", "1798.90.5(f)"),
-    ("an agency of Nevada", "\"ori\":\"CA0990000\"", "\"ori\":\"NV0020100\"", "1798.90.5(f)"),
-    ("an agency that says it is of Nevada", "\"state\":\"CA\"", "\"state\":\"NV\"", "NV"),
-    ("a private body", "\"kind\":\"county\"", "\"kind\":\"private\"", "private"),
-    ("a federal kind", "\"kind\":\"county\"", "\"kind\":\"federal\"", "federal"),
+const INELIGIBLE: [(&str, &str, &str, &str); 10] = [
+    (
+        "a federal agency",
+        "\"ori\":\"CA0990000\"",
+        "\"ori\":\"DCICE0900\"",
+        "federal ORI: a federal agency is no public agency in the sense of Civ. Code 1798.90.5(f)",
+    ),
+    ("a federal agency in California", "\"ori\":\"CA0990000\"", "\"ori\":\"CAICE0900\"", "Gov. Code 7284.6"),
+    (
+        "an agency of Nevada",
+        "\"ori\":\"CA0990000\"",
+        "\"ori\":\"NV0020100\"",
+        "an agency of NV: another state's agency",
+    ),
+    (
+        "an agency that says it is of Nevada",
+        "\"state\":\"CA\"",
+        "\"state\":\"NV\"",
+        "`NV`: an agency of another state is no public agency in the sense of Civ. Code 1798.90.5(f)",
+    ),
+    (
+        "a private body",
+        "\"kind\":\"county\"",
+        "\"kind\":\"private\"",
+        "a private body is no public agency in the sense of Civ. Code 1798.90.5(f)",
+    ),
+    (
+        "a federal kind",
+        "\"kind\":\"county\"",
+        "\"kind\":\"federal\"",
+        "a federal agency is no public agency in the sense of Civ. Code 1798.90.5(f)",
+    ),
+    ("a tribal body", "\"kind\":\"county\"", "\"kind\":\"tribal\"", "needs a written determination"),
+    ("a fusion centre", "\"kind\":\"county\"", "\"kind\":\"fusion_center\"", "agency.determination_sha256"),
+    ("who hosts its data", "\"kind\":\"county\"", "\"kind\":\"hosting\"", "cannot be enrolled or hold a grant"),
+    (
+        "an agency for a purpose of its own",
+        "\"purpose\":\"lifesaving\"",
+        "\"purpose\":\"border_control\"",
+        "maps to `border_control`, which is none of the seven purposes",
+    ),
 ];
 
 fn text_of(party: &Party) -> String {
@@ -79,6 +113,47 @@ async fn s01_a_federal_out_of_state_or_private_body_cannot_be_enrolled() {
     }
     assert_eq!(birch.trail_size(), size, "nothing was recorded");
     assert_eq!(birch.node().partners().all().count(), 1);
+}
+
+#[actix_web::test]
+async fn s01_a_body_at_the_edge_is_enrolled_only_with_a_determination_that_counts_today() {
+    let (_federation, alder, birch) = Pair::enrolled().await;
+    let expires = |days| Determination { sha256: Digest::of(b"determination"), expires_on: days_from_start(days) };
+    let edge = |ori: &str, hub: bool, determination: Option<Determination>| {
+        let party = Party { ori: ori.parse().unwrap(), hub, determination, ..alder.node().party().clone() };
+        let payload = json::canonical(&party).unwrap();
+        let key = alder.identity_key();
+        let seal = jws::sign(&payload, descriptor::TYP, &key, None).unwrap();
+        (jws::flatten(&payload, &seal).unwrap(), descriptor::spoken(key.public().id()))
+    };
+    for (ori, hub, determination, says) in [
+        ("CA099010E", false, None, "needs a determination under Civ. Code 1798.90.5(f)"),
+        ("CA0990500", true, None, "needs a determination under Civ. Code 1798.90.5(f)"),
+        ("CA099010E", false, Some(expires(0)), "counts no longer"),
+        ("CA0990500", true, Some(expires(-30)), "counts no longer"),
+    ] {
+        let (file, fingerprint) = edge(ori, hub, determination);
+        let error = birch.enrols_file(file, &fingerprint).await.unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("1798.90.5(f)"), "{ori}: {error}");
+    }
+    let (file, fingerprint) = edge("CA099010E", false, Some(expires(1)));
+    assert_eq!(birch.enrols_file(file, &fingerprint).await.unwrap().as_str(), "CA099010E");
+}
+
+#[actix_web::test]
+async fn s01_a_processor_can_hold_no_grant_in_a_draft_or_a_document() {
+    let (_federation, alder, birch) = Pair::enrolled().await;
+    let draft = TEMPLATE.replace("recipient = \"", "recipient = \"Valley Hosting ");
+    let error = Draft::parse(&draft).unwrap_err().to_string();
+    assert!(error.contains("can be no party and hold no grant"), "{error}");
+    let agreement = Terms::default().between(alder.node().party(), birch.node().party());
+    let honest = String::from_utf8(agreement.to_bytes().unwrap()).unwrap();
+    let document = honest.replacen("\"recipient\":\"CA0990100\"", "\"recipient\":\"Valley Hosting\"", 1);
+    assert_ne!(document, honest);
+    match lifecycle::propose(alder.node(), document.into_bytes(), &alder.fiction.person("agreements")).await {
+        Err(ActError::Refused(why)) => assert!(why.join("\n").contains("can never hold a grant"), "{why:?}"),
+        other => panic!("{other:?}"),
+    }
 }
 
 #[actix_web::test]
@@ -290,26 +365,5 @@ async fn an_agreements_row_edited_by_hand_counts_for_nothing() {
     let reply = pair.alder.posts_query(&pair.birch, &text).await;
     assert_eq!(reply.status, 403, "{}", reply.text());
     assert_eq!(reply.message()["outcome"]["status"]["status"], "no_agreement");
-    assert_eq!(pair.birch.touches(), touched);
-}
-
-#[actix_web::test]
-async fn an_adverse_finding_denies_the_very_next_request() {
-    let pair = Pair::in_force().await;
-    pair.birch_saw(PLATE).await;
-    let text = pair.question_text(PLATE).await;
-    pair.birch
-        .finds(Finding {
-            ori: pair.alder.ori(),
-            kind: FindingKind::NamedInSuit,
-            citation: "People v. Alder County, complaint of 20 November 2026".to_owned(),
-            document: None,
-            on: days_from_start(-3),
-            entered_by: String::new(),
-        })
-        .await;
-    let touched = pair.birch.touches();
-    let reply = pair.alder.posts_query(&pair.birch, &text).await;
-    assert_eq!(reply.message()["outcome"]["status"]["status"], "adverse_finding", "{}", reply.text());
     assert_eq!(pair.birch.touches(), touched);
 }

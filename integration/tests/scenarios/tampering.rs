@@ -168,8 +168,11 @@ fn named(pair: &Pair) -> Finding {
         kind: FindingKind::NamedInSuit,
         citation: "People v. Alder County, complaint of 20 November 2026".to_owned(),
         document: None,
+        evidence: Vec::new(),
+        from: None,
         on: days_from_start(-3),
         entered_by: String::new(),
+        approved_by: None,
     }
 }
 
@@ -178,7 +181,8 @@ async fn s09_a_finding_that_is_edited_added_or_taken_away_by_hand_brings_nothing
     let pair = Pair::in_force().await;
     pair.birch_saw(PLATE).await;
     pair.birch.finds(named(&pair)).await;
-    let last = pair.birch.trail_size() - 1;
+    // The last entry is the early review that the finding opened.
+    let last = pair.birch.trail_size() - 2;
     let adverse = Err(Some(Status::AdverseFinding { parties: vec![pair.alder.ori()] }));
     assert_eq!(answered(&pair).await, adverse);
     let store = pair.birch.registry_store();
@@ -189,7 +193,7 @@ async fn s09_a_finding_that_is_edited_added_or_taken_away_by_hand_brings_nothing
         ("taken away", "DELETE FROM finding".to_owned()),
         ("cleared", format!("UPDATE finding SET body = {cleared}")),
         ("of somebody else", format!("UPDATE finding SET body = {elsewhere}, ori = 'CA0990200'")),
-        ("a clearing added", format!("INSERT INTO finding SELECT 2, ori, {cleared}, entered_at FROM finding")),
+        ("a clearing added", format!("INSERT INTO finding SELECT 2, ori, {cleared}, entered_at, seal FROM finding")),
         (
             "cleared in the trail too",
             format!(
@@ -224,7 +228,7 @@ async fn s09_a_check_that_is_edited_added_or_taken_away_by_hand_is_no_check() {
         ("with another result", format!("UPDATE ag_check SET body = {result}")),
         ("later", format!("UPDATE ag_check SET checked_at = checked_at + 86400000000, body = {later}")),
         ("later in its column alone", "UPDATE ag_check SET checked_at = checked_at + 86400000000".to_owned()),
-        ("added", format!("INSERT INTO ag_check SELECT n + 1, checked_at + 86400000000, {later} FROM ag_check")),
+        ("added", format!("INSERT INTO ag_check SELECT n + 1, checked_at + 86400000000, {later}, seal FROM ag_check")),
     ] {
         store.run(&format!("CREATE TABLE kept AS SELECT * FROM ag_check; {sql}"));
         pair.birch.looks().await;
@@ -247,7 +251,7 @@ async fn s09_a_finding_cleared_in_its_row_its_entry_and_its_leaf_is_not_in_the_t
     pair.birch_saw(PLATE).await;
     pair.birch.finds(named(&pair)).await;
     let store = pair.birch.registry_store();
-    let last = pair.birch.trail_size() - 1;
+    let last = pair.birch.trail_size() - 2;
     let of = |what: &str| unhex(&store.cell(&format!("SELECT hex({what}) AS cell FROM detail WHERE idx = {last}")));
     let message = String::from_utf8(of("message")).unwrap().replace("named_in_suit", "cleared").into_bytes();
     let salt = Salt(of("message_salt").try_into().unwrap());

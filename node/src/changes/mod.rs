@@ -34,6 +34,7 @@ use crate::trail::{Draft, Facts};
 
 pub(crate) use apply::Approved;
 pub use record::{Change, State};
+pub(crate) use settle::own;
 pub use settle::{Approval, approve, carry_out, due, refuse, withdraw};
 
 /// A change's id: that of the entry which proposed it.

@@ -121,7 +121,7 @@ fn waiting(conn: &mut Conn, id: ChangeId, now: Instant) -> QueryResult<Refusable
 }
 
 /// Why `by` is not a second person; `None` when it is another one, as far as accounts tell.
-fn own(conn: &mut Conn, proposer: &str, by: &str) -> QueryResult<Option<String>> {
+pub(crate) fn own(conn: &mut Conn, proposer: &str, by: &str) -> QueryResult<Option<String>> {
     if proposer == by {
         return Ok(Some(format!(
             "{by} proposed it, and nobody approves their own change: a second person does, see `concordat user list`"

@@ -1,5 +1,9 @@
 //! `concordat ag`: the register of the Attorney General's findings, and the checks of its sources (V-31).
 
+use std::fs;
+use std::io::Read as _;
+use std::path::PathBuf;
+
 use agreements::ids::{Digest, Ori};
 use agreements::register::{AgCheck, Finding, FindingKind};
 use clap::{Args, Subcommand};
@@ -10,7 +14,11 @@ use serde_json::json;
 use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem, local};
-use crate::people;
+use crate::compliance::bundle::{self, Changes, Vouched};
+use crate::compliance::{self, Keeper};
+use crate::evidence::Evidence;
+use crate::exchange::partner::Partners;
+use crate::keyfile;
 use crate::registry::ag;
 
 /// Keep the register of the Attorney General's findings.
@@ -18,22 +26,56 @@ use crate::registry::ag;
 pub enum AgCommand {
     /// Enter a finding. It counts at the next request: nothing flows with that agency any more
     #[command(
-        after_help = "Example:\n  concordat ag find CA0990100 --kind letter_reported --citation \"oag.ca.gov, letter of 2026-11-20\" \\\n      --on 2026-11-20 --as alder.agreements\n\nKinds: named_in_suit, letter_reported, self_disclosed."
+        after_help = "Example:\n  concordat ag find CA0990100 --kind letter_reported --citation \"oag.ca.gov, letter of 2026-11-20\" \\\n      --on 2026-11-20 --evidence letter.pdf --as alder.agreements\n\nKinds: named_in_suit, letter_reported, self_disclosed, disputed. A disputed finding counts until it is cleared."
     )]
     Find(Find),
-    /// Enter that an agency's finding no longer stands
+    /// Enter that an agency's finding no longer stands: two people, and the file that shows it
     #[command(
-        after_help = "Example:\n  concordat ag clear CA0990100 --citation \"oag.ca.gov, case closed\" --on 2026-12-01 \\\n      --as alder.agreements"
+        after_help = "Example:\n  concordat ag clear CA0990100 --citation \"oag.ca.gov, case closed\" --on 2026-12-01 \\\n      --evidence closed.pdf --as alder.agreements --approved-by alder.custodian\n\nNothing flows again before the early review that the finding opened is closed: `concordat review list`."
     )]
     Clear(Clear),
     /// Record a sweep over the sources, made now; it covers every partner
     #[command(
-        after_help = "Example:\n  concordat ag check --source \"oag.ca.gov press releases\" --source \"oag.ca.gov SB 34 letters\" \\\n      --result \"no partner is named\" --as alder.agreements\n\nSigning needs a check of the last 30 days, being in force one of the last 90."
+        after_help = "Example:\n  concordat ag check --source \"oag.ca.gov press releases\" --source \"oag.ca.gov SB 34 letters\" \\\n      --result \"no partner is named\" --evidence releases.pdf --as alder.agreements\n\nSigning needs a check of the last 30 days, being in force one of the last 90."
     )]
     Check(Check),
     /// Show findings and checks
     #[command(after_help = "Example:\n  concordat ag list")]
     List,
+    /// Write the register with its evidence to a file that another agency can verify and take in
+    #[command(after_help = "Example:\n  concordat ag export --out alder.register.json --as alder.agreements")]
+    Export(Export),
+    /// Show what another agency's register would change here, and change it with --apply
+    #[command(
+        after_help = "Examples:\n  concordat ag import birch.register.json --as alder.agreements\n  concordat ag import birch.register.json --as alder.agreements --apply\n\nFindings are taken over. A clearing is only shown: somebody here looks into it and enters it with `concordat ag clear`."
+    )]
+    Import(Import),
+    /// Look at a file that is kept as evidence
+    #[command(
+        subcommand,
+        after_help = "Example:\n  concordat ag evidence show 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+    )]
+    Evidence(EvidenceCommand),
+}
+
+/// Evidence.
+#[derive(Debug, Subcommand)]
+pub enum EvidenceCommand {
+    /// Write it to a file or to standard output, after it was compared with its hash
+    #[command(
+        after_help = "Example:\n  concordat ag evidence show 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08 \\\n      --out letter.pdf"
+    )]
+    Show(Show),
+}
+
+/// Arguments of `ag evidence show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// Its SHA-256
+    sha256: Digest,
+    /// Where to write it; standard output when absent
+    #[arg(long)]
+    out: Option<PathBuf>,
 }
 
 /// Arguments of `ag find`.
@@ -59,6 +101,9 @@ pub struct Clear {
     written: Written,
     #[command(flatten)]
     person: As,
+    /// The account of the second person, who has looked at it too
+    #[arg(long, value_name = "USER2")]
+    approved_by: String,
 }
 
 /// Where a finding stands.
@@ -73,6 +118,9 @@ pub struct Written {
     /// SHA-256 of the document, where there is one
     #[arg(long, value_name = "SHA256")]
     document: Option<Digest>,
+    /// A file that shows it, kept under its SHA-256; may be repeated
+    #[arg(long = "evidence", value_name = "FILE")]
+    evidence: Vec<PathBuf>,
 }
 
 /// Arguments of `ag check`.
@@ -84,6 +132,40 @@ pub struct Check {
     /// What was found, in words
     #[arg(long)]
     result: String,
+    /// A file that shows it, kept under its SHA-256; may be repeated
+    #[arg(long = "evidence", value_name = "FILE")]
+    evidence: Vec<PathBuf>,
+    #[command(flatten)]
+    person: As,
+}
+
+/// Arguments of `ag export`.
+#[derive(Debug, Args)]
+pub struct Export {
+    /// Where to write it
+    #[arg(long)]
+    out: PathBuf,
+    #[command(flatten)]
+    person: As,
+}
+
+/// Arguments of `ag import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// The file that the other agency's `concordat ag export` wrote
+    file: PathBuf,
+    /// Change the register; without it, what would change is only shown
+    #[arg(long)]
+    apply: bool,
+    /// The descriptor of an agency that is not enrolled here
+    #[arg(long, value_name = "FILE", requires_all = ["fingerprint", "confirmed_by"])]
+    descriptor: Option<PathBuf>,
+    /// Its fingerprint, as that agency read it out
+    #[arg(long, requires = "descriptor")]
+    fingerprint: Option<String>,
+    /// The account of the person who compared it on a number known from elsewhere
+    #[arg(long, value_name = "USER2", requires = "descriptor")]
+    confirmed_by: Option<String>,
     #[command(flatten)]
     person: As,
 }
@@ -100,38 +182,65 @@ fn finding_kind(text: &str) -> Result<FindingKind, String> {
     match FindingKind::deserialize(text) {
         Ok(FindingKind::Cleared) => Err("a finding is cleared with `concordat ag clear`".to_owned()),
         Ok(kind) => Ok(kind),
-        Err(_) => Err("the kinds are named_in_suit, letter_reported, self_disclosed".to_owned()),
+        Err(_) => Err("the kinds are named_in_suit, letter_reported, self_disclosed, disputed".to_owned()),
     }
 }
 
 pub(super) async fn run(place: &Place, command: AgCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
     match command {
-        AgCommand::Find(Find { ori, kind, written, person }) => {
-            enter(place, ori, kind, written, &person).await?;
-            out.one(&json!({"found": ori}), |_| {
-                format!(
-                    "Entered: nothing flows with {ori} from now on. `concordat agreement list` shows what it touches."
-                )
-            })?;
-        }
-        AgCommand::Clear(Clear { ori, written, person }) => {
-            enter(place, ori, FindingKind::Cleared, written, &person).await?;
-            out.one(&json!({"cleared": ori}), |_| format!("Entered: {ori} is cleared."))?;
-        }
-        AgCommand::Check(Check { sources, result, person }) => {
-            let db = place.registry()?;
-            let at = people::enter_check(&db, sources, result, &person.user).await?;
-            out.one(&json!({"checked_at": at}), |_| format!("Recorded the check of {}.", local::shown(at)))?;
-        }
+        AgCommand::Find(args) => find(place, args, out).await?,
+        AgCommand::Clear(args) => clear(place, args, out).await?,
+        AgCommand::Check(args) => check(place, args, out).await?,
         AgCommand::List => list(place, out)?,
+        AgCommand::Export(args) => export(place, args, out).await?,
+        AgCommand::Import(args) => import(place, args, out).await?,
+        AgCommand::Evidence(EvidenceCommand::Show(args)) => show(place, args, out).await?,
     }
     Ok(Exit::Done)
 }
 
-async fn enter(place: &Place, ori: Ori, kind: FindingKind, written: Written, person: &As) -> Result<(), Problem> {
-    let Written { citation, on, document } = written;
-    let finding = Finding { ori, kind, citation, document, on, entered_by: person.user.clone() };
-    Ok(people::enter_finding(&place.registry()?, finding, &person.user).await?)
+impl Written {
+    /// With its files kept as evidence.
+    async fn kept(self, evidence: &Evidence) -> Result<compliance::Written, Problem> {
+        let Self { citation, on, document, evidence: files } = self;
+        Ok(compliance::Written { citation, on, document, evidence: evidence.keep_files(&files).await? })
+    }
+}
+
+async fn find(place: &Place, args: Find, out: &mut Output<'_>) -> Result<(), Problem> {
+    let Find { ori, kind, written, person } = args;
+    let config = place.config()?;
+    let finding = compliance::finding(ori, kind, written.kept(&Evidence::of(&config)?).await?);
+    compliance::enter_finding(&place.registry_of(&config)?, &Keeper::of(&config)?, finding, &person.user).await?;
+    Ok(out.one(&json!({"found": ori}), |_| {
+        format!(
+            "Entered: nothing flows with {ori} from now on, and an early review of it is open. `concordat agreement list` \
+             shows what it touches."
+        )
+    })?)
+}
+
+async fn clear(place: &Place, args: Clear, out: &mut Output<'_>) -> Result<(), Problem> {
+    let Clear { ori, written, person, approved_by } = args;
+    let config = place.config()?;
+    let written = written.kept(&Evidence::of(&config)?).await?;
+    let (db, keeper) = (place.registry_of(&config)?, Keeper::of(&config)?);
+    compliance::clear_finding(&db, &keeper, ori, written, &person.user, &approved_by).await?;
+    Ok(out.one(&json!({"cleared": ori}), |_| {
+        format!(
+            "Entered: {ori} is cleared. What this agency grants it stays suspended until the early review is closed: \
+             concordat review list"
+        )
+    })?)
+}
+
+async fn check(place: &Place, args: Check, out: &mut Output<'_>) -> Result<(), Problem> {
+    let Check { sources, result, evidence, person } = args;
+    let config = place.config()?;
+    let files = Evidence::of(&config)?.keep_files(&evidence).await?;
+    let (db, keeper) = (place.registry_of(&config)?, Keeper::of(&config)?);
+    let at = compliance::enter_check(&db, &keeper, sources, result, files, &person.user).await?;
+    Ok(out.one(&json!({"checked_at": at}), |_| format!("Recorded the check of {}.", local::shown(at)))?)
 }
 
 fn list(place: &Place, out: &mut Output<'_>) -> Result<(), Problem> {
@@ -140,17 +249,126 @@ fn list(place: &Place, out: &mut Output<'_>) -> Result<(), Problem> {
     if !out.is_for_people() {
         return Ok(out.one(&kept, |_| String::new())?);
     }
-    out.list(&["agency", "finding", "on", "citation", "entered by"], &kept.findings, |finding| {
-        let kind = serde_json::to_value(finding.kind).ok();
+    let headers = ["agency", "finding", "on", "citation", "evidence", "entered by"];
+    out.list(&headers, &kept.findings, |finding| {
+        let from = finding.from.map(|from| format!(", from the register of {from}")).unwrap_or_default();
+        let second = finding.approved_by.as_ref().map(|second| format!(" and {second}")).unwrap_or_default();
         vec![
             finding.ori.to_string(),
-            kind.as_ref().and_then(serde_json::Value::as_str).unwrap_or_default().to_owned(),
+            finding.kind.as_str().to_owned(),
             finding.on.to_string(),
             finding.citation.clone(),
-            finding.entered_by.clone(),
+            files(&finding.evidence),
+            format!("{}{second}{from}", finding.entered_by),
         ]
     })?;
-    Ok(out.list(&["checked", "by", "sources", "result"], &kept.checks, |check| {
-        vec![local::shown(check.at), check.by.clone(), check.sources.join("; "), check.result.clone()]
+    Ok(out.list(&["checked", "by", "sources", "result", "evidence"], &kept.checks, |check| {
+        vec![
+            local::shown(check.at),
+            check.by.clone(),
+            check.sources.join("; "),
+            check.result.clone(),
+            files(&check.evidence),
+        ]
     })?)
+}
+
+/// Files by their hashes.
+pub(super) fn files(digests: &[Digest]) -> String {
+    digests.iter().map(Digest::to_string).collect::<Vec<_>>().join(" ")
+}
+
+async fn show(place: &Place, args: Show, out: &mut Output<'_>) -> Result<(), Problem> {
+    let bytes = Evidence::of(&place.config()?)?.read(args.sha256).await?;
+    match args.out {
+        Some(path) => {
+            keyfile::write_public(&path, &bytes)?;
+            let shown = json!({"sha256": args.sha256, "file": path, "bytes": bytes.len()});
+            Ok(out.one(&shown, |_| format!("Wrote {}: {} bytes.", path.display(), bytes.len()))?)
+        }
+        None if out.is_for_people() => Ok(out.writer().write_all(&bytes)?),
+        None => Ok(out.one(&json!({"sha256": args.sha256, "bytes": bytes.len()}), |_| String::new())?),
+    }
+}
+
+async fn export(place: &Place, args: Export, out: &mut Output<'_>) -> Result<(), Problem> {
+    let config = place.config()?;
+    let (db, keeper, evidence) = (place.registry_of(&config)?, Keeper::of(&config)?, Evidence::of(&config)?);
+    let exported = bundle::export(&db, &keeper, &evidence, place.now(), &args.person.user).await?;
+    keyfile::write_public(&args.out, &exported.file)?;
+    Ok(out.one(&exported, |exported| {
+        format!(
+            "Wrote {}: {} findings, {} checks, {} files of evidence.\nThere: concordat ag import FILE --as USER",
+            args.out.display(),
+            exported.findings,
+            exported.checks,
+            exported.evidence
+        )
+    })?)
+}
+
+#[derive(Serialize)]
+struct Shown {
+    applied: bool,
+    #[serde(flatten)]
+    changes: Changes,
+}
+
+async fn import(place: &Place, args: Import, out: &mut Output<'_>) -> Result<(), Problem> {
+    let config = place.config()?;
+    let file = bundle_of(&args.file)?;
+    let (db, keeper, evidence) = (place.registry_of(&config)?, Keeper::of(&config)?, Evidence::of(&config)?);
+    let partners = Partners::load(&mut db.reader()?)?;
+    let descriptor = args.descriptor.as_ref().map(fs::read).transpose()?;
+    let vouched = descriptor.as_ref().zip(args.fingerprint.as_ref());
+    let vouched = vouched.map(|(file, fingerprint)| Vouched { file, fingerprint });
+    let received = bundle::read(&file, keeper.ours, |ori| partners.find(ori).cloned(), vouched)?;
+    let changes = if args.apply {
+        bundle::import(&db, &keeper, &evidence, received, &args.person.user, args.confirmed_by.as_deref()).await?
+    } else {
+        received.changes(&mut db.reader()?)?.map_err(|what| Problem::failure(what, None))?
+    };
+    Ok(out.one(&Shown { applied: args.apply, changes }, said)?)
+}
+
+fn bundle_of(path: &PathBuf) -> Result<Vec<u8>, Problem> {
+    let cannot = |error| Problem::failure(format!("cannot read {}: {error}", path.display()), None);
+    let mut bytes = Vec::new();
+    fs::File::open(path).map_err(cannot)?.take(bundle::MAX_BUNDLE + 1).read_to_end(&mut bytes).map_err(cannot)?;
+    if bytes.len() as u64 > bundle::MAX_BUNDLE {
+        let why = format!("{} is longer than {} MiB", path.display(), bundle::MAX_BUNDLE >> 20);
+        return Err(Problem::refused(why, None));
+    }
+    Ok(bytes.trim_ascii_end().to_vec())
+}
+
+fn said(shown: &Shown) -> String {
+    let Shown { applied, changes } = shown;
+    let one = |mark: &str, finding: &Finding| {
+        let Finding { ori, kind, citation, on, .. } = finding;
+        format!("{mark} {ori}  {}  {on}  {citation}", kind.as_str())
+    };
+    let mut lines = vec![format!("The register of {} as of {}", changes.from, local::shown(changes.made_at))];
+    let checked = changes.checks.iter().map(|check| check.at).max();
+    lines.extend(
+        checked.map(|at| format!("It was last checked there at {}; that is no check of ours.", local::shown(at))),
+    );
+    lines.extend(changes.adverse.iter().map(|finding| one("+", finding)));
+    lines.extend(changes.proposals.iter().map(|finding| one("?", finding)));
+    lines.push(format!("{} findings are known here already or clear nothing that stands.", changes.known));
+    if !changes.proposals.is_empty() {
+        lines.push(
+            "What is marked ? was cleared there. Nothing is cleared here by that: look into it, and enter it with `concordat \
+             ag clear`."
+                .to_owned(),
+        );
+    }
+    lines.push(match (applied, changes.adverse.len()) {
+        (true, count) => format!("Taken over: {count} findings. With whom they name nothing flows from now on."),
+        (false, 0) => {
+            "With --apply its evidence is kept and the import recorded; nothing else would change.".to_owned()
+        }
+        (false, count) => format!("Nothing was changed. With --apply the {count} findings marked + are taken over."),
+    });
+    lines.join("\n")
 }

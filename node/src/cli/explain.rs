@@ -5,7 +5,10 @@ use crate::agency::AgencyError;
 use crate::auditing::ReceiptError;
 use crate::ca_folder::CaFolderError;
 use crate::changes::ChangeError;
+use crate::compliance::bundle::BundleError;
+use crate::compliance::policies::PolicyError;
 use crate::db::{DbError, RecordError};
+use crate::evidence::EvidenceError;
 use crate::exchange::Failure;
 use crate::exchange::ask::AskError;
 use crate::exchange::descriptor::DescriptorError;
@@ -222,7 +225,60 @@ impl Explain for DescriptorError {
                 Some("ask the partner for the file that its `concordat peer export` writes".to_owned())
             }
             Self::Problems(_) => Some("its agency fills them in in concordat.toml and exports again".to_owned()),
-            Self::Keys(_) | Self::Fingerprint { .. } => None,
+            Self::Ineligible(_) | Self::Keys(_) | Self::Fingerprint { .. } => None,
+        }
+    }
+}
+
+impl Explain for EvidenceError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Empty(_) | Self::Long { .. } | Self::Unknown(_) => Exit::Refused,
+            Self::Read(..) | Self::Damaged(_) | Self::Store(_) => Exit::Failure,
+        }
+    }
+}
+
+impl Explain for PolicyError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Evidence(error) => error.exit(),
+            Self::People(error) => error.exit(),
+            Self::Registry(_) | Self::Open(_) => Exit::Failure,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Evidence(error) => error.hint(),
+            Self::People(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
+            Self::Open(error) => error.hint(),
+        }
+    }
+}
+
+impl Explain for BundleError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Evidence(error) => error.exit(),
+            Self::People(error) => error.exit(),
+            Self::Registry(_) | Self::Open(_) => Exit::Failure,
+            _ => Exit::Refused,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Form(_) | Self::Seal(..) => {
+                Some("ask that agency for the file that its `concordat ag export --out FILE` writes".to_owned())
+            }
+            Self::Descriptor(error) => error.hint(),
+            Self::Evidence(error) => error.hint(),
+            Self::People(error) => error.hint(),
+            Self::Registry(error) => error.hint(),
+            Self::Open(error) => error.hint(),
+            Self::Stranger(_) | Self::Own | Self::Key(_) => None,
         }
     }
 }

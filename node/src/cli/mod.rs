@@ -24,8 +24,10 @@ mod output;
 mod passphrase;
 mod peer;
 mod place;
+mod policy;
 mod query;
 mod request;
+mod review;
 mod serve;
 mod trail;
 mod user;
@@ -111,6 +113,12 @@ pub enum Command {
     /// Keep the register of the Attorney General's findings
     #[command(subcommand, after_help = "Example:\n  concordat ag list")]
     Ag(ag::AgCommand),
+    /// Review partners before their renewal is due
+    #[command(subcommand, after_help = "Example:\n  concordat review list")]
+    Review(review::ReviewCommand),
+    /// Read partners' published policies again, and compare them
+    #[command(subcommand, after_help = "Example:\n  concordat policy list")]
+    Policy(policy::PolicyCommand),
     /// Draft, sign, suspend and end agreements
     #[command(subcommand, after_help = "Example:\n  concordat agreement draft --template > draft.toml")]
     Agreement(agreement::AgreementCommand),
@@ -186,6 +194,8 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::User(command) => block_on(user::run(place, command, out)),
         Command::Training(command) => block_on(user::run_training(place, command, out)),
         Command::Ag(command) => block_on(ag::run(place, command, out)),
+        Command::Review(command) => block_on(review::run(place, command, out)),
+        Command::Policy(command) => block_on(policy::run(place, command, out)),
         Command::Agreement(command) => block_on(agreement::run(place, command, out)),
         Command::Change(command) => block_on(change::run(place, command, out)),
         Command::Authorization(command) => block_on(authorization::run(place, command, out)),

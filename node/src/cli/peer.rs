@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::PathBuf;
 
 use agreements::ids::{Digest, Ori};
-use agreements::party::Party;
+use agreements::party::{Party, Policy};
 use agreements::time::Instant;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -81,6 +81,7 @@ struct Listed {
     enrolled_at: Instant,
     enrolled_by: String,
     confirmed_by: String,
+    policy: Policy,
     /// When it last told of new keys or of another place.
     #[serde(skip_serializing_if = "Option::is_none")]
     changed_at: Option<Instant>,
@@ -164,13 +165,16 @@ fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let mut conn = place.registry()?.reader()?;
     let partners = Partners::load(&mut conn)?;
     let items: Vec<Listed> = agencies::all(&mut conn)?.into_iter().map(|one| listed(one, &partners)).collect();
-    let headers = ["ORI", "agency", "kind", "node", "enrolled", "by", "confirmed by", "keys or place changed"];
+    let headers =
+        ["ORI", "agency", "kind", "node", "policy lacks", "purposes", "enrolled", "by", "confirmed by", "changed"];
     out.list(&headers, &items, |item| {
         vec![
             item.ori.to_string(),
             item.name.clone(),
             item.kind.to_owned(),
             item.url.clone(),
+            item.policy.elements.missing().into_iter().collect(),
+            purposes(&item.policy),
             local::shown(item.enrolled_at),
             item.enrolled_by.clone(),
             item.confirmed_by.clone(),
@@ -181,6 +185,15 @@ fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
         writeln!(std::io::stderr(), "No partner is enrolled; `concordat peer add` enrols one.")?;
     }
     Ok(Exit::Done)
+}
+
+/// The partner's own purposes, each with which of the seven it is.
+fn purposes(policy: &Policy) -> String {
+    let said = policy.purposes.iter().map(|own| match own.purpose.as_str() {
+        seven if seven == own.name => seven.to_owned(),
+        seven => format!("{} = {seven}", own.name),
+    });
+    said.collect::<Vec<_>>().join("; ")
 }
 
 fn listed(enrolled: Enrolled, partners: &Partners) -> Listed {
@@ -195,5 +208,6 @@ fn listed(enrolled: Enrolled, partners: &Partners) -> Listed {
         enrolled_at,
         enrolled_by,
         confirmed_by,
+        policy: party.policy,
     }
 }

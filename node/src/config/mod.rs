@@ -23,7 +23,7 @@ pub use agency::{Agency, Approvals, Elements, Policy};
 pub use error::{ConfigError, TextError, UnknownKey};
 pub use intake::{Columns, Csv, Folder, Ingest, Webhook};
 pub use mail::{Mail, MailAddress, MailAddressError, MailBackend, MailTls};
-pub use node::{Console, Hotlists, Keys, Log, LogFormat, LogLevel, Ops, Peer, Rules, Store};
+pub use node::{Console, Hotlists, Keys, Log, LogFormat, LogLevel, Ops, Peer, PolicyChecks, Rules, Store};
 pub use secret::{Secret, SecretError, SecretText};
 pub use values::{
     DatabaseSecretError, DatabaseUrl, DatabaseUrlError, Delimiter, DelimiterError, HttpsUrl, HttpsUrlError,
@@ -67,6 +67,9 @@ pub struct Config {
     /// Loading, refreshing and matching hotlists.
     #[serde(default)]
     pub hotlists: Hotlists,
+    /// Reading partners' published policies again.
+    #[serde(default)]
+    pub policy_checks: PolicyChecks,
     /// The owner's own limits on partners' queries.
     #[serde(default)]
     pub rules: Rules,
@@ -107,6 +110,7 @@ impl Config {
             log: Log::default(),
             ingest: Ingest::default(),
             hotlists: Hotlists::default(),
+            policy_checks: PolicyChecks::default(),
             rules: Rules::default(),
             mail: Mail::default(),
         }
@@ -169,9 +173,9 @@ impl Config {
             database.resolve(folder);
         }
         let folders = self.ingest.folder.values_mut().map(|watched| &mut watched.path);
-        let files = self.peer.ca.iter_mut().chain(&mut self.peer.crl).chain(folders);
-        for path in [&mut self.store.images, &mut self.store.documents, &mut self.keys.folder].into_iter().chain(files)
-        {
+        let certificates = self.peer.ca.iter_mut().chain(&mut self.peer.crl).chain(&mut self.policy_checks.ca);
+        let own = [&mut self.store.images, &mut self.store.documents, &mut self.keys.folder];
+        for path in own.into_iter().chain(certificates).chain(folders) {
             *path = folder.join(&*path);
         }
         self.mail.resolve(folder);

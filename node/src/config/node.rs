@@ -310,6 +310,31 @@ fn within_the_lease<'de, D: Deserializer<'de>>(deserializer: D) -> Result<NonZer
     }
 }
 
+/// `[policy_checks]`: reading partners' published policies again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct PolicyChecks {
+    /// Whether the node does so by itself.
+    pub automatic: bool,
+    /// The longest page or file that is read, bytes.
+    pub max_bytes: NonZeroU64,
+    /// CAs that a site's certificate may come from instead of the system's, PEM files.
+    pub ca: Vec<PathBuf>,
+    /// Addresses of hosts that DNS does not know: host name to address. Only these may be private ones.
+    pub hosts: BTreeMap<String, SocketAddr>,
+}
+
+impl Default for PolicyChecks {
+    fn default() -> Self {
+        Self {
+            automatic: true,
+            max_bytes: NonZeroU64::MIN.saturating_add((20 << 20) - 1),
+            ca: Vec::new(),
+            hosts: BTreeMap::new(),
+        }
+    }
+}
+
 /// `[rules]`: the owner's own limits, whatever an agreement grants. Quotas are the agreement's.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]

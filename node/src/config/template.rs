@@ -192,6 +192,23 @@ const MEANINGS: &[(&str, &str)] = &[
         "A file is whole once its size and time stood still for so long, seconds. Names that begin with a dot or end in .tmp, .part, .partial or .filepart are left alone.",
     ),
     (
+        "policy_checks",
+        "Reading partners' published policies again, each month: what they say now is compared with what was accepted.",
+    ),
+    (
+        "policy_checks.automatic",
+        "Whether the node does so by itself; `concordat policy check` does it by hand. It needs a way out to the partners' sites by https.",
+    ),
+    ("policy_checks.max_bytes", "The longest page or file that is read, bytes."),
+    (
+        "policy_checks.ca",
+        "PEM files of CAs that a site's certificate may come from, instead of those that this machine trusts.",
+    ),
+    (
+        "policy_checks.hosts",
+        "Addresses of sites that DNS does not know, such as \"www.birch.example\" = \"10.1.2.4:443\". No other private address is dialled.",
+    ),
+    (
         "rules",
         "This agency's own limits on partners' queries, whatever an agreement grants. Quotas are the agreement's.",
     ),

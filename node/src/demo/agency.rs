@@ -15,6 +15,7 @@ use certs::key::SigningKey;
 use jiff::civil::Date;
 
 use crate::ca_folder::{CaFolder, Order};
+use crate::compliance::{self, Keeper};
 use crate::config::{Config, Elements, FILE_NAME, Founding, LoopbackAddr};
 use crate::db::Db;
 use crate::exchange::standing::OFFICIAL_TYP;
@@ -150,6 +151,8 @@ pub fn found(
     config.peer.crl = vec![ca.list()];
     config.console.listen = ([127, 0, 0, 1], 0).into();
     config.ops.listen = LoopbackAddr::with_port(0);
+    // Nobody publishes the policies of fictional agencies.
+    config.policy_checks.automatic = false;
     complete(&mut config, fiction, today);
     std::fs::create_dir_all(folder.join("keys"))?;
     // In earnest it is on the official's card, or locked by a passphrase.
@@ -205,7 +208,7 @@ fn complete(config: &mut Config, fiction: &Fiction, today: Date) {
 ///
 /// # Errors
 /// The registry refuses.
-pub async fn people_of(db: &Db, fiction: &Fiction, trained_on: Date) -> anyhow::Result<()> {
+pub async fn people_of(db: &Db, keeper: &Keeper, fiction: &Fiction, trained_on: Date) -> anyhow::Result<()> {
     let admin = fiction.person("admin");
     for (role_word, name, role) in PEOPLE {
         let new = NewAccount {
@@ -221,8 +224,8 @@ pub async fn people_of(db: &Db, fiction: &Fiction, trained_on: Date) -> anyhow::
         people::record_training(db, &fiction.person(role_word), trained_on, training, &admin).await?;
     }
     let sources = vec!["oag.ca.gov press releases".to_owned(), "oag.ca.gov SB 34 letters".to_owned()];
-    people::enter_check(db, sources, "no agency of this federation is named".to_owned(), &fiction.person("agreements"))
-        .await?;
+    let result = "no agency of this federation is named".to_owned();
+    compliance::enter_check(db, keeper, sources, result, Vec::new(), &fiction.person("agreements")).await?;
     Ok(())
 }
 

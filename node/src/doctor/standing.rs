@@ -13,7 +13,7 @@ use crate::exchange::standing as standings;
 use crate::exchange::wire::Envelope;
 use crate::node::Node;
 use crate::registry::agreements::{self as documents, Kept};
-use crate::registry::exchanged;
+use crate::registry::{ag, exchanged};
 use crate::trail::note::Checkpoint;
 use crate::trail::proof;
 
@@ -28,6 +28,12 @@ struct Ours {
 pub(super) async fn look(found: &mut Findings, node: &Node, partner: &Partner) {
     let now = node.now();
     let desk = node.desk();
+    // What cannot be read is said below.
+    for review in desk.registry(ag::register).map(|register| register.reviews).unwrap_or_default() {
+        if review.ori == partner.ori() {
+            found.warn("early-review", review.says(), format!("`concordat review close {}` closes it", review.id));
+        }
+    }
     let ours = desk.registry(|conn| {
         let mut all = Vec::new();
         for id in documents::ids(conn, Some(partner.ori()))? {
@@ -81,7 +87,10 @@ pub(super) async fn look(found: &mut Findings, node: &Node, partner: &Partner) {
 
 fn compare(found: &mut Findings, ours: &Ours, view: &View) {
     let (id, here, there) = (ours.id, &ours.status, &view.status);
-    if here.name() != there.name() {
+    if let (Status::InForce { .. }, Status::UnderReview { .. }) = (here, there) {
+        let says = format!("{id}: {}: it answers no question of this agency", there.says());
+        found.warn("agreement", says, "mend what the review is about, and write to its contacts");
+    } else if here.name() != there.name() {
         let says = format!("{id}: here {}; there {}", here.says(), there.says());
         found.fail("agreement", says, format!("`concordat agreement sync {id}` exchanges what one of the two lacks"));
     } else if matches!(here, Status::InForce { .. }) {

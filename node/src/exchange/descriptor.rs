@@ -1,5 +1,6 @@
 //! Descriptor files: how two agencies first learn each other's keys. Nothing is pinned off the wire.
 
+use agreements::eligibility;
 use agreements::ids::Digest;
 use agreements::json;
 use agreements::party::Party;
@@ -23,6 +24,9 @@ pub enum DescriptorError {
     /// Its seal is not of the identity key that it names.
     #[error("the descriptor is not sealed by the identity key that it names: {0}")]
     Seal(#[from] jws::JwsError),
+    /// It describes a body that cannot take part; each sentence names the law.
+    #[error("{}", .0.join("; "))]
+    Ineligible(Vec<String>),
     /// Its content is incomplete.
     #[error("the descriptor is incomplete: {}", .0.join("; "))]
     Problems(Vec<String>),
@@ -63,7 +67,10 @@ pub fn read(file: &[u8]) -> Result<(Party, Digest), DescriptorError> {
     let form = |what: &dyn std::fmt::Display| DescriptorError::Form(what.to_string());
     let named = |payload: &[u8]| serde_json::from_slice::<Named>(payload).ok()?.identity_key.parse().ok();
     let (document, key): (_, PublicKey) = jws::open_self_sealed(file, TYP, named)?;
-    let party: Party = json::parse(document.payload()).map_err(|error| form(&error))?;
+    let party: Party = json::parse(document.payload()).map_err(|error| {
+        let objections = json::parse(document.payload()).map(|said| eligibility::of_party(&said)).unwrap_or_default();
+        if objections.is_empty() { form(&error) } else { DescriptorError::Ineligible(objections) }
+    })?;
     let problems = party.problems();
     if !problems.is_empty() {
         return Err(DescriptorError::Problems(problems));

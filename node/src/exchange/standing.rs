@@ -557,7 +557,8 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Resu
     let (mut newest, mut begins) = (None, Instant::from_micros(i64::MAX));
     for found in family(conn, owner)?.into_iter().rev() {
         let id = found.agreement.id;
-        match Status::of_grants(us, &found.agreement, &found.streams, &register, now) {
+        // Under the other's grant: an early review that we have opened holds only our own.
+        match Status::at(&found.agreement, &found.streams, &register, now) {
             Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
                 newest = newest.or(Some((id, until)));
             }

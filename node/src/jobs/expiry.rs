@@ -14,7 +14,7 @@ use super::notices::{Due, Source};
 use super::work::JobError;
 use crate::mail::{Audience, Notice};
 use crate::node::Node;
-use crate::registry::{ag, agreements as documents};
+use crate::registry::{ag, agencies, agreements as documents};
 
 /// How many days before the end it is said.
 const THRESHOLDS: [i64; 4] = [30, 14, 7, 1];
@@ -93,7 +93,8 @@ impl Source for Expiry {
         }
         let mut conn = node.registry().reader()?;
         if !documents::ids(&mut conn, None)?.is_empty() {
-            all.extend(ag::register(&mut conn)?.checked_at.map(check));
+            let partners = agencies::descriptors(&mut conn)?.len();
+            all.extend(ag::register(&mut conn)?.checked_at.map(|at| check(at, partners)));
         }
         Ok(all)
     }
@@ -103,15 +104,19 @@ impl Source for Expiry {
     }
 }
 
-/// The last check of the Attorney General's sources.
-fn check(at: Instant) -> Ending {
+/// The last check of the Attorney General's sources, which is one for all partners: the warnings begin 30 days before it
+/// ends, so that three hundred agreements do not lapse in one night.
+fn check(at: Instant, partners: usize) -> Ending {
     Ending {
         what: "The last check of the Attorney General's sources".to_owned(),
         key: "ag-check".to_owned(),
         from: at,
         until: at.plus(AG_CHECK_IN_FORCE),
         then: "no agreement is in force until the sources are checked again",
-        next: "concordat ag check --source SOURCE --result \"what was found\" --as USER".to_owned(),
+        next: format!(
+            "concordat ag check --source SOURCE --result \"what was found\" --as USER\n\
+             One check covers every partner; there are {partners}."
+        ),
         audience: Audience::Agreements,
     }
 }
@@ -218,9 +223,11 @@ mod tests {
         assert_eq!(said(&lives(7)), all[3..], "a weekly revocation list");
         assert_eq!(said(&lives(1)), expected(&[("1", 1), ("0", 0)]));
         let sixty_days_old = start().plus(60 * Instant::DAY);
-        assert_eq!(said(&check(start())), all, "warned of from 60 days of age on");
-        assert!(warning(&check(start()), sixty_days_old.plus(-1)).is_none());
-        assert_eq!(warning(&check(start()), sixty_days_old).unwrap().notice.audience, Audience::Agreements);
+        assert_eq!(said(&check(start(), 300)), all, "warned of from 60 days of age on");
+        assert!(warning(&check(start(), 300), sixty_days_old.plus(-1)).is_none());
+        let notice = warning(&check(start(), 300), sixty_days_old).unwrap().notice;
+        assert_eq!(notice.audience, Audience::Agreements);
+        assert!(notice.body.contains("covers every partner; there are 300."), "{}", notice.body);
     }
 
     #[test]

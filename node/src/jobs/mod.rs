@@ -13,8 +13,9 @@ mod delivery;
 mod driver;
 mod expiry;
 mod notices;
-mod partners;
 mod packets;
+mod partners;
+mod policies;
 mod post;
 mod prune;
 mod reminders;
@@ -102,6 +103,13 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "warn of certificates, revocation lists and checks that end",
         run: |node| Box::pin(async move { work::run(notices::Notices(expiry::Expiry), &node).await }),
+    },
+    Job {
+        name: "policies",
+        schedule: Schedule::Daily { hour: 9, minute: 40 },
+        catch_up: 1,
+        about: "read partners' published policies again, each once a month",
+        run: |node| Box::pin(async move { work::run(policies::Policies, &node).await }),
     },
     Job {
         name: "prune",

@@ -34,6 +34,9 @@ pub enum JobError {
     /// A file that says when something ends.
     #[error(transparent)]
     Unreadable(#[from] super::expiry::Unreadable),
+    /// A policy was not looked at.
+    #[error(transparent)]
+    Policy(#[from] crate::compliance::policies::PolicyError),
     /// What the trail has of renewals is not what was recorded.
     #[error(transparent)]
     Held(#[from] crate::renewal::HeldError),

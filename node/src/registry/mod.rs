@@ -16,6 +16,8 @@ pub mod hotlists;
 pub mod job_runs;
 pub mod outbox;
 pub mod papers;
+pub mod policies;
+pub mod reviews;
 pub mod roster;
 mod schema;
 

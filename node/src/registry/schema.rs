@@ -43,6 +43,7 @@ diesel::table! {
         ori -> Text,
         body -> Binary,
         entered_at -> BigInt,
+        seal -> Nullable<Binary>,
     }
 }
 
@@ -51,6 +52,7 @@ diesel::table! {
         n -> BigInt,
         checked_at -> BigInt,
         body -> Binary,
+        seal -> Nullable<Binary>,
     }
 }
 

@@ -298,6 +298,28 @@ pub(crate) fn client_unpinned(
     client_with(own, clock, Arc::new(Pinned { trust: trust.clone(), ori, key: None }))
 }
 
+/// The side of a client of the public web, which shows no certificate: servers are those of the authorities in `ca` or,
+/// where none is named, of those that this machine trusts. Sites may still speak TLS 1.2.
+///
+/// # Errors
+/// A file holds no certificate, or this machine trusts nobody.
+pub fn web(ca: &[PathBuf], clock: Arc<dyn Clock>) -> Result<ClientConfig, TlsError> {
+    let builder = ClientConfig::builder_with_details(provider(), Arc::new(TlsTime(clock)));
+    let builder = builder.with_safe_default_protocol_versions()?;
+    if ca.is_empty() {
+        let verifier = rustls_platform_verifier::Verifier::new(provider())?;
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        return Ok(builder.with_no_client_auth());
+    }
+    let mut roots = RootCertStore::empty();
+    for path in ca {
+        for der in certificates(path, &read(path)?)? {
+            roots.add(der).map_err(|error| TlsError::Content(path.clone(), "certificate", error.to_string()))?;
+        }
+    }
+    Ok(builder.with_root_certificates(roots).with_no_client_auth())
+}
+
 /// The client's side with this verifier of servers.
 pub(crate) fn client_with(
     own: &OwnStore,

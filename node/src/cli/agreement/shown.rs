@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use agreements::agreement::{Agreement, Authorization, Grant, QueryGrant};
 use agreements::ids::{AgreementId, Digest, Ori};
+use agreements::party::{Elements, Policy};
 use agreements::status::Status;
 use agreements::stream::Event;
 use jiff::civil::Date;
@@ -133,17 +134,20 @@ fn text(whole: &Whole) -> String {
     for party in &agreement.parties {
         let _ = write!(
             text,
-            "\n{} {}, {} ({} County)\n  signs: {}, {}\n  policy: {}, compared on {}\n  node: {}\n",
+            "\n{} {}, {} ({} County)\n  signs: {}, {}\n  node: {}\n  policy: {}, compared on {}{}\n    SHA-256 {}\n",
             party.ori,
             party.legal_name,
             party.kind.as_str().replace('_', " "),
             party.county,
             party.official.name,
             party.official.title,
+            party.node.url,
             party.policy.url,
             party.policy.checked_on,
-            party.node.url
+            if party.policy.checked_by.is_empty() { String::new() } else { format!(" by {}", party.policy.checked_by) },
+            party.policy.sha256
         );
+        text.push_str(&crosswalk(&party.policy));
     }
     text.push_str("\nGrants\n");
     for grant in &agreement.grants {
@@ -159,6 +163,22 @@ fn text(whole: &Whole) -> String {
     }
     if none {
         text.push_str("  none yet\n");
+    }
+    text
+}
+
+/// Where a policy has the seven elements, and which of the seven purposes each of its own is.
+pub(in crate::cli) fn crosswalk(policy: &Policy) -> String {
+    let Elements { a, b, c, d, e, f, g } = &policy.elements;
+    let mut text = String::new();
+    let named = [(a, 'A'), (b, 'B'), (c, 'C'), (d, 'D'), (e, 'E'), (f, 'F'), (g, 'G')];
+    let elements: Vec<String> =
+        named.iter().map(|(place, letter)| format!("{letter} {}", place.as_deref().unwrap_or("MISSING"))).collect();
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "    elements: {}", elements.join("; "));
+    for purpose in &policy.purposes {
+        let seven = purpose.purpose;
+        let _ = writeln!(text, "    purpose: {} = {} ({})", purpose.name, seven.as_str(), seven.clause());
     }
     text
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use agreements::time::Instant;
 use anyhow::Context as _;
 
+use crate::compliance::Keeper;
 use crate::demo::agency::{self, ALDER, BIRCH, CEDAR, Fiction, FictionalCa};
 use crate::demo::page::Page;
 use crate::demo::stage::{Ports, Site, Sites, Stage, amend};
@@ -38,7 +39,7 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
             config.rules.max_lookback_days = config.rules.max_lookback_days.max(lookback());
         })?;
         let site = Site::open(fiction, folder, Arc::clone(&stage.clock))?;
-        agency::people_of(site.node.registry(), &site.fiction, today).await?;
+        agency::people_of(site.node.registry(), &Keeper::of_node(&site.node), &site.fiction, today).await?;
         sites.push(site);
     }
     let Ok([alder, birch, cedar]) = <[Site; 3]>::try_from(sites) else { anyhow::bail!("three agencies") };

@@ -356,7 +356,8 @@ pub fn show(node: &Node, desk: &Desk, partner: &Partner, id: AgreementId, after:
     let shown = desk.registry(|conn| {
         let Some(found) = standing::verified(conn, id)? else { return Ok(None) };
         let Some(stream) = stream_of(&found, partner.ori()) else { return Ok(None) };
-        let status = Status::at(&found.agreement, &found.streams, &ag::register(conn)?, now);
+        // What it asks about is our grants to it: it learns that an early review holds them (V-28).
+        let status = Status::of_grants(node.ori(), &found.agreement, &found.streams, &ag::register(conn)?, now);
         let (received, said) = (stream.len(), stream_of(&found, node.ori()).map(Stream::len));
         let mut events = Vec::new();
         for kept in documents::stream(conn, id, node.ori())?.into_iter().skip(after).take(PAGE) {

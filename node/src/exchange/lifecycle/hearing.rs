@@ -3,10 +3,13 @@
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest};
 use agreements::message::{Acknowledgement, Offer, StreamEvent, To};
+use agreements::register::Trigger;
 use agreements::stream::{Event, NotTaken, Said, Stream};
 use diesel::result::{Error, QueryResult};
 
 use super::{acceptable, stream_of};
+use crate::compliance::Keeper;
+use crate::compliance::reviews::{self, NewReview};
 use crate::db::{Conn, Entry, Recorded, Slot, Tx};
 use crate::exchange::answer::canonical;
 use crate::exchange::failure::Failure;
@@ -87,12 +90,12 @@ pub async fn hear_event(
     }
     let (message, evidence) = sworn.into_parts();
     let changes = is_change(&message.event);
-    let mut from = partner.clone();
+    let (keeper, mut from) = (Keeper::of_node(node), partner.clone());
     let job = move |tx: &mut Tx<'_>| {
         if !evidence.under.still(tx)? {
             return Ok(Err(Refused::Overtaken));
         }
-        keep_event(tx, agreement, &message, &evidence, &mut from)
+        keep_event(tx, &keeper, agreement, &message, &evidence, &mut from)
     };
     let text = acknowledged(node.registry().record(job).await?)?;
     if changes {
@@ -162,6 +165,7 @@ fn heard_before(tx: &mut Tx<'_>, evidence: &Evidence) -> QueryResult<Option<Heed
 /// Keeps and acknowledges an event of `from`, and takes over what it says of that partner's keys or place.
 pub(super) fn keep_event(
     tx: &mut Tx<'_>,
+    keeper: &Keeper,
     id: AgreementId,
     said: &StreamEvent,
     evidence: &Evidence,
@@ -198,6 +202,13 @@ pub(super) fn keep_event(
     let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();
     documents::append(tx.conn(), id, party, said.n, &Kept { rid, leaf, message, salt, proof: Some(proof) })?;
     tx.bump_epoch();
+    if let Event::Rekeyed { compromised: true, reason, .. } = &said.event
+        && !reviews::is_open(tx.conn(), party, Trigger::KeyCompromise)?
+    {
+        let new =
+            NewReview { ori: party, trigger: Trigger::KeyCompromise, reason: reason.clone(), evidence: Vec::new() };
+        reviews::open_in(tx, keeper, new, None)?;
+    }
     acknowledge(tx, id, said.v, evidence, (said.event.name(), note))
 }
 

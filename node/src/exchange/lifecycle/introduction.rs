@@ -17,6 +17,7 @@ use diesel::result::Error;
 
 use super::hearing::{Refused, acknowledged, keep_event};
 use super::other;
+use crate::compliance::Keeper;
 use crate::db::{RecordError, Tx};
 use crate::exchange::ask::{problem, receipt_of};
 use crate::exchange::failure::Failure;
@@ -78,7 +79,7 @@ pub async fn hear(node: &Arc<Node>, ori: Ori, presented: Digest, id: &str, body:
     let partners = node.partners();
     let partner = partners.find(ori)?;
     let introduction = Introduction::verify(partner, node.ori(), presented, id, body)?;
-    let from = Partner::clone(partner);
+    let (keeper, from) = (Keeper::of_node(node), Partner::clone(partner));
     let job = move |tx: &mut Tx<'_>| {
         let mut from = from;
         let mut last = None;
@@ -86,7 +87,7 @@ pub async fn hear(node: &Arc<Node>, ori: Ori, presented: Digest, id: &str, body:
             if n == 0 && !evidence.under.still(tx)? {
                 return Ok(Err(Refused::Overtaken));
             }
-            match keep_event(tx, id, said, evidence, &mut from)? {
+            match keep_event(tx, &keeper, id, said, evidence, &mut from)? {
                 Ok(slot) => last = Some(slot),
                 // All of it or nothing: what is before the change was sworn by a key that only the change makes known.
                 Err(refused) => {

@@ -170,7 +170,7 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
 /// What a document must be to be offered, by us or to us.
 fn acceptable(node: &Node, document: &[u8]) -> Result<Agreement, ActError> {
     let agreement = Agreement::from_bytes(document).map_err(|error| match error {
-        AgreementError::Problems(problems) => ActError::Refused(problems),
+        AgreementError::Problems(problems) | AgreementError::Ineligible(problems) => ActError::Refused(problems),
         other => ActError::refused(other.to_string()),
     })?;
     let ours =

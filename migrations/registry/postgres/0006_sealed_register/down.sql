@@ -1,0 +1,2 @@
+ALTER TABLE finding DROP COLUMN seal;
+ALTER TABLE ag_check DROP COLUMN seal;

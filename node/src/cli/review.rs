@@ -1,0 +1,202 @@
+//! `concordat review`: early reviews of partners (V-28).
+
+use std::path::PathBuf;
+
+use agreements::ids::{Ori, RequestId};
+use agreements::register::{Grade, Trigger};
+use agreements::time::Instant;
+use clap::{Args, Subcommand};
+use serde_json::json;
+
+use super::ag::files;
+use super::exit::Exit;
+use super::place::{As, Place};
+use super::{Output, Problem, local};
+use crate::compliance::Keeper;
+use crate::compliance::reviews::{self as service, Closing, NewReview};
+use crate::evidence::Evidence;
+use crate::registry::reviews::{self, Review};
+
+/// Review partners before their renewal is due.
+#[derive(Debug, Subcommand)]
+pub enum ReviewCommand {
+    /// Open a review: what this agency grants the partner is suspended, at once or after some days
+    #[command(
+        after_help = "Example:\n  concordat review open CA0990100 --trigger breach --reason \"a laptop with answers was lost\" \\\n      --as alder.agreements\n\nAt once: ag_finding, breach, key_compromise. After 30 days: policy_changed, policy_unreachable, packet_inaccurate. After 14 days: audit_failed. Not at all: concern."
+    )]
+    Open(Open),
+    /// Show the reviews that are open
+    #[command(
+        after_help = "Examples:\n  concordat review list\n  concordat review list --as-of 2026-11-23\n  concordat review list --all"
+    )]
+    List(List),
+    /// Show one review
+    #[command(after_help = "Example:\n  concordat review show 01940a2b-0000-7000-8000-000000000001")]
+    Show(Show),
+    /// Close a review: two people, with what they looked at
+    #[command(
+        after_help = "Example:\n  concordat review close 01940a2b-0000-7000-8000-000000000001 --looked-at \"the partner's report\" \\\n      --outcome \"the laptop was encrypted\" --evidence report.pdf --as alder.agreements \\\n      --approved-by alder.custodian"
+    )]
+    Close(Close),
+}
+
+/// Arguments of `review open`.
+#[derive(Debug, Args)]
+pub struct Open {
+    /// The partner
+    ori: Ori,
+    /// Why, by the table of triggers
+    #[arg(long)]
+    trigger: Trigger,
+    /// What happened
+    #[arg(long)]
+    reason: String,
+    /// A file that shows it, kept under its SHA-256; may be repeated
+    #[arg(long = "evidence", value_name = "FILE")]
+    evidence: Vec<PathBuf>,
+    #[command(flatten)]
+    person: As,
+}
+
+/// Arguments of `review list`.
+#[derive(Debug, Args)]
+pub struct List {
+    /// The closed ones, too
+    #[arg(long)]
+    all: bool,
+    /// Those that were open at this time
+    #[arg(long, value_name = "TIME", value_parser = local::instant, conflicts_with = "all")]
+    as_of: Option<Instant>,
+}
+
+/// Arguments of `review show`.
+#[derive(Debug, Args)]
+pub struct Show {
+    /// The review
+    id: RequestId,
+}
+
+/// Arguments of `review close`.
+#[derive(Debug, Args)]
+pub struct Close {
+    /// The review
+    id: RequestId,
+    /// What was looked at
+    #[arg(long)]
+    looked_at: String,
+    /// What came of it
+    #[arg(long)]
+    outcome: String,
+    /// A file that shows it, kept under its SHA-256; at least one
+    #[arg(long = "evidence", value_name = "FILE", required = true)]
+    evidence: Vec<PathBuf>,
+    #[command(flatten)]
+    person: As,
+    /// The account of the second person, who has looked at it too
+    #[arg(long, value_name = "USER2")]
+    approved_by: String,
+}
+
+pub(super) async fn run(place: &Place, command: ReviewCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    match command {
+        ReviewCommand::Open(args) => open(place, args, out).await?,
+        ReviewCommand::List(args) => list(place, &args, out)?,
+        ReviewCommand::Show(Show { id }) => show(place, id, out)?,
+        ReviewCommand::Close(args) => close(place, args, out).await?,
+    }
+    Ok(Exit::Done)
+}
+
+async fn open(place: &Place, args: Open, out: &mut Output<'_>) -> Result<(), Problem> {
+    let Open { ori, trigger, reason, evidence, person } = args;
+    let config = place.config()?;
+    let evidence = Evidence::of(&config)?.keep_files(&evidence).await?;
+    let new = NewReview { ori, trigger, reason, evidence };
+    let id = service::open(&place.registry_of(&config)?, &Keeper::of(&config)?, new, &person.user).await?;
+    Ok(out.one(&json!({"review": id}), |_| {
+        let then = match trigger.grade() {
+            Grade::AtOnce => format!("What this agency grants {ori} is suspended from now on."),
+            Grade::Cure(days) => {
+                format!("What this agency grants {ori} is suspended in {days} days unless it is closed.")
+            }
+            Grade::Note => "Nothing is suspended; it is noted for the next review.".to_owned(),
+        };
+        format!("Opened the review {id}. {then}")
+    })?)
+}
+
+fn known(place: &Place) -> Result<Vec<Review>, Problem> {
+    let mut conn = place.registry()?.reader()?;
+    let hint = || Some("run `concordat trail verify`".to_owned());
+    reviews::all(&mut conn)?.map_err(|what| Problem::failure(what, hint()))
+}
+
+fn list(place: &Place, args: &List, out: &mut Output<'_>) -> Result<(), Problem> {
+    let mut all = known(place)?;
+    match args.as_of {
+        Some(at) => all.retain(|review| review.is_open_at(at)),
+        None if !args.all => all.retain(|review| review.closed.is_none()),
+        None => {}
+    }
+    let headers = ["review", "partner", "because of", "opened", "grants suspended", "closed"];
+    Ok(out.list(&headers, &all, |review| {
+        let held = review.standing().holds_from();
+        vec![
+            review.id.to_string(),
+            review.opened.ori.to_string(),
+            review.opened.trigger.to_string(),
+            local::shown(review.opened_at),
+            held.map_or_else(|| "no".to_owned(), |from| format!("from {}", local::shown(from))),
+            review.closed.as_ref().map(|closed| local::shown(closed.at)).unwrap_or_default(),
+        ]
+    })?)
+}
+
+fn show(place: &Place, id: RequestId, out: &mut Output<'_>) -> Result<(), Problem> {
+    let Some(review) = known(place)?.into_iter().find(|review| review.id == id) else {
+        let hint = "`concordat review list --all` shows those that there are".to_owned();
+        return Err(Problem::refused(format!("there is no review {id}"), Some(hint)));
+    };
+    Ok(out.one(&review, text)?)
+}
+
+fn text(review: &Review) -> String {
+    let Review { id, opened_at, opened, closed } = review;
+    let held = review.standing().holds_from().map_or_else(
+        || "no".to_owned(),
+        |from| format!("from {}{}", local::shown(from), if closed.is_some() { " until it was closed" } else { "" }),
+    );
+    let by = opened.by.as_deref().unwrap_or("this node, by itself");
+    let mut lines = vec![
+        format!("Review {id} of {}: {}", opened.ori, opened.trigger),
+        format!("  opened {} by {by}", local::shown(*opened_at)),
+        format!("  reason: {}", opened.reason),
+        format!("  grants to it suspended: {held}"),
+    ];
+    if !opened.evidence.is_empty() {
+        lines.push(format!("  evidence: {}", files(&opened.evidence)));
+    }
+    match closed {
+        Some(closed) => {
+            let record = &closed.record;
+            lines.push(format!("  closed {} by {} and {}", local::shown(closed.at), record.by, record.approved_by));
+            lines.push(format!("  looked at: {}", record.looked_at));
+            lines.push(format!("  outcome: {}", record.outcome));
+            lines.push(format!("  evidence: {}", files(&record.evidence)));
+        }
+        None => lines.push(format!(
+            "  open. Next: concordat review close {id} --looked-at WHAT --outcome WHAT --evidence FILE --as USER \
+             --approved-by USER2"
+        )),
+    }
+    lines.join("\n")
+}
+
+async fn close(place: &Place, args: Close, out: &mut Output<'_>) -> Result<(), Problem> {
+    let Close { id, looked_at, outcome, evidence, person, approved_by } = args;
+    let config = place.config()?;
+    let evidence = Evidence::of(&config)?.keep_files(&evidence).await?;
+    let closing = Closing { review: id, looked_at, outcome, evidence };
+    service::close(&place.registry_of(&config)?, closing, &person.user, &approved_by).await?;
+    Ok(out.one(&json!({"closed": id}), |_| format!("Closed the review {id}. What it suspended goes on."))?)
+}

@@ -120,7 +120,7 @@ async fn s01_a_body_at_the_edge_is_enrolled_only_with_a_determination_that_count
     let (_federation, alder, birch) = Pair::enrolled().await;
     let expires = |days| Determination { sha256: Digest::of(b"determination"), expires_on: days_from_start(days) };
     let edge = |ori: &str, hub: bool, determination: Option<Determination>| {
-        let party = Party { ori: ori.parse().unwrap(), hub, determination, ..alder.node().party().clone() };
+        let party = Party { ori: ori.parse().unwrap(), hub, determination, ..Party::clone(&alder.node().party()) };
         let payload = json::canonical(&party).unwrap();
         let key = alder.identity_key();
         let seal = jws::sign(&payload, descriptor::TYP, &key, None).unwrap();
@@ -146,7 +146,7 @@ async fn s01_a_processor_can_hold_no_grant_in_a_draft_or_a_document() {
     let draft = TEMPLATE.replace("recipient = \"", "recipient = \"Valley Hosting ");
     let error = Draft::parse(&draft).unwrap_err().to_string();
     assert!(error.contains("can be no party and hold no grant"), "{error}");
-    let agreement = Terms::default().between(alder.node().party(), birch.node().party());
+    let agreement = Terms::default().between(&alder.node().party(), &birch.node().party());
     let honest = String::from_utf8(agreement.to_bytes().unwrap()).unwrap();
     let document = honest.replacen("\"recipient\":\"CA0990100\"", "\"recipient\":\"Valley Hosting\"", 1);
     assert_ne!(document, honest);

@@ -3,7 +3,7 @@
 use agreements::entry::Kind;
 use agreements::ids::Digest;
 use agreements::message::{Change, Changed, Outcome, PROTOCOL, StreamEvent, To};
-use agreements::party::{Elements, Keys};
+use agreements::party::{Elements, Keys, Party};
 use agreements::register::{FindingKind, Trigger};
 use agreements::status::Status;
 use agreements::stream::Event;
@@ -66,7 +66,7 @@ async fn s02_an_agreement_with_any_policy_element_missing_cannot_be_activated_an
     });
     alder.enrols(&birch).await;
     birch.enrols(&alder).await;
-    let document = Terms::default().between(alder.node().party(), birch.node().party()).to_bytes().unwrap();
+    let document = Terms::default().between(&alder.node().party(), &birch.node().party()).to_bytes().unwrap();
     let (id, _) =
         lifecycle::propose(alder.node(), document.clone(), &alder.fiction.person("agreements")).await.unwrap();
     for node in [&alder, &birch] {
@@ -86,7 +86,7 @@ async fn s02_an_agreement_with_any_policy_element_missing_cannot_be_activated_an
     }
     // Each of the seven by itself: what is asked at the signature and at every question.
     for letter in 'A'..='G' {
-        let mut party = birch.node().party().clone();
+        let mut party = Party::clone(&birch.node().party());
         let said = |element: char| (element != letter).then(|| "section".to_owned());
         party.policy.elements = Elements {
             a: said('A'),
@@ -97,7 +97,7 @@ async fn s02_an_agreement_with_any_policy_element_missing_cannot_be_activated_an
             f: said('F'),
             g: said('G'),
         };
-        let agreement = Terms::default().between(alder.node().party(), &party);
+        let agreement = Terms::default().between(&alder.node().party(), &party);
         let register = ag::register(&mut alder.conn()).unwrap();
         let problems = agreements::status::activation_problems(&agreement, &register, alder.clock.now());
         assert_eq!(problems.len(), 1, "{letter}: {problems:?}");
@@ -124,7 +124,7 @@ async fn s02_an_agreement_with_any_policy_element_missing_cannot_be_activated_an
 #[actix_web::test]
 async fn s02_a_check_older_than_thirty_days_activates_nothing_whoever_signs_second() {
     let (federation, alder, birch) = Pair::enrolled().await;
-    let document = long().between(alder.node().party(), birch.node().party()).to_bytes().unwrap();
+    let document = long().between(&alder.node().party(), &birch.node().party()).to_bytes().unwrap();
     let (id, _) = lifecycle::propose(alder.node(), document, &alder.fiction.person("agreements")).await.unwrap();
     let pair = Pair { alder, birch, id, federation };
     pair.birch.acts(id, Act::Sign).await.unwrap();

@@ -6,6 +6,7 @@
 //! Out of scope: any input or output, any clock (time is an argument), any key (see `certs`), any store (see `node`).
 
 pub mod agreement;
+pub mod commit;
 pub mod decide;
 pub mod entry;
 pub mod hotlist;

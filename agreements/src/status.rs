@@ -116,8 +116,10 @@ impl Status {
         let Some(stale_at) = register.stale_at(now) else {
             return Self::AgCheckStale { checked_at: register.checked_at };
         };
-        if now < agreement.effective() {
-            return Self::NotYet { effective: agreement.effective() };
+        // Not before the instants of the signatures: what it takes the place of is in force until exactly then.
+        let begins = streams.begins(agreement).unwrap_or(agreement.effective());
+        if now < begins {
+            return Self::NotYet { effective: begins };
         }
         let taken_over = heir.map(|heir| heir.takes_effect);
         let ends = [Some(agreement.sunset()), Some(stale_at), agreement.determinations_end(), taken_over];

@@ -13,6 +13,8 @@ mod golden;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod status_properties;

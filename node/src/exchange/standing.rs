@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::agreement::Agreement;
+use agreements::commit;
 use agreements::decide::{OwnerRules, Standing};
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori};
@@ -217,6 +218,15 @@ pub fn status(conn: &mut Conn, id: AgreementId, now: Instant) -> QueryResult<Sta
     Ok(found.map_or(Status::NoAgreement {}, |found| Status::at(&found.agreement, &found.streams, &register, now)))
 }
 
+/// Where the agreement `id` stands at `now` for what `us` does under it: its own early review holds that too.
+pub fn status_for(conn: &mut Conn, us: Ori, id: AgreementId, now: Instant) -> QueryResult<Status> {
+    let register = ag::register(conn)?;
+    let found = verified(conn, id)?;
+    Ok(found.map_or(Status::NoAgreement {}, |found| {
+        Status::of_grants(us, &found.agreement, &found.streams, &register, now)
+    }))
+}
+
 /// Whose node this is and what its owner allows: the part of every standing that configuration gives.
 #[derive(Debug, Clone)]
 pub struct Owner {
@@ -414,24 +424,11 @@ impl StandingCache {
 /// ends. Or why there is none.
 fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
     let register = ag::register(conn)?;
-    // Of several that are not in force, the newest says why.
-    let mut why = None;
-    let (mut newest, mut begins) = (None, Instant::from_micros(i64::MAX));
-    for id in documents::ids(conn, Some(owner))?.into_iter().rev() {
-        let Some(found) = verified(conn, id)? else { continue };
-        match Status::of_grants(us, &found.agreement, &found.streams, &register, now) {
-            Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
-                newest = newest.or(Some((id, until)));
-            }
-            Status::InForce { .. } => why = Some("the agreement in force grants this agency no queries".to_owned()),
-            status => {
-                if let Status::NotYet { effective } = status {
-                    begins = begins.min(effective);
-                }
-                why.get_or_insert_with(|| format!("agreement {id}: {}", status.says()));
-            }
-        }
+    let mut all = Vec::new();
+    for id in documents::ids(conn, Some(owner))? {
+        all.extend(verified(conn, id)?);
     }
+    let agreements = all.iter().map(|found| (&found.agreement, &found.streams));
     let none = || "no agreement with it; draft one with `concordat agreement draft`".to_owned();
-    Ok(newest.map(|(id, until)| (id, until.min(begins))).ok_or_else(|| why.unwrap_or_else(none)))
+    Ok(commit::under(us, owner, agreements, &register, now).map_err(|why| why.unwrap_or_else(none)))
 }

@@ -24,8 +24,8 @@ pub enum Upheld {
 }
 
 impl Permit {
-    /// Whether it holds at the commit without another decision: nothing that it was made from moved, its instant has
-    /// not come, and the quota is not used up by others.
+    /// Whether it holds at the commit without another decision: nothing that it was made from moved, it is not dead, and
+    /// the quota is not used up by others.
     #[must_use]
     pub fn stands(&self, epoch: i64, today: u32, now: Instant) -> bool {
         self.epoch() == epoch && !self.dead(now) && self.within_quota(today)
@@ -48,15 +48,17 @@ pub fn uphold(permit: &Permit, question: &Question, standing: &Standing, today: 
 pub struct Term {
     /// The standing epoch under which it is.
     pub epoch: i64,
+    /// The instant at which that was looked up.
+    pub since: Instant,
     /// The first instant at which it stops being so by itself.
     pub until: Instant,
 }
 
 impl Term {
-    /// Whether it is over: standing moved, or the instant has come.
+    /// Whether it is over: standing moved, the instant has come, or the clock was set back since.
     #[must_use]
     pub fn over(self, epoch: i64, now: Instant) -> bool {
-        epoch != self.epoch || now >= self.until
+        epoch != self.epoch || !(self.since..self.until).contains(&now)
     }
 }
 

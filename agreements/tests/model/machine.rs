@@ -117,6 +117,8 @@ pub struct Scope {
     pub days: Vec<Days>,
     pub first: State,
     pub people: Vec<Step>,
+    /// Whether questions are asked: who only looks at where agreements stand gets further without.
+    pub questions: bool,
     pub without: Option<Without>,
     pub tally: Arc<Tally>,
 }
@@ -293,7 +295,7 @@ impl Scope {
     fn term(&self, state: &State, at: Tick, moved: bool) -> (Term, i64) {
         let until = self.product.says(&state.seats[ASKER].view, ASKER, at).asking.map(|(_, until)| until);
         let until = until.unwrap_or(Instant::from_micros(i64::MAX));
-        (Term { epoch: 0, until }, i64::from(moved))
+        (Term { epoch: 0, since: self.product.at(at), until }, i64::from(moved))
     }
 
     fn asks(&self, state: &mut State) -> Option<()> {
@@ -451,8 +453,10 @@ impl Model for Scope {
             }
             steps.extend([Step::Tick(who), Step::Back(who), Step::Crash(who)]);
         }
-        steps.extend([Step::Targets, Step::Asks, Step::Commits, Step::Gets]);
-        steps.extend((0..self.days.len()).map(Step::Decides));
+        if self.questions {
+            steps.extend([Step::Targets, Step::Asks, Step::Commits, Step::Gets]);
+            steps.extend((0..self.days.len()).map(Step::Decides));
+        }
     }
 
     fn next_state(&self, last: &State, step: Step) -> Option<State> {
@@ -478,6 +482,12 @@ impl Model for Scope {
             Step::Gets => self.gets(next),
             person => self.does(next, person),
         }?;
+        for seat in &mut next.seats {
+            // No clock goes back any more: what is recorded from here on bears this tick or a later one.
+            if next.backs == 0 {
+                seat.mark = seat.mark.max(seat.clock);
+            }
+        }
         if self.days.len() > 1 {
             self.note_superseded(next);
         }
@@ -486,27 +496,27 @@ impl Model for Scope {
 
     fn properties(&self) -> Vec<Property<Self>> {
         vec![
-            Property::always("an owner discloses only what its own view permits then", |_, state| {
+            Property::always("an owner discloses only what its own view permits then", |_, state: &State| {
                 state.broken != Some(Broken::OwnersView)
             }),
-            Property::always("a question leaves only while its asker's own view permits", |_, state| {
+            Property::always("a question leaves only while its asker's own view permits", |_, state: &State| {
                 state.broken != Some(Broken::AskersViewAsking)
             }),
-            Property::always("an answer is shown only while its asker's own view permits", |_, state| {
+            Property::always("an answer is shown only while its asker's own view permits", |_, state: &State| {
                 state.broken != Some(Broken::AskersViewShowing)
             }),
-            Property::always("nothing flows at or after sunset", |_, state| state.broken != Some(Broken::Sunset)),
-            Property::always("nothing flows without both signatures", |_, state| {
+            Property::always("nothing flows at or after sunset", |_, state: &State| state.broken != Some(Broken::Sunset)),
+            Property::always("nothing flows without both signatures", |_, state: &State| {
                 state.broken != Some(Broken::Signatures)
             }),
-            Property::always("nothing is disclosed by who ended it", |_, state| state.broken != Some(Broken::Absorbed)),
-            Property::always("of agreements that replace each other at most one is in force", |scope, state| {
+            Property::always("nothing is disclosed by who ended it", |_, state: &State| state.broken != Some(Broken::Absorbed)),
+            Property::always("of agreements that replace each other at most one is in force", |scope: &Self, state: &State| {
                 let in_force = |who| {
                     scope.stands(state, who).into_iter().filter(|stands| *stands == Stands::InForce).count() <= 1
                 };
                 scope.days.len() == 1 || (0..2).all(in_force)
             }),
-            Property::always("what was superseded does not come back", |scope, state| {
+            Property::always("what was superseded does not come back", |scope: &Self, state: &State| {
                 let stays = |who: usize| {
                     let seat = &state.seats[who];
                     let stands = scope.stands(state, who);
@@ -519,7 +529,7 @@ impl Model for Scope {
                 };
                 state.superseded == 0 || (0..2).all(stays)
             }),
-            Property::always("what was said, delivered, makes both sides see the same", |scope, state| {
+            Property::always("what was said, delivered, makes both sides see the same", |scope: &Self, state: &State| {
                 scope.product.settles(&state.whole(), [&state.seats[0].view, &state.seats[1].view])
             }),
         ]

@@ -86,10 +86,6 @@ impl Line {
         Self(self.0 | (1 + ((says as u32) << 3 | u32::from(at))) << (8 * self.len()))
     }
 
-    pub fn first(self, n: u32) -> Self {
-        if n >= EVENTS { self } else { Self(self.0 & ((1 << (8 * n)) - 1)) }
-    }
-
     pub fn iter(self) -> impl Iterator<Item = (Says, Tick)> {
         self.0.to_le_bytes().into_iter().filter(|byte| *byte != 0).map(|byte| {
             let byte = byte - 1;

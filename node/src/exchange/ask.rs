@@ -162,7 +162,7 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
     };
     oris.sort_unstable();
     oris.dedup();
-    let term = Term { epoch, until: Instant::from_micros(i64::MAX) };
+    let term = Term { epoch, since: now, until: Instant::from_micros(i64::MAX) };
     let mut targets = Targets { partners: Vec::new(), term, lines: Vec::new() };
     for ori in oris {
         let Some(partner) = partners.find(ori) else {

@@ -1,6 +1,7 @@
 //! What a decision stands on, read from the registry and verified: once for each standing epoch.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::agreement::Agreement;
@@ -318,6 +319,8 @@ pub struct StandingCache {
 pub struct Asking {
     /// It.
     pub agreement: AgreementId,
+    /// When that was looked up.
+    pub since: Instant,
     /// The first instant at which it stops being in force by itself.
     pub until: Instant,
     /// The epoch under which it is in force.
@@ -328,11 +331,12 @@ pub struct Asking {
 struct InForce {
     epoch: i64,
     partners: BTreeSet<Ori>,
-    changes: Instant,
+    good: Range<Instant>,
 }
 
-/// A standing, and the instant at which something about it changes by itself.
-type Cached = (Arc<Standing>, Instant);
+/// A standing, from when it was read to when something about it changes by itself: what a clock that was set back asks for
+/// is read again.
+type Cached = (Arc<Standing>, Range<Instant>);
 
 impl StandingCache {
     /// Partners name agreements; what they name must not fill the memory.
@@ -362,9 +366,9 @@ impl StandingCache {
         now: Instant,
     ) -> QueryResult<Arc<Standing>> {
         let key = (partner, agreement);
-        if let Some((standing, changes)) = self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        if let Some((standing, good)) = self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
             && standing.epoch == epoch
-            && now < *changes
+            && good.contains(&now)
         {
             return Ok(Arc::clone(standing));
         }
@@ -375,7 +379,7 @@ impl StandingCache {
         if known.len() >= Self::CAPACITY {
             known.clear();
         }
-        known.insert(key, (Arc::clone(&standing), changes));
+        known.insert(key, (Arc::clone(&standing), now..changes));
         Ok(standing)
     }
 
@@ -395,11 +399,11 @@ impl StandingCache {
         now: Instant,
     ) -> QueryResult<(BTreeSet<Ori>, Instant)> {
         let known = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(InForce { partners, changes, .. }) = known.filter(|it| it.epoch == epoch && now < it.changes) {
-            return Ok((partners, changes));
+        if let Some(InForce { partners, good, .. }) = known.filter(|it| it.epoch == epoch && it.good.contains(&now)) {
+            return Ok((partners, good.end));
         }
         let (partners, changes) = in_force(conn, us, register, now)?;
-        let fresh = InForce { epoch, partners: partners.clone(), changes };
+        let fresh = InForce { epoch, partners: partners.clone(), good: now..changes };
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok((partners, changes))
     }
@@ -409,10 +413,10 @@ impl StandingCache {
         // The epoch is read first: what is read after it can only be newer, and then the commit sees that it moved.
         let epoch = trail::head::epoch(conn)?;
         let known = self.asking.lock().unwrap_or_else(PoisonError::into_inner).get(&owner).copied();
-        if let Some(known) = known.filter(|known| known.epoch == epoch && now < known.until) {
+        if let Some(known) = known.filter(|known| known.epoch == epoch && (known.since..known.until).contains(&now)) {
             return Ok(Ok(known));
         }
-        let found = under(conn, us, owner, now)?.map(|(agreement, until)| Asking { agreement, until, epoch });
+        let found = under(conn, us, owner, now)?.map(|(agreement, until)| Asking { agreement, since: now, until, epoch });
         if let Ok(found) = &found {
             self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(owner, *found);
         }

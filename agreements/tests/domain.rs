@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod agreement_content;
 #[cfg(test)]
+mod commit_properties;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod decide_edges;
@@ -18,3 +20,5 @@ mod model;
 mod rules;
 #[cfg(test)]
 mod status_properties;
+#[cfg(test)]
+mod succession_properties;

@@ -4,6 +4,8 @@
 //! Everything is real (TLS, SQLite, PostgreSQL, the product's own services) but the clock. Each wait for the network is bounded.
 
 pub mod clock;
+pub mod counterparties;
+pub mod cut;
 pub mod database;
 pub mod federation;
 pub mod forge;

@@ -1,6 +1,6 @@
 //! What a decision stands on, read from the registry and verified: once for each standing epoch.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use agreements::json;
 use agreements::message::{Change, Changed, Resumption, StreamEvent};
 use agreements::register::Register;
 use agreements::status::Status;
-use agreements::stream::{Event, Said, Stream, Streams, heirs};
+use agreements::stream::{Event, Heir, Said, Stream, Streams, heirs};
 use agreements::time::Instant;
 use certs::jws;
 use certs::key::PublicKey;
@@ -76,12 +76,12 @@ pub(crate) fn objection(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<
 }
 
 fn read(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
-    let mut found = match read_alone(conn, id)? {
+    let found = match read_alone(conn, id)? {
         Ok(Some(found)) => found,
         other => return Ok(other),
     };
     let partner = documents::partner(conn, id)?;
-    let mut family = Vec::new();
+    let mut family = vec![found];
     for other in documents::ids(conn, partner)? {
         if other == id {
             continue;
@@ -92,9 +92,52 @@ fn read(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>
             Err(why) => return Ok(Err(format!("agreement {other} between the same two: {why}"))),
         }
     }
-    let others = family.iter().map(|other| (&other.agreement, &other.streams));
-    found.streams.heirs = heirs(&found.agreement, Digest::of(&found.document), others);
-    Ok(Ok(Some(found)))
+    Ok(Ok(with_heirs(family).into_iter().next()))
+}
+
+/// The agreements between the same two, each with what supersedes it.
+fn with_heirs(mut family: Vec<Verified>) -> Vec<Verified> {
+    let heirs: Vec<Vec<Heir>> = family
+        .iter()
+        .map(|found| {
+            let others = family.iter().map(|other| (&other.agreement, &other.streams));
+            heirs(&found.agreement, Digest::of(&found.document), others)
+        })
+        .collect();
+    for (found, heirs) in family.iter_mut().zip(heirs) {
+        found.streams.heirs = heirs;
+    }
+    family
+}
+
+/// Every agreement that [`verified`] would give, oldest first, each of them verified once.
+pub fn all(conn: &mut Conn) -> QueryResult<Vec<Verified>> {
+    let partners = documents::partners(conn)?;
+    let mut families: BTreeMap<Option<&String>, Vec<AgreementId>> = BTreeMap::new();
+    for id in documents::ids(conn, None)? {
+        families.entry(partners.get(&id.to_string())).or_default().push(id);
+    }
+    let mut all = Vec::new();
+    for ids in families.into_values() {
+        let mut family = Vec::new();
+        for id in &ids {
+            match read_alone(conn, *id) {
+                Ok(Ok(found)) => family.push(found),
+                Ok(Err(_)) | Err(Error::DeserializationError(_)) => break,
+                Err(error) => return Err(error),
+            }
+        }
+        if family.len() == ids.len() {
+            all.extend(with_heirs(family.into_iter().flatten().collect()));
+        } else {
+            // One by one, so that each that counts for nothing is said in the log.
+            for id in ids {
+                all.extend(verified(conn, id)?);
+            }
+        }
+    }
+    all.sort_by_key(|found| found.agreement.id);
+    Ok(all)
 }
 
 /// An agreement and its own streams, without what supersedes it.
@@ -289,8 +332,7 @@ fn load_with(
 pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> QueryResult<(BTreeSet<Ori>, Instant)> {
     let mut partners = BTreeSet::new();
     let mut changes = Instant::from_micros(i64::MAX);
-    for id in documents::ids(conn, None)? {
-        let Some(found) = verified(conn, id)? else { continue };
+    for found in all(conn)? {
         match Status::of_grants(us, &found.agreement, &found.streams, register, now) {
             Status::InForce { until } => {
                 changes = changes.min(until);

@@ -279,12 +279,9 @@ fn draft<M: Serialize>(
 /// Every agreement with where it stands, oldest first.
 pub fn list(conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
     let register = ag::register(conn)?;
-    let mut all = Vec::new();
-    for id in documents::ids(conn, None)? {
-        if let Some(found) = standing::verified(conn, id)? {
-            let status = Status::at(&found.agreement, &found.streams, &register, now);
-            all.push((found, status));
-        }
-    }
-    Ok(all)
+    let all = standing::all(conn)?.into_iter().map(|found| {
+        let status = Status::at(&found.agreement, &found.streams, &register, now);
+        (found, status)
+    });
+    Ok(all.collect())
 }

@@ -39,7 +39,8 @@ pub enum Sensitive {
 }
 
 /// The owner's own limits, whatever was granted (VI-01).
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct OwnerRules {
     /// The purposes for which the owner answers.
     pub purposes: Vec<Purpose>,
@@ -47,6 +48,8 @@ pub struct OwnerRules {
     pub max_lookback_days: u32,
     /// The most reads in one answer.
     pub max_rows: u32,
+    /// The most questions of one partner a minute.
+    pub rate_per_minute: u32,
     /// Whether more than exact plates are answered.
     pub searches: Searches,
     /// What happens to sensitive questions.
@@ -54,7 +57,8 @@ pub struct OwnerRules {
 }
 
 /// Which kinds of search an owner's store answers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Searches {
     /// Exact plates only.
     Exact,
@@ -77,6 +81,9 @@ pub struct Standing {
     pub register: Register,
     /// The owner's own limits.
     pub rules: OwnerRules,
+    /// Until when the custodian has authorized, once for all, what the agreement grants the partner that way (V-16); `None`
+    /// when that was not done, or was taken back.
+    pub authorized_until: Option<Instant>,
     /// Every agency that may query the owner under an agreement in force.
     pub under_agreement: BTreeSet<Ori>,
     /// Counts up with every change of what is above; a permit remembers it.
@@ -260,7 +267,9 @@ pub fn decide(question: &Question, standing: &Standing, usage: Usage, now: Insta
     };
     let mut referred = Vec::new();
     referred.extend(touched.then_some(Rule::SensitiveTerms));
-    referred.extend((grant.authorization == Authorization::PerRequest).then_some(Rule::StandingAuthorization));
+    let authorized =
+        standing.authorized_until.filter(|end| grant.authorization == Authorization::Standing && now < *end);
+    referred.extend(authorized.is_none().then_some(Rule::StandingAuthorization));
     if !referred.is_empty() {
         return Decision::Refer(referred);
     }
@@ -275,7 +284,7 @@ pub fn decide(question: &Question, standing: &Standing, usage: Usage, now: Insta
         capped: bounds.capped,
         daily_quota: grant.daily_quota,
         made: now,
-        dies: *dies,
+        dies: authorized.map_or(*dies, |end| end.min(*dies)),
         epoch: standing.epoch,
     })
 }

@@ -5,16 +5,22 @@
 //! canonical and strict JSON, the shapes of trail entries and of the messages inside them.
 //! Out of scope: any input or output, any clock (time is an argument), any key (see `certs`), any store (see `node`).
 
+pub mod access;
 pub mod agreement;
+pub mod authorization;
 pub mod commit;
 pub mod decide;
+pub mod difference;
 pub mod entry;
+pub mod history;
 pub mod hotlist;
 pub mod ids;
 pub mod json;
 pub mod message;
+mod owner;
 pub mod party;
 pub mod plate;
+pub mod probe;
 pub mod protocol;
 pub mod purpose;
 pub mod register;

@@ -1,22 +1,23 @@
 //! Screens over free text: what is sensitive, and what is no reason.
 //!
-//! Texts are compared after folding: compatibility forms, look-alike letters of other scripts, case and accents make no
-//! difference, nor does odd spacing.
+//! What is sensitive stands in `screen/terms.txt`, a list with a version for those who keep it. Texts are compared after
+//! folding: compatibility forms, look-alike letters of other scripts, case and accents make no difference, nor do odd
+//! spacing, punctuation between letters and digits for letters.
 
-mod lists;
+mod fold;
+mod list;
+mod text;
+mod vague;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
-use unicode_normalization::UnicodeNormalization as _;
-use unicode_normalization::char::is_combining_mark;
 
 use crate::plate::Plate;
-use lists::{AFTER_ICE, BEFORE_ICE, CAPITALS, TERMS, VAGUE};
-
-/// The version of the lists below. It goes into the note of every decision.
-pub const SCREEN_VERSION: &str = "2026-11";
+use fold::fold;
+use list::LIST;
+use vague::VAGUE;
 
 /// What a sensitive term is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,169 +31,54 @@ pub enum Topic {
     Expression,
 }
 
+impl Topic {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Immigration, Self::Care, Self::Expression];
+
+    /// The written name, such as `immigration`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Immigration => "immigration",
+            Self::Care => "care",
+            Self::Expression => "expression",
+        }
+    }
+}
+
 /// The longest reason, in characters.
 pub const MAX_REASON: usize = 500;
+
+/// The version of the list of sensitive terms, such as `2026-11.2`. It goes into the note of every decision, so that an
+/// auditor knows what a question was screened for.
+#[must_use]
+pub fn version() -> &'static str {
+    LIST.version
+}
+
+/// The sensitive terms as the list has them, with what each is about.
+#[must_use]
+pub fn terms() -> impl ExactSizeIterator<Item = (Topic, &'static str)> {
+    LIST.terms.iter().map(|term| (term.topic, term.written))
+}
 
 /// The topics that any of `texts` touches, each once.
 #[must_use]
 pub fn sensitive<'a>(texts: impl IntoIterator<Item = &'a str>) -> Vec<Topic> {
-    let mut topics: Vec<Topic> = texts.into_iter().flat_map(topics_of).collect();
+    let mut topics = Vec::new();
+    texts.into_iter().for_each(|text| LIST.find(text, &mut topics));
     topics.sort_unstable();
     topics.dedup();
     topics
 }
 
-/// The lists above as they are compared. Folding them takes longer than a whole decision, so it is done once.
-struct Folded {
-    /// The terms without their spaces, by their first character: a word can only begin those that begin like it.
-    terms: HashMap<char, Vec<(Topic, String)>>,
-    /// Terms of one long word.
-    inside: Vec<(Topic, String)>,
-    /// Topic, the term with look-alikes made one.
-    capitals: Vec<(Topic, String)>,
-    ice: String,
-    after_ice: Vec<String>,
-    before_ice: Vec<String>,
-    vague: Vec<String>,
-}
-
-static FOLDED: LazyLock<Folded> = LazyLock::new(|| {
-    let all = TERMS.iter().flat_map(|(topic, terms)| terms.iter().map(move |term| (*topic, *term)));
-    let folded = all.clone().map(|(topic, term)| (topic, words(term).concat()));
-    let mut terms: HashMap<char, Vec<(Topic, String)>> = HashMap::new();
-    for (topic, term) in folded {
-        terms.entry(term.chars().next().unwrap_or_default()).or_default().push((topic, term));
-    }
-    let one = all.filter(|(_, term)| !term.contains(' ')).map(|(topic, term)| (topic, words(term).concat()));
-    Folded {
-        terms,
-        inside: one.filter(|(_, term)| term.len() >= INSIDE).collect(),
-        capitals: CAPITALS.iter().map(|(topic, term)| (*topic, shape(term))).collect(),
-        ice: fold("ice"),
-        after_ice: AFTER_ICE.map(fold).to_vec(),
-        before_ice: BEFORE_ICE.map(fold).to_vec(),
-        vague: VAGUE.map(fold).to_vec(),
-    }
-});
-
-/// A term of one word counts also inside of others when it has so many bytes.
-const INSIDE: usize = 9;
-
-fn topics_of(text: &str) -> Vec<Topic> {
-    let lists = &*FOLDED;
-    let words = without_frozen_water(words(text), String::clone);
-    let squeezed: String = words.concat();
-    // A long word counts also inside of others; several words do not, lest `police request` be `ice request`.
-    let within = lists.inside.iter().filter(|(_, term)| squeezed.contains(term.as_str())).map(|(topic, _)| *topic);
-    let mut topics: Vec<Topic> = within.collect();
-    for (start, word) in words.iter().enumerate() {
-        let Some(terms) = word.chars().next().and_then(|first| lists.terms.get(&first)) else { continue };
-        topics.extend(terms.iter().filter(|(_, term)| begins(&words, start, term)).map(|(topic, _)| *topic));
-    }
-    let capitals = split(&plain(text)).map(shape).collect();
-    let capitals = without_frozen_water(capitals, |word| fold(word));
-    topics.extend(lists.capitals.iter().filter(|(_, term)| spells(&capitals, term)).map(|(topic, _)| *topic));
-    topics
-}
-
-/// The same words with `ice` taken out where its neighbour says that it is frozen water.
-fn without_frozen_water(words: Vec<String>, folded: impl Fn(&String) -> String) -> Vec<String> {
-    let lists = &*FOLDED;
-    let plain: Vec<String> = words.iter().map(folded).collect();
-    let neighbour =
-        |at: Option<usize>, known: &[String]| at.and_then(|at| plain.get(at)).is_some_and(|w| known.contains(w));
-    words
-        .into_iter()
-        .enumerate()
-        .map(|(at, word)| {
-            let frozen = plain.get(at).is_some_and(|word| *word == lists.ice)
-                && (neighbour(at.checked_add(1), &lists.after_ice) || neighbour(at.checked_sub(1), &lists.before_ice));
-            if frozen { "\u{2744}".to_owned() } else { word }
-        })
-        .collect()
-}
-
-/// A word with look-alikes of other scripts made one, in its own case.
-fn shape(word: &str) -> String {
-    static ASCII: LazyLock<Ascii> = LazyLock::new(|| Ascii::of(shape_any));
-    ASCII.apply(word).unwrap_or_else(|| shape_any(word))
-}
-
-fn shape_any(word: &str) -> String {
-    unicode_security::skeleton(word).collect()
-}
-
-/// Without compatibility forms and accents.
-fn plain(text: &str) -> String {
-    if text.is_ascii() {
-        return text.to_owned();
-    }
-    text.nfkd().filter(|c| !is_combining_mark(*c)).collect()
-}
-
-/// One form for all that looks alike.
-fn fold(text: &str) -> String {
-    static ASCII: LazyLock<Ascii> = LazyLock::new(|| Ascii::of(fold_any));
-    ASCII.apply(text).unwrap_or_else(|| fold_any(text))
-}
-
-/// What each ASCII character becomes. Most texts are ASCII, where every character folds by itself.
-struct Ascii(Vec<String>);
-
-impl Ascii {
-    fn of(change: impl Fn(&str) -> String) -> Self {
-        Self((0..=127_u8).map(|byte| change(char::from(byte).encode_utf8(&mut [0; 4]))).collect())
-    }
-
-    /// `None` for a text that is not ASCII.
-    fn apply(&self, text: &str) -> Option<String> {
-        let mut changed = String::with_capacity(text.len() + text.len() / 4);
-        for byte in text.bytes() {
-            changed.push_str(self.0.get(usize::from(byte))?);
-        }
-        Some(changed)
-    }
-}
-
-/// Look-alikes are resolved in the text's own case and again in lower case, since a capital and its small letter resemble
-/// different letters; then what still differs only in stroke is made one.
-fn fold_any(text: &str) -> String {
-    let capitals = shape_any(&plain(text));
-    let small = shape_any(&capitals.to_lowercase());
-    plain(&small.to_lowercase()).chars().map(|c| if c == 'l' { 'i' } else { c }).collect()
-}
-
-fn split(text: &str) -> impl Iterator<Item = &str> {
-    text.split(|c: char| !c.is_alphanumeric()).filter(|word| !word.is_empty())
-}
-
-fn words(text: &str) -> Vec<String> {
-    split(&fold(text)).map(str::to_owned).collect()
-}
-
-/// Whether some words in a row are `term` once the spaces are gone: `h s i`, `hs i` and `hsi` all are `hsi`.
-fn spells(words: &[String], term: &str) -> bool {
-    (0..words.len()).any(|start| begins(words, start, term))
-}
-
-/// Whether the words from `start` on begin with `term` once the spaces are gone.
-fn begins(words: &[String], start: usize, term: &str) -> bool {
-    let mut rest = term;
-    for word in words.iter().skip(start) {
-        match rest.strip_prefix(word.as_str()) {
-            Some("") => return true,
-            Some(after) => rest = after,
-            None => return false,
-        }
-    }
-    false
-}
-
 /// Whether a text has a letter or digit that a reader sees, and no control character but line ends and tabs: a name of
-/// zero-width characters names nobody, and an escape sequence rewrites the screen of whoever reads the trail.
+/// zero-width characters names nobody, an escape sequence rewrites the screen of whoever reads the trail, and a text with
+/// its direction overridden is read otherwise than it is screened.
 #[must_use]
 pub fn legible(text: &str) -> bool {
-    text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t'))
+    let overridden = |c: char| matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    text.chars().all(|c| !(c.is_control() || overridden(c)) || matches!(c, '\n' | '\r' | '\t'))
         && (text.bytes().any(|byte| byte.is_ascii_alphanumeric())
             || unicode_security::skeleton(text).any(char::is_alphanumeric))
 }
@@ -213,10 +99,12 @@ pub fn narrative(reason: &str) -> bool {
 /// How many different words say something: three letters or more, not one letter repeated, no digit (a plate is no
 /// word), and not vague in any dress.
 fn meaningful(text: &str) -> usize {
-    let words: BTreeSet<String> = split(text)
+    static FOLDED: LazyLock<Vec<String>> = LazyLock::new(|| VAGUE.map(fold).to_vec());
+    let words: BTreeSet<String> = text
+        .split(|c: char| !c.is_alphanumeric())
         .filter(|word| word.chars().count() >= 3 && word.chars().all(char::is_alphabetic))
         .map(fold)
-        .filter(|word| word.chars().any(|c| !word.starts_with(c)) && !FOLDED.vague.contains(word))
+        .filter(|word| word.chars().any(|c| !word.starts_with(c)) && !FOLDED.contains(word))
         .collect();
     words.len()
 }
@@ -232,73 +120,6 @@ pub fn plate_shaped(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use proptest::prelude::*;
-
-    proptest! {
-        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-        #[test]
-        fn ascii_texts_fold_as_any_text_does(text in "[\\x00-\\x7f]{0,60}") {
-            prop_assert_eq!(fold(&text), fold_any(&text));
-            prop_assert_eq!(shape(&text), shape_any(&text));
-            let decomposed: String = text.nfkd().filter(|c| !is_combining_mark(*c)).collect();
-            prop_assert_eq!(plain(&text), decomposed);
-        }
-    }
-
-    #[test]
-    fn sensitive_terms_in_any_dress() {
-        for text in [
-            "HSI assist",
-            "hsi assist",
-            "H S I assist",
-            "h.s.i. assist",
-            "Н\u{405}I assist",
-            "ＨＳＩ assist",
-            "hs\u{456} request",
-            "assist I.C.E. with ICE ERO",
-            "immi gration",
-            "IMMIGRATION hold",
-            "immígration",
-            "transport for ICE",
-            "border-patrol request",
-            "HS I assist",
-            "de\u{200b}port family",
-            "de\u{ad}portation",
-            "de port family",
-            "assisting I.C.E. with a pickup",
-            "VEHICLE WANTED BY ICE",
-            "ASSISTING ICE WITH PICKUP",
-            "ASSISTING \u{406}\u{421}\u{415} TODAY",
-            "dhs request",
-            "287(g) program",
-            "non-citizen family",
-        ] {
-            assert_eq!(sensitive([text]), [Topic::Immigration], "{text}");
-        }
-        assert_eq!(sensitive(["leaving Planned  Parenthood", "near the mosque"]), [Topic::Care, Topic::Expression]);
-    }
-
-    #[test]
-    fn near_misses_pass() {
-        for text in [
-            "ice cream truck robbery",
-            "Rice Ave burglary",
-            "black ice collision on Route 2",
-            "stolen device recovered",
-            "officer injured in hit and run",
-            "hero award vehicle theft",
-            "contested will, elder abuse",
-            "Birch City Police request for assistance",
-            "taken into police custody",
-            "outside police assist",
-            "ICE CREAM TRUCK ROBBERY",
-            "BLACK ICE COLLISION ON ROUTE 2",
-            "collision with ice cream truck",
-        ] {
-            assert!(sensitive([text]).is_empty(), "{text}");
-        }
-    }
 
     #[test]
     fn what_is_no_reason() {
@@ -319,6 +140,7 @@ mod tests {
             "aaa bbb",
             "\u{456}nvestigation ong\u{43e}ing",
             "stolen \u{1b}[2Jtruck recovery",
+            "stolen truck \u{202e}ISH\u{202c} recovery",
             &format!("stolen truck{}", " ".repeat(500)),
             &"word and story ".repeat(60),
         ] {

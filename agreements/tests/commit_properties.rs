@@ -43,7 +43,8 @@ fn against() -> impl Strategy<Value = Against> {
     let who = || select(vec![OWNER, PARTNER]);
     prop_oneof![
         who().prop_map(Against::Finding),
-        (who(), select(Trigger::ALL.to_vec()), -40..5i64).prop_map(|(of, trigger, days)| Against::Review(of, trigger, days)),
+        (who(), select(Trigger::ALL.to_vec()), -40..5i64)
+            .prop_map(|(of, trigger, days)| Against::Review(of, trigger, days)),
         (0..2usize).prop_map(Against::Suspended),
         (0..2usize).prop_map(Against::Ended),
         Just(Against::Unchecked),

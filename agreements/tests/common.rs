@@ -165,6 +165,7 @@ pub fn owner_rules() -> OwnerRules {
         purposes: Purpose::ALL.to_vec(),
         max_lookback_days: 730,
         max_rows: 1000,
+        rate_per_minute: 1000,
         searches: Searches::All,
         sensitive: Sensitive::Refer,
     }
@@ -178,6 +179,7 @@ pub fn standing() -> Standing {
         streams: streams(),
         register: register(),
         rules: owner_rules(),
+        authorized_until: Some(agreement().sunset()),
         under_agreement: BTreeSet::from([ori(PARTNER)]),
         epoch: 7,
     }

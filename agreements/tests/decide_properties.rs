@@ -56,7 +56,7 @@ fn purposes() -> impl Strategy<Value = Vec<Purpose>> {
     prop_oneof![3 => Just(Purpose::ALL.to_vec()), 1 => subsequence(Purpose::ALL.to_vec(), 0..=7)]
 }
 
-fn grants() -> impl Strategy<Value = QueryGrant> {
+pub fn grants() -> impl Strategy<Value = QueryGrant> {
     let authorization = prop_oneof![9 => Just(Authorization::Standing), 1 => Just(Authorization::PerRequest)];
     let rights = prop::array::uniform4(prop::bool::weighted(0.7));
     (purposes(), 0..800u32, 0..12u32, 0..4u32, maybe_box(), rights, authorization).prop_map(
@@ -87,7 +87,7 @@ fn grants() -> impl Strategy<Value = QueryGrant> {
     )
 }
 
-fn owners() -> impl Strategy<Value = OwnerRules> {
+pub fn owners() -> impl Strategy<Value = OwnerRules> {
     let searches = prop_oneof![3 => Just(Searches::All), 1 => Just(Searches::Exact)];
     let sensitive = select(vec![Sensitive::Refer, Sensitive::Deny]);
     (purposes(), 0..800u32, 0..12u32, searches, sensitive).prop_map(
@@ -95,6 +95,7 @@ fn owners() -> impl Strategy<Value = OwnerRules> {
             purposes,
             max_lookback_days,
             max_rows,
+            rate_per_minute: 1000,
             searches,
             sensitive,
         },
@@ -112,7 +113,7 @@ fn searches() -> impl Strategy<Value = Search> {
 }
 
 /// Instants at and around the edges of the agreement of [`agreement`], and in the midst of it.
-fn instants() -> impl Strategy<Value = Instant> {
+pub fn instants() -> impl Strategy<Value = Instant> {
     let (agreement, checked) = (agreement(), register().checked_at.unwrap());
     let edges = vec![agreement.effective(), agreement.sunset(), checked.plus(AG_CHECK_IN_FORCE), checked];
     prop_oneof![

@@ -1,6 +1,7 @@
 //! The domain, seen from outside: properties of the decision and of status, golden tables, the form of what is signed.
 
 #[cfg(test)]
+mod access_properties;
 mod agreement_content;
 #[cfg(test)]
 mod commit_properties;
@@ -11,6 +12,8 @@ mod decide_edges;
 #[cfg(test)]
 mod decide_properties;
 #[cfg(test)]
+mod difference;
+#[cfg(test)]
 mod golden;
 #[cfg(test)]
 mod messages;
@@ -18,6 +21,8 @@ mod messages;
 mod model;
 #[cfg(test)]
 mod rules;
+#[cfg(test)]
+mod screen;
 #[cfg(test)]
 mod status_properties;
 #[cfg(test)]

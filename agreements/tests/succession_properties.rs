@@ -34,12 +34,7 @@ fn any_event() -> impl Strategy<Value = Event> {
         Event::Resumed { reason: reason(), seal: seal() },
         Event::Terminated { reason: reason() },
         Event::Rekeyed { keys, compromised: false, reason: reason(), seal: seal() },
-        Event::Moved {
-            url: "https://birch.example".to_owned(),
-            contacts: Vec::new(),
-            reason: reason(),
-            seal: seal(),
-        },
+        Event::Moved { url: "https://birch.example".to_owned(), contacts: Vec::new(), reason: reason(), seal: seal() },
     ])
 }
 

@@ -10,7 +10,23 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use concordat::config::MailBackend;
 use serde_json::Value;
+
+use crate::node::TestNode;
+
+impl TestNode {
+    /// Mails from now on, into memory, to these addresses of administrators and custodians.
+    pub fn mails_to(&mut self, administrators: &[&str], custodians: &[&str]) {
+        let addresses = |texts: &[&str]| texts.iter().map(|text| text.parse().unwrap()).collect();
+        self.restart_with(|config| {
+            config.mail.backend = MailBackend::Memory;
+            config.mail.from = Some("alpr@node.example".parse().unwrap());
+            config.mail.administrators = addresses(administrators);
+            config.mail.custodians = addresses(custodians);
+        });
+    }
+}
 
 /// What a connection meets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -17,6 +17,7 @@ use agreements::register::Finding;
 use agreements::status::Status;
 use agreements::time::Instant;
 use certs::key::SigningKey;
+use concordat::changes::{self, Approval, ChangeError, ChangeId, Command};
 use concordat::clock::Clock as _;
 use concordat::config::{Config, Webhook};
 use concordat::db::{Conn, DbError};
@@ -49,6 +50,16 @@ use crate::wire::{Caller, Reply};
 pub const CASE: &str = "2026-118842";
 /// A reason that every owner takes.
 pub const REASON: &str = "burglary at a hardware store, the vehicle left the scene";
+
+/// Why agreements are signed.
+pub const SIGNING: &str = "the county board approved sharing with this partner";
+
+fn refused(error: ChangeError) -> ActError {
+    match error {
+        ChangeError::Refused(why) => ActError::Refused(why),
+        ChangeError::Failure(failure) => ActError::Failure(failure),
+    }
+}
 
 /// One agency's node.
 pub struct TestNode {
@@ -139,6 +150,11 @@ impl TestNode {
         self.doors = Some(Doors::open(&node));
         self.node = Some(node);
         Ok(())
+    }
+
+    /// Closes its doors, and with them its own driver of jobs: nobody rings but the test.
+    pub fn closes_its_doors(&mut self) {
+        self.doors.take().expect("the node runs").close();
     }
 
     /// Stops, and waits until nothing has the stores open any more.
@@ -245,9 +261,27 @@ impl TestNode {
         Ok(ori)
     }
 
-    /// The custodian signs, suspends, resumes, terminates.
+    /// The custodian suspends or terminates; the agreements administrator proposes to sign or resume, and the custodian
+    /// approves it.
     pub async fn acts(&self, id: AgreementId, act: Act) -> Result<Delivery, ActError> {
-        lifecycle::act(self.node(), id, act, &self.fiction.person("custodian")).await
+        let (command, reason) = match &act {
+            Act::Sign => (Command::Sign { agreement: id }, SIGNING.to_owned()),
+            Act::Resume { reason } => (Command::Resume { agreement: id }, reason.clone()),
+            _ => return lifecycle::act(self.node(), id, act, &self.fiction.person("custodian")).await,
+        };
+        let change = self.proposes(command, &reason).await?;
+        Ok(self.approves(change).await?.delivery.expect("what is signed or resumed is sent"))
+    }
+
+    /// The agreements administrator proposes a change.
+    pub async fn proposes(&self, command: Command, reason: &str) -> Result<ChangeId, ActError> {
+        let by = self.fiction.person("agreements");
+        changes::propose(self.node(), command, &by, reason).await.map_err(refused)
+    }
+
+    /// The custodian approves it.
+    pub async fn approves(&self, change: ChangeId) -> Result<Approval, ActError> {
+        changes::approve(self.node(), change, &self.fiction.person("custodian")).await.map_err(refused)
     }
 
     pub async fn suspends(&self, id: AgreementId) -> Delivery {

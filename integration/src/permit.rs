@@ -101,9 +101,11 @@ impl Sought<'_> {
                 purposes: Purpose::ALL.to_vec(),
                 max_lookback_days: 730,
                 max_rows: 10_000,
+                rate_per_minute: 1000,
                 searches: Searches::Exact,
                 sensitive: Sensitive::Refer,
             },
+            authorized_until: Some(Instant::from_micros(i64::MAX)),
             under_agreement: BTreeSet::from([asker.ori]),
             epoch: 1,
         };

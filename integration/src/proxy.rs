@@ -112,7 +112,9 @@ impl FaultProxy {
 }
 
 /// Method, path and body of the request that comes; `None` if none does.
-pub(crate) async fn request(tls: &mut (impl tokio::io::AsyncRead + Unpin)) -> Option<(String, String, Option<Vec<u8>>)> {
+pub(crate) async fn request(
+    tls: &mut (impl tokio::io::AsyncRead + Unpin),
+) -> Option<(String, String, Option<Vec<u8>>)> {
     let mut bytes = Vec::new();
     let body_at = loop {
         if tls.read_buf(&mut bytes).await.ok()? == 0 {

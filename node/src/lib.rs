@@ -3,9 +3,11 @@
 //! Doors (`peer`, `console`, `ops`, `webhook`, `cli`) and `jobs` call services (`exchange`, `intake`, `mail`), which alone open transactions over the stores
 //! (`registry`, `reads`, `trail`).
 
+pub mod access;
 pub mod agency;
 pub mod auditing;
 pub mod ca_folder;
+pub mod changes;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -14,6 +16,7 @@ pub mod db;
 pub mod demo;
 pub mod desk;
 pub mod doctor;
+pub mod document;
 pub mod exchange;
 pub mod hotlists;
 pub mod intake;

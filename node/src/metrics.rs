@@ -122,6 +122,7 @@ pub struct Metrics {
     certificate_end: Gauge<f64, AtomicU64>,
     list_end: Gauge<f64, AtomicU64>,
     changed: Family<TableLabels, Gauge>,
+    access: Gauge,
     heartbeats: Counter,
     agents: Gauge,
     silent: Gauge,
@@ -169,6 +170,10 @@ impl Metrics {
         let changed = Family::default();
         let help = "What is not as the trail recorded it, by table: anything but 0 is an alarm";
         registry.register("changed_rows", help, changed.clone());
+        let access = Gauge::default();
+        let help =
+            "In how many things effective access is not what agreements in force give: anything but 0 is an alarm";
+        registry.register("access_differences", help, access.clone());
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(seconds(started));
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
@@ -181,6 +186,7 @@ impl Metrics {
             certificate_end,
             list_end,
             changed,
+            access,
             heartbeats,
             agents,
             silent,
@@ -193,6 +199,11 @@ impl Metrics {
     /// So many things in `table` are not as the trail recorded them.
     pub fn changed_rows(&self, table: Table, count: usize) {
         self.changed.get_or_create(&TableLabels { table }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// In so many things effective access is not what agreements in force give.
+    pub fn access_differences(&self, count: usize) {
+        self.access.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// A request was answered with `status`.

@@ -1,6 +1,7 @@
 //! A node: its stores, its keys, its partners and its clock, as services use them.
 
 mod open;
+mod rate;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -17,6 +18,7 @@ use diesel::result::{Error, QueryResult};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::agency;
+use crate::changes;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Conn, Db, OnFatal};
@@ -43,6 +45,8 @@ use crate::trail::{self, Draft, Facts};
 use crate::upkeep::Upkeep;
 
 pub use crate::desk::Desk;
+use rate::Questions;
+
 pub use open::{OpenError, log_vkey, open_reads, open_registry, read_key};
 
 /// A node with everything that exchange needs.
@@ -61,10 +65,11 @@ pub struct Node {
     dialer: Dialer,
     partners: ArcSwap<Partners>,
     partners_epoch: AtomicI64,
+    wider: ArcSwap<Vec<String>>,
     standings: StandingCache,
     checkpoints: CheckpointCache,
     versions: Arc<Versions>,
-    questions: DefaultKeyedRateLimiter<Ori>,
+    questions: ArcSwap<Questions>,
     requests: DefaultKeyedRateLimiter<Ori>,
     in_flight: Mutex<HashMap<Ori, u32>>,
     refused: RefusedCounts,
@@ -116,7 +121,7 @@ impl Node {
         let deadline = Duration::from_millis(config.peer.deadline_ms.get());
         let dialer = Dialer::new(own, trust.clone(), Arc::clone(&clock), config.peer.hosts.clone(), deadline);
         let node = Self {
-            owner: Owner { ori: config.agency.ori, rules: rules(&config) },
+            owner: Owner { ori: config.agency.ori, rules: owner_rules(&config) },
             party,
             seal: SealStore::open(&config)?,
             shared,
@@ -126,10 +131,11 @@ impl Node {
             dialer,
             partners: ArcSwap::default(),
             partners_epoch: AtomicI64::new(-1),
+            wider: ArcSwap::default(),
             standings: StandingCache::default(),
             checkpoints: CheckpointCache::default(),
             versions: Arc::default(),
-            questions: RateLimiter::keyed(Quota::per_minute(config.rules.rate_per_minute)),
+            questions: ArcSwap::from_pointee(Questions::at(config.rules.rate_per_minute.get())),
             requests: RateLimiter::keyed(Quota::per_second(config.peer.rate_per_second)),
             in_flight: Mutex::default(),
             refused: RefusedCounts::default(),
@@ -147,6 +153,7 @@ impl Node {
             config,
         };
         node.compare_rows(false)?;
+        node.set_rate(changes::rules::counting(&mut node.registry.reader()?, &node.owner.rules)?.rate_per_minute);
         node.refresh_partners(&mut node.registry.reader()?)?;
         Ok(Arc::new(node))
     }
@@ -241,6 +248,12 @@ impl Node {
         self.partners.load_full()
     }
 
+    /// In what the configuration's rules are wider than what was decided, one line each.
+    #[must_use]
+    pub fn wider_rules(&self) -> Arc<Vec<String>> {
+        self.wider.load_full()
+    }
+
     /// Verified standings.
     #[must_use]
     pub fn standings(&self) -> &StandingCache {
@@ -304,7 +317,14 @@ impl Node {
     /// Whether a partner is over the owner's rate of questions. Counts one.
     #[must_use]
     pub fn over_rate(&self, partner: Ori) -> bool {
-        self.questions.check_key(&partner).is_err()
+        self.questions.load().over(partner)
+    }
+
+    /// Counts partners' questions against this many a minute from now on: the owner's rules that count may have changed.
+    pub fn set_rate(&self, per_minute: u32) {
+        if self.questions.load().per_minute() != per_minute {
+            self.questions.store(Arc::new(Questions::at(per_minute)));
+        }
     }
 
     /// Takes a place for one request of a partner; `None` when it is over its rate or its requests in work. The place is
@@ -366,6 +386,7 @@ impl Node {
         let epoch = trail::head::epoch(conn)?;
         if self.partners_epoch.load(Ordering::Acquire) != epoch {
             self.partners.store(Arc::new(Partners::load(conn)?));
+            self.wider.store(Arc::new(changes::rules::waiting(conn, &self.owner.rules)?));
             self.partners_epoch.store(epoch, Ordering::Release);
         }
         Ok(())
@@ -441,11 +462,14 @@ impl std::fmt::Debug for Node {
     }
 }
 
-fn rules(config: &Config) -> OwnerRules {
+/// The owner's rules as the configuration has them.
+#[must_use]
+pub fn owner_rules(config: &Config) -> OwnerRules {
     OwnerRules {
         purposes: config.rules.purposes.clone(),
         max_lookback_days: config.rules.max_lookback_days.get(),
         max_rows: config.rules.max_rows.get(),
+        rate_per_minute: config.rules.rate_per_minute.get(),
         // The store answers exact plates; when it answers more, this follows.
         searches: Searches::Exact,
         sensitive: config.rules.sensitive,

@@ -11,6 +11,7 @@ use futures_util::future::join_all;
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::sync::{Notify, watch};
 
+use crate::changes;
 use crate::console::{self, StatusSource};
 use crate::intake::folder;
 use crate::intake::queue::{self, Keeping, Queue};
@@ -189,6 +190,10 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
     let desk = node.desk();
     let mut ticks: u32 = 0;
     erase(&node).await;
+    hold_rules(&node).await;
+    if let Err(error) = changes::rules::tell(&node).await {
+        tracing::error!(%error, "nobody was told yet that the owner's rules in the configuration are wider than decided");
+    }
     loop {
         tokio::select! {
             _ = stopped.changed() => return,
@@ -211,6 +216,13 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
         if ticks.is_multiple_of(MINUTE) {
             each_minute(&node, queue.as_ref()).await;
         }
+    }
+}
+
+/// Records which of the owner's rules count, where that is news.
+async fn hold_rules(node: &Arc<Node>) {
+    if let Err(error) = changes::rules::hold(node).await {
+        tracing::error!(%error, "which of the owner's rules count is not recorded yet; the narrower ones do");
     }
 }
 

@@ -80,6 +80,7 @@ pub fn notices(node: &Node, now: Instant) -> Vec<String> {
     if let Some(why) = node.upkeep().trust() {
         notices.push(unused("a file of peer.ca or peer.crl", &why));
     }
+    notices.extend(wider_rules(node));
     let end = own.current().identity().not_after;
     if ends_soon(end, now, CERTIFICATE_WARNING) {
         notices.push(format!(
@@ -94,6 +95,18 @@ pub fn notices(node: &Node, now: Instant) -> Vec<String> {
         ));
     }
     notices
+}
+
+/// Rules of the configuration that wait for two people.
+fn wider_rules(node: &Node) -> Option<String> {
+    let waiting = node.wider_rules();
+    (!waiting.is_empty()).then(|| {
+        format!(
+            "[rules] of concordat.toml is wider than what was decided, and does not count so far: {}; propose it with \
+             `concordat change widen --reason WHY --as USER`, and have somebody else approve it",
+            waiting.join("; ")
+        )
+    })
 }
 
 /// Whether what ends at `end` does so within `warning` of `now`, or did.

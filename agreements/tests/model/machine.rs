@@ -343,7 +343,8 @@ impl Scope {
         let Some(now) = self.records(seat) else { return Some(()) };
         let (view, mark, epoch) = (seat.view, seat.mark, i64::from(moved));
         // Where standing moved, all that counts of the earlier permit is what it let search, which is the same each time.
-        let earlier = if moved { self.product.permit(&self.pristine(paper), paper, self.days[paper].effective) } else { None };
+        let earlier =
+            if moved { self.product.permit(&self.pristine(paper), paper, self.days[paper].effective) } else { None };
         let permit = if moved { earlier } else { self.product.permit(&view, paper, at) };
         let permit = permit.expect("it was made");
         let at_commit = self.product.at(now);
@@ -362,7 +363,12 @@ impl Scope {
         if spec::ended(view.lines[paper][OWNER]).is_some() {
             state.broken = Some(Broken::Absorbed);
         }
-        if state.seats.iter().zip(0..).any(|(seat, who): (&Seat, usize)| spec::signed(seat.view.lines[paper][who]).is_none()) {
+        if state
+            .seats
+            .iter()
+            .zip(0..)
+            .any(|(seat, who): (&Seat, usize)| spec::signed(seat.view.lines[paper][who]).is_none())
+        {
             state.broken = Some(Broken::Signatures);
         }
         Some(())
@@ -505,17 +511,24 @@ impl Model for Scope {
             Property::always("an answer is shown only while its asker's own view permits", |_, state: &State| {
                 state.broken != Some(Broken::AskersViewShowing)
             }),
-            Property::always("nothing flows at or after sunset", |_, state: &State| state.broken != Some(Broken::Sunset)),
+            Property::always("nothing flows at or after sunset", |_, state: &State| {
+                state.broken != Some(Broken::Sunset)
+            }),
             Property::always("nothing flows without both signatures", |_, state: &State| {
                 state.broken != Some(Broken::Signatures)
             }),
-            Property::always("nothing is disclosed by who ended it", |_, state: &State| state.broken != Some(Broken::Absorbed)),
-            Property::always("of agreements that replace each other at most one is in force", |scope: &Self, state: &State| {
-                let in_force = |who| {
-                    scope.stands(state, who).into_iter().filter(|stands| *stands == Stands::InForce).count() <= 1
-                };
-                scope.days.len() == 1 || (0..2).all(in_force)
+            Property::always("nothing is disclosed by who ended it", |_, state: &State| {
+                state.broken != Some(Broken::Absorbed)
             }),
+            Property::always(
+                "of agreements that replace each other at most one is in force",
+                |scope: &Self, state: &State| {
+                    let in_force = |who| {
+                        scope.stands(state, who).into_iter().filter(|stands| *stands == Stands::InForce).count() <= 1
+                    };
+                    scope.days.len() == 1 || (0..2).all(in_force)
+                },
+            ),
             Property::always("what was superseded does not come back", |scope: &Self, state: &State| {
                 let stays = |who: usize| {
                     let seat = &state.seats[who];
@@ -529,9 +542,12 @@ impl Model for Scope {
                 };
                 state.superseded == 0 || (0..2).all(stays)
             }),
-            Property::always("what was said, delivered, makes both sides see the same", |scope: &Self, state: &State| {
-                scope.product.settles(&state.whole(), [&state.seats[0].view, &state.seats[1].view])
-            }),
+            Property::always(
+                "what was said, delivered, makes both sides see the same",
+                |scope: &Self, state: &State| {
+                    scope.product.settles(&state.whole(), [&state.seats[0].view, &state.seats[1].view])
+                },
+            ),
         ]
     }
 }

@@ -73,9 +73,8 @@ fn signing(bounds: Bounds) -> Scope {
 fn suspending(bounds: Bounds) -> Scope {
     let paper = Paper { effective: day(0), sunset: day(19), renews: false };
     let instants = vec![start(0), start(9), start(19).plus(-1), start(19)];
-    let mut people = each(|who| {
-        [Says::Suspended, Says::Resumed, Says::Terminated].map(|says| Step::Says(who, 0, says)).to_vec()
-    });
+    let mut people =
+        each(|who| [Says::Suspended, Says::Resumed, Says::Terminated].map(|says| Step::Says(who, 0, says)).to_vec());
     people.push(Step::Says(OWNER, 0, Says::Rekeyed));
     scope("suspending", &[paper], instants, (&[signed_at_first()], [ONE; 2]), people, bounds)
 }

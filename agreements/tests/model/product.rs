@@ -169,13 +169,7 @@ impl Product {
                 (agreement, Digest::of(&[n]))
             })
             .collect();
-        Self {
-            instants,
-            agreements,
-            said: RwLock::default(),
-            permits: RwLock::default(),
-            settled: RwLock::default(),
-        }
+        Self { instants, agreements, said: RwLock::default(), permits: RwLock::default(), settled: RwLock::default() }
     }
 
     pub fn count(&self) -> usize {
@@ -303,6 +297,7 @@ impl Product {
             streams: streams.unwrap_or_default(),
             register: self.register(view, 0),
             rules: owner_rules(),
+            authorized_until: Some(self.agreements[paper].0.sunset()),
             under_agreement: BTreeSet::from([oris()[1]]),
             epoch,
         }
@@ -347,9 +342,8 @@ impl Product {
             let mut family = self.family(whole, backwards);
             family.sort_by_key(|(n, _)| *n);
             let at = |at: &Instant| {
-                let status = |(n, streams): &(usize, Streams)| {
-                    Status::at(&self.agreements[*n].0, streams, &register, *at)
-                };
+                let status =
+                    |(n, streams): &(usize, Streams)| Status::at(&self.agreements[*n].0, streams, &register, *at);
                 family.iter().map(status).collect::<Vec<_>>()
             };
             self.instants.iter().map(at).collect::<Vec<_>>()
@@ -358,5 +352,4 @@ impl Product {
         self.settled.write().unwrap().insert(*whole, settled);
         settled
     }
-
 }

@@ -5,6 +5,7 @@ mod exchanged;
 mod hotlists;
 mod jobs;
 mod nodes;
+mod noticed;
 mod outages;
 mod outbox;
 mod people;

@@ -1,24 +1,26 @@
 //! `concordat agreement`: from a draft to the end.
 
+mod access;
+mod drafting;
+mod form;
 mod shown;
 
 use std::fs;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
-use agreements::ids::{AgreementId, Ori};
+use agreements::ids::AgreementId;
 use clap::{Args, Subcommand};
 use serde::Serialize;
 use serde_json::json;
 
+use super::change;
 use super::exit::Exit;
-use super::peer::own_party;
 use super::place::{As, Place};
 use super::{Output, Problem};
-use crate::exchange::draft::{Draft, DraftError, TEMPLATE};
+use crate::changes::Command;
+use crate::exchange::draft::Draft;
 use crate::exchange::lifecycle::{self, Act, Delivery};
-use crate::keyfile;
-use crate::registry::agencies;
 
 /// A draft or a document longer than this, in bytes, is none.
 const MAX_FILE: u64 = 1 << 20;
@@ -28,9 +30,17 @@ const MAX_FILE: u64 = 1 << 20;
 pub enum AgreementCommand {
     /// Make the document from a draft, this agency's configuration and the partner's descriptor
     #[command(
-        after_help = "Examples:\n  concordat agreement draft --template > draft.toml\n  concordat agreement draft draft.toml --out alder-birch.json"
+        after_help = "Examples:\n  concordat agreement draft --template > draft.toml\n  concordat agreement draft draft.toml --out alder-birch.json\n  concordat agreement draft --template=hotlist > draft.toml"
     )]
-    Draft(DraftArgs),
+    Draft(drafting::DraftArgs),
+    /// Make the documents with all partners that adopt the same framework, one for each pair
+    #[command(
+        after_help = "Examples:\n  concordat agreement draft --template=framework > framework.toml\n  concordat agreement frame framework.toml --out pairs"
+    )]
+    Frame(drafting::FrameArgs),
+    /// Keep the text of a framework that a partner's document names, so that it is shown with the agreement
+    #[command(after_help = "Example:\n  concordat agreement adopt framework.md")]
+    Adopt(drafting::AdoptArgs),
     /// Offer a document to the partner's node
     #[command(after_help = "Example:\n  concordat agreement propose alder-birch.json --as alder.agreements")]
     Propose(Propose),
@@ -40,11 +50,21 @@ pub enum AgreementCommand {
     /// Show one agreement: parties, grants, events
     #[command(after_help = "Example:\n  concordat agreement show 01940a2b-0000-7000-8000-000000000001 --json")]
     Show(One),
-    /// Sign it with this agency's seal, as its custodian
+    /// Write an agreement as a document for people: what it says, who signed it, where it stands
     #[command(
-        after_help = "Example:\n  concordat agreement sign 01940a2b-0000-7000-8000-000000000001 --as alder.custodian"
+        after_help = "Examples:\n  concordat agreement render 01940a2b-0000-7000-8000-000000000001 --out alder-birch.pdf\n  concordat agreement render alder-birch.json --html --out draft.html"
     )]
-    Sign(Sign),
+    Render(form::Render),
+    /// Say what another document changes, and what of it widens sharing
+    #[command(
+        after_help = "Example:\n  concordat agreement diff 01940a2b-0000-7000-8000-000000000001 alder-birch-2028.json"
+    )]
+    Diff(form::Diff),
+    /// Propose to sign it with this agency's seal; it is signed when a second person approves
+    #[command(
+        after_help = "Example:\n  concordat agreement sign 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"renewal of last year\" --as alder.agreements\n\nThen somebody else: concordat change approve. Of the two, one has to be the custodian."
+    )]
+    Sign(Widening),
     /// Refuse to sign it, for good
     #[command(
         after_help = "Example:\n  concordat agreement decline 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"lookback too long\" --as alder.agreements"
@@ -60,33 +80,24 @@ pub enum AgreementCommand {
         after_help = "Example:\n  concordat agreement suspend 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit under way\" --as alder.custodian"
     )]
     Suspend(Why),
-    /// Lift this agency's own suspension
+    /// Propose to lift this agency's own suspension; the partner reads the reason
     #[command(
-        after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.custodian"
+        after_help = "Example:\n  concordat agreement resume 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"audit passed\" --as alder.agreements\n\nThen somebody else: concordat change approve. Of the two, one has to be the custodian."
     )]
-    Resume(Why),
+    Resume(Widening),
     /// End it for good
     #[command(
         after_help = "Example:\n  concordat agreement terminate 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"policy changed\" --as alder.custodian"
     )]
     Terminate(Why),
+    /// Show who can get what from whom, now or at an instant of the past
+    #[command(
+        after_help = "Examples:\n  concordat agreement access\n  concordat agreement access --as-of 2026-11-23T12:17:00-08:00 --json\n\nComputed from the trail: this agency's own events count from when it said them, the partner's from when this agency acknowledged them."
+    )]
+    Access(access::AccessArgs),
     /// Send the partner what it lacks of this agreement, and take what this node lacks
     #[command(after_help = "Example:\n  concordat agreement sync 01940a2b-0000-7000-8000-000000000001")]
     Sync(One),
-}
-
-/// Arguments of `agreement draft`.
-#[derive(Debug, Args)]
-pub struct DraftArgs {
-    /// The draft, TOML; `-` is standard input
-    #[arg(required_unless_present = "template", conflicts_with = "template")]
-    file: Option<PathBuf>,
-    /// Where to write the document; standard output when absent
-    #[arg(long, conflicts_with = "template")]
-    out: Option<PathBuf>,
-    /// Print a commented draft to start from
-    #[arg(long)]
-    template: bool,
 }
 
 /// Arguments of `agreement propose`.
@@ -105,13 +116,13 @@ pub struct One {
     id: AgreementId,
 }
 
-/// Arguments of `agreement sign`.
+/// What opens sharing, and takes two people.
 #[derive(Debug, Args)]
-pub struct Sign {
+pub struct Widening {
     /// The agreement's id
     id: AgreementId,
     #[command(flatten)]
-    person: As,
+    propose: change::Propose,
 }
 
 /// An act that needs a reason.
@@ -136,67 +147,30 @@ fn reason(text: &str) -> Result<String, String> {
 
 pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let (id, person, act) = match command {
-        AgreementCommand::Draft(args) => return draft(place, args, out),
+        AgreementCommand::Draft(args) => return drafting::draft(place, args, out),
+        AgreementCommand::Frame(args) => return drafting::frame(place, &args, out),
+        AgreementCommand::Adopt(args) => return drafting::adopt(place, &args, out),
         AgreementCommand::Propose(args) => return propose(place, args, out).await,
+        AgreementCommand::Access(args) => return access::run(place, args, out),
         AgreementCommand::List => return shown::list(place, out),
         AgreementCommand::Show(One { id }) => return shown::show(place, id, out),
+        AgreementCommand::Render(args) => return form::render(place, args, out),
+        AgreementCommand::Diff(args) => return form::diff(place, args, out),
         AgreementCommand::Sync(One { id }) => return sync(place, id, out).await,
-        AgreementCommand::Sign(Sign { id, person }) => (id, person, Act::Sign),
+        AgreementCommand::Sign(Widening { id, propose }) => {
+            return change::propose(place, Command::Sign { agreement: id }, propose, out).await;
+        }
+        AgreementCommand::Resume(Widening { id, propose }) => {
+            return change::propose(place, Command::Resume { agreement: id }, propose, out).await;
+        }
         AgreementCommand::Decline(Why { id, reason, person }) => (id, person, Act::Decline { reason }),
         AgreementCommand::Withdraw(Why { id, reason, person }) => (id, person, Act::Withdraw { reason }),
         AgreementCommand::Suspend(Why { id, reason, person }) => (id, person, Act::Suspend { reason }),
-        AgreementCommand::Resume(Why { id, reason, person }) => (id, person, Act::Resume { reason }),
         AgreementCommand::Terminate(Why { id, reason, person }) => (id, person, Act::Terminate { reason }),
     };
     let node = place.node()?;
     let delivery = lifecycle::act(&node, id, act, &person.user).await?;
     delivered(id, delivery, out)
-}
-
-#[derive(Serialize)]
-struct Drafted {
-    id: AgreementId,
-    file: PathBuf,
-}
-
-fn draft(place: &Place, args: DraftArgs, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let Some(file) = args.file else {
-        out.one(&json!({"template": TEMPLATE}), |_| TEMPLATE.to_owned())?;
-        return Ok(Exit::Done);
-    };
-    let text = String::from_utf8(read(&file)?).map_err(|_| {
-        Problem::usage(format!("{} is not UTF-8", file.display()), Some("save the file as UTF-8".to_owned()))
-    })?;
-    let draft = Draft::parse(&text)?;
-    let config = place.config()?;
-    let ours = own_party(&config, place.now())?;
-    let partner = draft.partner;
-    let theirs = agencies::find(&mut place.registry_of(&config)?.reader()?, partner)?;
-    let theirs = theirs.ok_or(DraftError::NotEnrolled(partner))?;
-    let (agreement, bytes) = draft.between(&ours, &theirs, place.now())?;
-    for (ori, letters) in agreement.missing_elements() {
-        missing(ori, &letters);
-    }
-    match args.out {
-        Some(path) => {
-            keyfile::write_public(&path, &bytes)?;
-            out.one(&Drafted { id: agreement.id, file: path }, |drafted| {
-                let file = drafted.file.display();
-                format!("Wrote {file}: agreement {}. Next: concordat agreement propose {file} --as USER", drafted.id)
-            })?;
-        }
-        None => out.one(&agreement, |_| String::from_utf8_lossy(&bytes).into_owned())?,
-    }
-    Ok(Exit::Done)
-}
-
-/// Such a document can be drafted and offered, but not signed: said now, so that nobody is surprised then.
-fn missing(ori: Ori, letters: &[char]) {
-    tracing::warn!(
-        %ori,
-        elements = letters.iter().collect::<String>(),
-        "the policy lacks elements of Civ. Code 1798.90.51(b)(2); the agreement cannot be signed without them"
-    );
 }
 
 /// A file, or standard input for `-`, of at most [`MAX_FILE`] bytes.

@@ -4,6 +4,7 @@ use super::exit::{Exit, Explain};
 use crate::agency::AgencyError;
 use crate::auditing::ReceiptError;
 use crate::ca_folder::CaFolderError;
+use crate::changes::ChangeError;
 use crate::db::{DbError, RecordError};
 use crate::exchange::Failure;
 use crate::exchange::ask::AskError;
@@ -30,6 +31,12 @@ use crate::trail::verify::VerifyError;
 impl Explain for diesel::result::Error {}
 
 impl Explain for agreements::json::StrictError {}
+
+impl Explain for askama::Error {}
+
+impl Explain for crate::document::kept::KeptError {}
+
+impl Explain for crate::document::pdf::PdfError {}
 
 impl Explain for ImageError {
     fn hint(&self) -> Option<String> {
@@ -238,6 +245,22 @@ impl Explain for AskError {
     }
 }
 
+impl Explain for ChangeError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Refused(_) => Exit::Refused,
+            Self::Failure(error) => error.exit(),
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Refused(_) => None,
+            Self::Failure(error) => error.hint(),
+        }
+    }
+}
+
 impl Explain for ActError {
     fn exit(&self) -> Exit {
         match self {
@@ -257,17 +280,19 @@ impl Explain for ActError {
 impl Explain for DraftError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Text(_) => Exit::Usage,
-            Self::NotEnrolled(_) | Self::Problems(_) => Exit::Refused,
+            Self::Text(_) | Self::Faults { unreadable: true, .. } | Self::Framework(_) => Exit::Usage,
+            Self::Faults { unreadable: false, .. } | Self::NotEnrolled(_) | Self::Problems(_) => Exit::Refused,
             Self::Random(_) | Self::Json(_) => Exit::Failure,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Text(_) => Some("`concordat agreement draft --template` prints one to start from".to_owned()),
+            Self::Text(_) | Self::Faults { unreadable: true, .. } => {
+                Some("`concordat agreement draft --template` prints one to start from".to_owned())
+            }
             Self::NotEnrolled(_) => Some("import its descriptor with `concordat peer add`".to_owned()),
-            Self::Problems(_) | Self::Random(_) | Self::Json(_) => None,
+            Self::Faults { .. } | Self::Problems(_) | Self::Framework(_) | Self::Random(_) | Self::Json(_) => None,
         }
     }
 }

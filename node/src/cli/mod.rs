@@ -3,7 +3,9 @@
 mod ag;
 mod agent;
 mod agreement;
+mod authorization;
 pub mod ca;
+mod change;
 mod completions;
 mod demo;
 mod doctor;
@@ -103,6 +105,12 @@ pub enum Command {
     /// Draft, sign, suspend and end agreements
     #[command(subcommand, after_help = "Example:\n  concordat agreement draft --template > draft.toml")]
     Agreement(agreement::AgreementCommand),
+    /// Decide, by two people, what opens or widens sharing
+    #[command(subcommand, after_help = "Example:\n  concordat change list")]
+    Change(change::ChangeCommand),
+    /// See, give and take back the custodian's standing authorizations
+    #[command(subcommand, after_help = "Example:\n  concordat authorization list")]
+    Authorization(authorization::AuthorizationCommand),
     /// Let readers' agents post what they read, and stop them
     #[command(subcommand, after_help = "Example:\n  concordat agent list")]
     Agent(agent::AgentCommand),
@@ -166,6 +174,8 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Training(command) => block_on(user::run_training(place, command, out)),
         Command::Ag(command) => block_on(ag::run(place, command, out)),
         Command::Agreement(command) => block_on(agreement::run(place, command, out)),
+        Command::Change(command) => block_on(change::run(place, command, out)),
+        Command::Authorization(command) => block_on(authorization::run(place, command, out)),
         Command::Agent(command) => block_on(agent::run(place, command, out)),
         Command::Ingest(args) => block_on(ingest::run(place, args, out)),
         Command::Hotlist(command) => block_on(hotlist::run(place, command, out)),

@@ -170,7 +170,8 @@ impl Config {
         }
         let folders = self.ingest.folder.values_mut().map(|watched| &mut watched.path);
         let files = self.peer.ca.iter_mut().chain(&mut self.peer.crl).chain(folders);
-        for path in [&mut self.store.images, &mut self.keys.folder].into_iter().chain(files) {
+        for path in [&mut self.store.images, &mut self.store.documents, &mut self.keys.folder].into_iter().chain(files)
+        {
             *path = folder.join(&*path);
         }
         self.mail.resolve(folder);

@@ -21,6 +21,8 @@ pub struct Store {
     pub reads: DatabaseUrl,
     /// The folder of images.
     pub images: PathBuf,
+    /// The folder of texts that agreements name by their hash.
+    pub documents: PathBuf,
 }
 
 impl Default for Store {
@@ -29,6 +31,7 @@ impl Default for Store {
             registry: DatabaseUrl::Sqlite("registry.db".into()),
             reads: DatabaseUrl::Sqlite("reads.db".into()),
             images: "images".into(),
+            documents: "documents".into(),
         }
     }
 }

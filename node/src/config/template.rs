@@ -87,6 +87,10 @@ const MEANINGS: &[(&str, &str)] = &[
     ("store.registry", "Agreements, people, and the trail."),
     ("store.reads", "Plate reads, and the index of their images."),
     ("store.images", "The folder of images."),
+    (
+        "store.documents",
+        "The folder of texts that agreements name by their hash: frameworks that several agencies adopt.",
+    ),
     ("keys", "The node's keys."),
     (
         "keys.folder",
@@ -218,8 +222,14 @@ const MEANINGS: &[(&str, &str)] = &[
     ),
     ("mail.from", "The sender's address, such as alpr@agency.example."),
     ("mail.folder", "The folder of the backend file."),
-    ("mail.administrators", "Addresses that get what agreements administrators must know: renewals, checks."),
-    ("mail.custodians", "Addresses that get what the custodian must know: renewals, checks."),
+    (
+        "mail.administrators",
+        "Addresses that get what agreements administrators must know: renewals, checks, partners that ask unusually.",
+    ),
+    (
+        "mail.custodians",
+        "Addresses that get what the custodian must know: renewals, checks, and at once each question that waits for a decision. Without any, mail.administrators get that.",
+    ),
     ("mail.operators", "Addresses that get what system administrators must know: certificates, revocation lists."),
 ];
 

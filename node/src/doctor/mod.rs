@@ -14,6 +14,7 @@ mod stores;
 use std::path::Path;
 use std::sync::Arc;
 
+use agreements::screen;
 use serde::Serialize;
 
 use crate::clock::Clock;
@@ -135,6 +136,8 @@ pub async fn own(folder: &Path, clock: &Arc<dyn Clock>) -> (Option<Config>, Vec<
             found.not_tried(&stores::CHECKS, "concordat.toml is not as it should be");
         }
         ports::serving(&mut found, config, own.as_ref().zip(trust.as_ref()), clock).await;
+        let terms = screen::terms().len();
+        found.ok("screen", format!("questions are screened by list {} of {terms} sensitive terms", screen::version()));
     }
     (config.filter(|_| whole), found.into_vec())
 }

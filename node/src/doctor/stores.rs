@@ -6,14 +6,15 @@ use std::path::Path;
 use agreements::time::Instant;
 
 use super::Findings;
+use crate::changes::rules;
 use crate::config::{Config, DatabaseUrl};
 use crate::db::look::{self, Look};
-use crate::node::log_vkey;
+use crate::node::{log_vkey, owner_rules};
 use crate::registry::agencies;
 use crate::trail::head;
 
 /// What is looked at here.
-pub(super) const CHECKS: [&str; 6] = ["registry", "trail-head", "clock", "partners", "reads", "disk"];
+pub(super) const CHECKS: [&str; 7] = ["registry", "trail-head", "clock", "partners", "rules", "reads", "disk"];
 
 /// Less room than this (bytes) stops ingest before long.
 const LITTLE: u64 = 1 << 30;
@@ -71,13 +72,13 @@ fn registry(found: &mut Findings, config: &Config, now: Instant) {
     let url = config.store.registry.to_string();
     let looked = look::schema_of(&url, &migrations::REGISTRY_SQLITE, &migrations::REGISTRY_POSTGRES);
     if !schema(found, "registry", "store.registry", looked) {
-        found.not_tried(&["trail-head", "clock", "partners"], "there is no registry");
+        found.not_tried(&["trail-head", "clock", "partners", "rules"], "there is no registry");
         return;
     }
     let vkey = match log_vkey(config) {
         Ok(vkey) => vkey,
         Err(error) => {
-            found.not_tried(&["trail-head", "clock", "partners"], &error.to_string());
+            found.not_tried(&["trail-head", "clock", "partners", "rules"], &error.to_string());
             return;
         }
     };
@@ -85,7 +86,7 @@ fn registry(found: &mut Findings, config: &Config, now: Instant) {
         Ok(checked) => checked,
         Err(error) => {
             found.fail("trail-head", error.to_string(), "run `concordat trail verify` to see what was changed");
-            found.not_tried(&["clock", "partners"], "the trail is not what its head says");
+            found.not_tried(&["clock", "partners", "rules"], "the trail is not what its head says");
             return;
         }
     };
@@ -105,6 +106,15 @@ fn registry(found: &mut Findings, config: &Config, now: Instant) {
         }
         Ok(all) => found.ok("partners", format!("{} enrolled; `concordat doctor --all` looks at each", all.len())),
         Err(error) => found.fail("partners", error.to_string(), "see store.registry"),
+    }
+    match rules::waiting(&mut conn, &owner_rules(config)) {
+        Ok(wider) if wider.is_empty() => found.ok("rules", "the owner's rules count as concordat.toml has them"),
+        Ok(wider) => found.warn(
+            "rules",
+            format!("wider in concordat.toml than two people decided, and not counting so far: {}", wider.join("; ")),
+            "`concordat change widen --reason WHY --as USER` proposes it, and somebody else approves it",
+        ),
+        Err(error) => found.fail("rules", error.to_string(), "see store.registry"),
     }
 }
 

@@ -16,6 +16,7 @@ use serde::Serialize;
 
 use super::failure::Failure;
 use super::partner::Partner;
+use super::referral::{self, Letterhead};
 use super::standing;
 use super::sworn::{self, Sworn};
 use super::wire::{self, Bulk, Envelope};
@@ -40,7 +41,7 @@ pub struct Answered {
 struct AnswerNote<'a> {
     from: &'a str,
     screen: &'static str,
-    topics: Vec<screen::Topic>,
+    topics: &'a [screen::Topic],
 }
 
 /// A question with all that its commit needs. Shared with the writer's thread.
@@ -48,6 +49,9 @@ struct Asked {
     sworn: Sworn<Question>,
     from: String,
     owner: standing::Owner,
+    /// By whom the partner's questions are seen that are referred.
+    letterhead: Letterhead,
+    topics: Vec<screen::Topic>,
 }
 
 /// What was decided, searched and made ready before the commit.
@@ -80,14 +84,24 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
         let (epoch, used) = exchanged::epoch_and_used(conn, agreement, day(now))?;
         Ok((used, node.standings().standing_under(conn, epoch, node.owner(), partner.ori(), agreement, now)?))
     })?;
-    let asked = Arc::new(Asked { sworn, from: from.to_owned(), owner: node.owner().clone() });
+    node.set_rate(standing.rules.rate_per_minute);
+    let asked = Arc::new(Asked {
+        topics: sensitive(sworn.message()),
+        sworn,
+        from: from.to_owned(),
+        owner: node.owner().clone(),
+        letterhead: Letterhead::new(node, partner),
+    });
     let usage = Usage { today: used, over_rate: node.over_rate(partner.ori()) };
     let prepared = prepare(desk, &asked, &standing, usage, now)?;
     let committing = Arc::clone(&asked);
     let recorded = node.registry().record(move |tx| commit(tx, &committing, prepared)).await?;
     match &*recorded {
         Committed::HeardBefore(heard) => again(node, desk, partner, asked, *heard).await,
-        Committed::Said { slot, outcome, results } => said(recorded.entry(*slot), outcome.clone(), results.as_deref()),
+        Committed::Said { slot, outcome, results } => {
+            referral::ring(node, outcome);
+            said(recorded.entry(*slot), outcome.clone(), results.as_deref())
+        }
     }
 }
 
@@ -168,6 +182,7 @@ fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Com
         }
     }
     let slot = tx.append_said(rid, said)?;
+    asked.letterhead.queue(tx.conn(), &outcome, &asked.topics, now)?;
     exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
     Ok(Committed::Said { slot, outcome, results })
 }
@@ -199,7 +214,7 @@ fn saying(asked: &Asked, outcome: &Outcome) -> QueryResult<Said> {
         question: evidence.leaf_hash,
         outcome: outcome.clone(),
     };
-    let note = AnswerNote { from: &asked.from, screen: screen::SCREEN_VERSION, topics: sensitive(question) };
+    let note = AnswerNote { from: &asked.from, screen: screen::version(), topics: &asked.topics };
     let facts = facts(question, evidence.origin, outcome);
     Said::new(Kind::QueryAnswered, canonical(&message)?, &canonical(&note)?, facts)
 }
@@ -207,10 +222,9 @@ fn saying(asked: &Asked, outcome: &Outcome) -> QueryResult<Said> {
 /// By what an answer is found again in the owner's trail (VIII-04 to VIII-08).
 fn facts(question: &Question, partner: Ori, outcome: &Outcome) -> Facts {
     let rule = match outcome {
-        Outcome::Denied { rules, .. } | Outcome::Referred { rules, .. } => {
-            rules.first().map(|said| said.rule.as_str().to_owned())
-        }
-        Outcome::Permitted { .. } | Outcome::Withheld { .. } => None,
+        Outcome::Denied { rules, .. } | Outcome::Referred { rules, .. } => rules.first().map(|said| said.rule),
+        Outcome::Permitted { capped, .. } => capped.iter().find_map(|cap| limit(cap, question)),
+        Outcome::Withheld { .. } => None,
     };
     Facts {
         partner: Some(partner),
@@ -219,7 +233,18 @@ fn facts(question: &Question, partner: Ori, outcome: &Outcome) -> Facts {
         reference: question.reference.as_ref().map(ToString::to_string),
         plate: question.search.text().map(str::to_owned),
         decision: Some(outcome.name().to_owned()),
-        rule,
+        rule: rule.map(|rule| rule.as_str().to_owned()),
+    }
+}
+
+/// The limit at which a permitted question stood. Every question that asks for just as far back as is granted is cut by
+/// the time that it took to come here, and who merely asks for more rows than there are hits no limit.
+fn limit(cap: &Cap, question: &Question) -> Option<Rule> {
+    match cap {
+        Cap::Lookback { from } => (from.since(question.from) > Instant::MINUTE).then_some(Rule::Lookback),
+        Cap::Area { .. } => Some(Rule::Area),
+        Cap::More {} => Some(Rule::Rows),
+        Cap::Rows { .. } | Cap::Images {} => None,
     }
 }
 
@@ -269,11 +294,14 @@ async fn again(
         .registry()
         .record(move |tx| {
             let said = saying(&committing, &outcome)?;
-            let rid = fresh_rid(tx.now())?;
-            Ok((tx.append_said(rid, said)?, outcome))
+            let now = tx.now();
+            let slot = tx.append_said(fresh_rid(now)?, said)?;
+            committing.letterhead.queue(tx.conn(), &outcome, &committing.topics, now)?;
+            Ok((slot, outcome))
         })
         .await?;
     let (slot, outcome) = &*recorded;
+    referral::ring(node, outcome);
     said(recorded.entry(*slot), outcome.clone(), None)
 }
 

@@ -4,17 +4,19 @@ use std::sync::Arc;
 
 use agreements::agreement::Area;
 use agreements::commit::Term;
-use agreements::decide::{screen_own, training_ends};
+use agreements::decide::{screen_own, sensitive, training_ends};
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::message::{Answer, Asker, OnBehalfOf, Outcome, PROTOCOL, Question, Received, ReceivedFrom, Search, To};
 use agreements::plate::Plate;
 use agreements::purpose::{Purpose, Reference};
 use agreements::rule::Rule;
+use agreements::screen::{self, Topic};
 use agreements::status::Status;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 use futures_util::future::join_all;
+use serde::Serialize;
 
 use super::answer::canonical;
 use super::asked_for::asked_for;
@@ -245,6 +247,23 @@ fn facts(question: &Question, decision: Option<&str>, rule: Option<Rule>) -> Fac
     }
 }
 
+/// What goes into the note of an own question: it never travels.
+#[derive(Serialize)]
+struct AskNote<'a> {
+    /// Why it did not leave.
+    #[serde(skip_serializing_if = "<[Rule]>::is_empty")]
+    rules: &'a [Rule],
+    /// The version of the list of sensitive terms.
+    screen: &'static str,
+    topics: Vec<Topic>,
+}
+
+impl<'a> AskNote<'a> {
+    fn of(question: &Question, rules: &'a [Rule]) -> Self {
+        Self { rules, screen: screen::version(), topics: sensitive(question) }
+    }
+}
+
 /// Records that a person's question was refused before it left.
 async fn refuse(node: &Node, question: &Question, rules: &[Rule]) -> Result<(), Failure> {
     let (question, rules) = (question.clone(), rules.to_vec());
@@ -253,7 +272,7 @@ async fn refuse(node: &Node, question: &Question, rules: &[Rule]) -> Result<(), 
             kind: Kind::QueryRefused,
             rid: fresh_rid(tx.now())?,
             message: canonical(&question)?,
-            note: canonical(&rules)?,
+            note: canonical(&AskNote::of(&question, &rules))?,
             facts: facts(&question, Some("refused"), rules.first().copied()),
         };
         tx.append(draft)
@@ -281,7 +300,7 @@ async fn record(node: &Node, question: Question, term: Term) -> Result<Asked, Fa
             kind: Kind::QueryAsked,
             rid: fresh_rid(tx.now())?,
             message: canonical(&question)?,
-            note: b"{}".to_vec(),
+            note: canonical(&AskNote::of(&question, &[]))?,
             facts: facts(&question, Some("asked"), None),
         };
         Ok(Some((tx.append(draft)?, question)))
@@ -374,7 +393,13 @@ async fn received(node: &Node, asked: &Asked, term: Term, came: Vec<Came>) -> Re
     Ok(recorded.into_inner())
 }
 
-fn keep(tx: &mut Tx<'_>, us: Ori, (rid, leaf_hash): (RequestId, Digest), term: Term, came: Vec<Came>) -> QueryResult<Vec<Line>> {
+fn keep(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    (rid, leaf_hash): (RequestId, Digest),
+    term: Term,
+    came: Vec<Came>,
+) -> QueryResult<Vec<Line>> {
     let now = tx.now();
     let over = term.over(tx.epoch(), now);
     let mut lines = Vec::new();

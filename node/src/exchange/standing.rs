@@ -1,10 +1,11 @@
 //! What a decision stands on, read from the registry and verified: once for each standing epoch.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::agreement::Agreement;
+use agreements::authorization::Authorized;
 use agreements::commit;
 use agreements::decide::{OwnerRules, Standing};
 use agreements::entry::{Kind, Leaf};
@@ -19,6 +20,8 @@ use certs::jws;
 use certs::key::PublicKey;
 use diesel::result::{Error, QueryResult};
 
+use super::known::{self, Known};
+use crate::changes::{authorizing, rules};
 use crate::db::Conn;
 use crate::registry::agreements::Kept;
 use crate::registry::{ag, agreements as documents};
@@ -34,7 +37,7 @@ pub const OFFICIAL_TYP: &str = "concordat-official+jws";
 pub const CHANGE_TYP: &str = "concordat-change+jws";
 
 /// How our acknowledgement of an offer is found in the trail; that of an event is found by the event's name.
-pub(super) const OFFER_RECEIVED: &str = "offer received";
+pub(crate) const OFFER_RECEIVED: &str = "offer received";
 
 /// An agreement with both parties' events, every seal of which was verified.
 #[derive(Debug, Clone)]
@@ -96,7 +99,7 @@ fn read(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>
 }
 
 /// The agreements between the same two, each with what supersedes it.
-fn with_heirs(mut family: Vec<Verified>) -> Vec<Verified> {
+pub(super) fn with_heirs(mut family: Vec<Verified>) -> Vec<Verified> {
     let heirs: Vec<Vec<Heir>> = family
         .iter()
         .map(|found| {
@@ -108,36 +111,6 @@ fn with_heirs(mut family: Vec<Verified>) -> Vec<Verified> {
         found.streams.heirs = heirs;
     }
     family
-}
-
-/// Every agreement that [`verified`] would give, oldest first, each of them verified once.
-pub fn all(conn: &mut Conn) -> QueryResult<Vec<Verified>> {
-    let partners = documents::partners(conn)?;
-    let mut families: BTreeMap<Option<&String>, Vec<AgreementId>> = BTreeMap::new();
-    for id in documents::ids(conn, None)? {
-        families.entry(partners.get(&id.to_string())).or_default().push(id);
-    }
-    let mut all = Vec::new();
-    for ids in families.into_values() {
-        let mut family = Vec::new();
-        for id in &ids {
-            match read_alone(conn, *id) {
-                Ok(Ok(found)) => family.push(found),
-                Ok(Err(_)) | Err(Error::DeserializationError(_)) => break,
-                Err(error) => return Err(error),
-            }
-        }
-        if family.len() == ids.len() {
-            all.extend(with_heirs(family.into_iter().flatten().collect()));
-        } else {
-            // One by one, so that each that counts for nothing is said in the log.
-            for id in ids {
-                all.extend(verified(conn, id)?);
-            }
-        }
-    }
-    all.sort_by_key(|found| found.agreement.id);
-    Ok(all)
 }
 
 /// An agreement and its own streams, without what supersedes it.
@@ -162,7 +135,13 @@ pub(crate) fn complete(conn: &mut Conn, us: Ori, partner: Ori) -> QueryResult<bo
     Ok(said <= documents::events(conn, partner, us)? && heard <= documents::events(conn, partner, partner)?)
 }
 
-fn check(id: AgreementId, document: &[u8], agreement: &Agreement, kept: &[Vec<Kept>; 2]) -> Result<Streams, String> {
+/// Both parties' streams, from rows that are what was sworn; or why they are not.
+pub(super) fn check(
+    id: AgreementId,
+    document: &[u8],
+    agreement: &Agreement,
+    kept: &[Vec<Kept>; 2],
+) -> Result<Streams, String> {
     if agreement.id != id {
         return Err("the document has another id than its row".to_owned());
     }
@@ -290,8 +269,31 @@ pub fn load(
 ) -> QueryResult<(Standing, Instant)> {
     // The epoch is read first: what is read after it can only be newer, and then the commit decides again.
     let epoch = trail::head::epoch(conn)?;
-    let all = |conn: &mut Conn, register: &Register| in_force(conn, owner.ori, register, now);
-    load_with(conn, owner, partner, agreement, epoch, all)
+    let all = |conn: &mut Conn, register: &Register| Ok(in_force(&known::all(conn)?, owner.ori, register, now));
+    let decided = Decided::read(conn, owner)?;
+    load_with(conn, owner, partner, agreement, epoch, &decided, all)
+}
+
+/// What two people of this agency decided about all agreements: the owner's rules that count, and what is authorized.
+#[derive(Debug)]
+struct Decided {
+    rules: OwnerRules,
+    authorizations: Vec<Authorized>,
+}
+
+impl Decided {
+    fn read(conn: &mut Conn, owner: &Owner) -> QueryResult<Self> {
+        Ok(Self { rules: rules::counting(conn, &owner.rules)?, authorizations: authorizing::all(conn)? })
+    }
+
+    /// Until when the custodian has authorized, once for all, what `found` grants `partner` that way.
+    fn until(&self, found: &Verified, us: Ori, partner: Ori) -> Option<Instant> {
+        let grant = found.agreement.query_grant(us, partner)?;
+        let (id, document) = (found.agreement.id, Digest::of(&found.document));
+        let covers =
+            |one: &&Authorized| one.document == document && one.covers(id, grant, Instant::from_micros(i64::MIN));
+        self.authorizations.iter().filter(covers).map(|one| one.expires_at).max()
+    }
 }
 
 fn load_with(
@@ -300,6 +302,7 @@ fn load_with(
     partner: Ori,
     agreement: AgreementId,
     epoch: i64,
+    decided: &Decided,
     in_force: impl FnOnce(&mut Conn, &Register) -> QueryResult<(BTreeSet<Ori>, Instant)>,
 ) -> QueryResult<(Standing, Instant)> {
     let register = ag::register(conn)?;
@@ -312,6 +315,7 @@ fn load_with(
         Some(_) => in_force(conn, &register)?,
         None => (BTreeSet::new(), Instant::from_micros(i64::MAX)),
     };
+    let authorized_until = named.as_ref().and_then(|found| decided.until(found, owner.ori, partner));
     let (agreement, streams) = named.map_or((None, Streams::default()), |found| (Some(found.agreement), found.streams));
     let standing = Standing {
         owner: owner.ori,
@@ -319,7 +323,8 @@ fn load_with(
         agreement,
         streams,
         register,
-        rules: owner.rules.clone(),
+        rules: decided.rules.clone(),
+        authorized_until,
         under_agreement,
         epoch,
     };
@@ -329,10 +334,10 @@ fn load_with(
 /// The agencies that may query `us` under an agreement in force at `now` (nobody gets reads through a partner that it could
 /// not ask for itself), and the first later instant at which one of them
 /// begins or ends by itself.
-pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> QueryResult<(BTreeSet<Ori>, Instant)> {
+fn in_force(all: &[Verified], us: Ori, register: &Register, now: Instant) -> (BTreeSet<Ori>, Instant) {
     let mut partners = BTreeSet::new();
     let mut changes = Instant::from_micros(i64::MAX);
-    for found in all(conn)? {
+    for found in all {
         match Status::of_grants(us, &found.agreement, &found.streams, register, now) {
             Status::InForce { until } => {
                 changes = changes.min(until);
@@ -343,7 +348,7 @@ pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> 
             _ => {}
         }
     }
-    Ok((partners, changes))
+    (partners, changes)
 }
 
 /// Standings by partner and agreement, each good for its epoch and until something changes by itself.
@@ -352,8 +357,12 @@ pub struct StandingCache {
     standings: Mutex<HashMap<(Ori, AgreementId), Cached>>,
     /// What [`in_force`] gave under an epoch: verifying every agreement anew for every partner would take minutes.
     in_force: Mutex<Option<InForce>>,
+    /// What two people decided, under an epoch: it is the same for every partner.
+    decided: Mutex<Option<(i64, Arc<Decided>)>>,
     /// Under which agreement each partner may be asked.
     asking: Mutex<HashMap<Ori, Asking>>,
+    /// Every agreement as it was verified last.
+    known: Known,
 }
 
 /// The agreement in force under which a partner may be asked.
@@ -415,7 +424,8 @@ impl StandingCache {
             return Ok(Arc::clone(standing));
         }
         let all = |conn: &mut Conn, register: &Register| self.in_force(conn, owner.ori, register, epoch, now);
-        let (standing, changes) = load_with(conn, owner, partner, agreement, epoch, all)?;
+        let decided = self.decided(conn, owner, epoch)?;
+        let (standing, changes) = load_with(conn, owner, partner, agreement, epoch, &decided, all)?;
         let standing = Arc::new(standing);
         let mut known = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() >= Self::CAPACITY {
@@ -425,11 +435,28 @@ impl StandingCache {
         Ok(standing)
     }
 
+    /// Every agreement, verified: see [`Known::all`].
+    pub fn all(&self, conn: &mut Conn) -> QueryResult<Vec<Verified>> {
+        self.known.all(conn)
+    }
+
     /// Forgets everything, so that the rows are read and verified again.
     pub fn forget(&self) {
+        self.known.forget();
         self.standings.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = None;
         self.asking.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    fn decided(&self, conn: &mut Conn, owner: &Owner, epoch: i64) -> QueryResult<Arc<Decided>> {
+        let known = self.decided.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        if let Some((_, decided)) = known.filter(|(of, _)| *of == epoch) {
+            return Ok(decided);
+        }
+        let fresh = Arc::new(Decided::read(conn, owner)?);
+        *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, Arc::clone(&fresh)));
+        Ok(fresh)
     }
 
     fn in_force(
@@ -444,7 +471,7 @@ impl StandingCache {
         if let Some(InForce { partners, good, .. }) = known.filter(|it| it.epoch == epoch && it.good.contains(&now)) {
             return Ok((partners, good.end));
         }
-        let (partners, changes) = in_force(conn, us, register, now)?;
+        let (partners, changes) = in_force(&self.known.all(conn)?, us, register, now);
         let fresh = InForce { epoch, partners: partners.clone(), good: now..changes };
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok((partners, changes))
@@ -458,7 +485,8 @@ impl StandingCache {
         if let Some(known) = known.filter(|known| known.epoch == epoch && (known.since..known.until).contains(&now)) {
             return Ok(Ok(known));
         }
-        let found = under(conn, us, owner, now)?.map(|(agreement, until)| Asking { agreement, since: now, until, epoch });
+        let found =
+            under(conn, us, owner, now)?.map(|(agreement, until)| Asking { agreement, since: now, until, epoch });
         if let Ok(found) = &found {
             self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(owner, *found);
         }

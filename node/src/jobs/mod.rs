@@ -6,7 +6,9 @@
 //!
 //! To add a job: implement `Work` for it and give it a line in [`TABLE`].
 
+mod access;
 mod bell;
+mod changes;
 mod delivery;
 mod driver;
 mod expiry;
@@ -15,6 +17,7 @@ mod post;
 mod prune;
 mod reminders;
 mod schedule;
+mod unusual;
 mod work;
 
 use std::sync::Arc;
@@ -48,6 +51,27 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "send partners what they have not acknowledged of agreements",
         run: |node| Box::pin(async move { work::run(delivery::Deliveries, &node).await }),
+    },
+    Job {
+        name: "changes",
+        schedule: Schedule::EveryMinutes(5),
+        catch_up: 1,
+        about: "carry out approved changes whose effective date has come",
+        run: |node| Box::pin(async move { work::run(changes::Changes, &node).await }),
+    },
+    Job {
+        name: "access",
+        schedule: Schedule::Daily { hour: 13, minute: 20 },
+        catch_up: 1,
+        about: "compare who can get what with what follows from the trail",
+        run: |node| Box::pin(async move { access::compare(&node).await }),
+    },
+    Job {
+        name: "unusual",
+        schedule: Schedule::EveryMinutes(5),
+        catch_up: 1,
+        about: "tell of partners that ask for the first time, far more than usual, or at a grant's edge",
+        run: |node| Box::pin(async move { work::run(notices::Notices(unusual::Unusual), &node).await }),
     },
     Job {
         name: "reminders",

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use agreements::time::Instant;
 
 use super::work::{Applied, JobError, Work};
-use crate::config::MailAddress;
+use crate::config::{Mail, MailAddress};
 use crate::mail::{self, Audience, Notice};
 use crate::node::Node;
 use crate::registry::outbox;
@@ -36,8 +36,7 @@ pub(super) struct Notices<S>(pub(super) S);
 /// What the plan is made from.
 pub(super) struct World<W> {
     source: W,
-    agreements: Vec<MailAddress>,
-    operators: Vec<MailAddress>,
+    mail: Mail,
     said: BTreeSet<String>,
 }
 
@@ -53,24 +52,19 @@ impl<S: Source> Work for Notices<S> {
     type Op = Say;
 
     async fn look(&self, node: &Node) -> Result<Self::World, JobError> {
-        let addresses = |audience| mail::recipients(&node.config().mail, audience).into_iter().cloned().collect();
         let mut conn = node.registry().reader()?;
         Ok(World {
             source: self.0.look(node)?,
-            agreements: addresses(Audience::Agreements),
-            operators: addresses(Audience::Operators),
+            mail: node.config().mail.clone(),
             said: outbox::known(&mut conn, S::PREFIX)?.into_iter().collect(),
         })
     }
 
     fn plan(&self, world: &Self::World, now: Instant) -> Vec<Say> {
         let say = |due: Due| {
-            let all = match due.notice.audience {
-                Audience::Agreements => &world.agreements,
-                Audience::Operators => &world.operators,
-            };
-            let lacks = |address: &&MailAddress| !world.said.contains(&mail::key(&due.notice, address));
-            let to: Vec<MailAddress> = all.iter().filter(lacks).cloned().collect();
+            let all = mail::recipients(&world.mail, due.notice.audience);
+            let lacks = |address: &&&MailAddress| !world.said.contains(&mail::key(&due.notice, address));
+            let to: Vec<MailAddress> = all.iter().filter(lacks).copied().cloned().collect();
             (all.is_empty() || !to.is_empty()).then_some(Say { due, to })
         };
         S::due(&world.source, now).into_iter().filter_map(say).collect()
@@ -84,7 +78,7 @@ impl<S: Source> Work for Notices<S> {
         tracing::warn!(what = op.due.reason, mails = op.to.len(), "somebody has to act");
         if op.to.is_empty() {
             let whom = match op.due.notice.audience {
-                Audience::Agreements => "mail.administrators and mail.custodians",
+                Audience::Agreements | Audience::Custodian => "mail.administrators and mail.custodians",
                 Audience::Operators => "mail.operators",
             };
             return Ok(Applied::Later(format!("nobody gets mail about it: name addresses in {whom}")));

@@ -13,7 +13,7 @@
 mod letter;
 mod smtp;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::time::Instant;
 use diesel::result::QueryResult;
@@ -42,6 +42,8 @@ const LONGEST_WAIT: i64 = 2 * Instant::HOUR;
 pub enum Audience {
     /// Agreements administrators and the custodian.
     Agreements,
+    /// The custodian alone; where none is named, agreements administrators.
+    Custodian,
     /// System administrators.
     Operators,
 }
@@ -63,7 +65,8 @@ pub struct Notice {
 #[must_use]
 pub fn recipients(config: &Mail, audience: Audience) -> Vec<&MailAddress> {
     match audience {
-        Audience::Agreements => config.administrators.iter().chain(&config.custodians).collect(),
+        Audience::Custodian if !config.custodians.is_empty() => config.custodians.iter().collect(),
+        Audience::Agreements | Audience::Custodian => config.administrators.iter().chain(&config.custodians).collect(),
         Audience::Operators => config.operators.iter().collect(),
     }
 }
@@ -144,6 +147,7 @@ pub enum Fault {
 pub struct Mailer {
     config: Mail,
     host: String,
+    custodian: Arc<[MailAddress]>,
     memory: Mutex<Vec<Sent>>,
 }
 
@@ -160,13 +164,20 @@ impl Mailer {
     /// A mailer that tells servers that it is `host`. Nothing is read or opened yet.
     #[must_use]
     pub fn new(config: Mail, host: String) -> Self {
-        Self { config, host, memory: Mutex::default() }
+        let custodian = recipients(&config, Audience::Custodian).into_iter().cloned().collect();
+        Self { config, host, custodian, memory: Mutex::default() }
     }
 
     /// Whether mail leaves at all.
     #[must_use]
     pub fn is_on(&self) -> bool {
         self.config.backend != MailBackend::Off
+    }
+
+    /// The addresses of [`Audience::Custodian`], for the path of a request.
+    #[must_use]
+    pub fn custodian(&self) -> Arc<[MailAddress]> {
+        Arc::clone(&self.custodian)
     }
 
     /// Sends one letter. `hand_over` is called, once, when everything is ready and only the text remains to be sent: if

@@ -39,8 +39,10 @@ pub enum Action {
     Query,
     /// To draft, propose, decline, suspend, resume or terminate an agreement.
     ManageAgreements,
-    /// To sign an agreement.
+    /// As the custodian: to take back what was authorized once for all.
     SignAgreements,
+    /// To approve, as the second person, what opens or widens sharing (II-10).
+    ApproveSharing,
     /// To enter findings and checks.
     KeepRegister,
     /// To enrol partners.
@@ -57,6 +59,24 @@ pub enum Action {
     ApproveHotlists,
     /// To see hits and to verify them.
     VerifyHits,
+}
+
+impl Action {
+    /// All actions.
+    pub const ALL: [Self; 12] = [
+        Self::Query,
+        Self::ManageAgreements,
+        Self::SignAgreements,
+        Self::ApproveSharing,
+        Self::KeepRegister,
+        Self::EnrolPartners,
+        Self::ManagePeople,
+        Self::ReadTrail,
+        Self::Ingest,
+        Self::LoadHotlists,
+        Self::ApproveHotlists,
+        Self::VerifyHits,
+    ];
 }
 
 impl Role {
@@ -90,7 +110,7 @@ impl Role {
     pub fn may(self, action: Action) -> bool {
         match action {
             Action::Query => matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor),
-            Action::ManageAgreements | Action::KeepRegister => {
+            Action::ManageAgreements | Action::ApproveSharing | Action::KeepRegister => {
                 matches!(self, Self::AgreementsAdministrator | Self::Custodian)
             }
             Action::SignAgreements => self == Self::Custodian,
@@ -247,4 +267,31 @@ pub fn set_trained(conn: &mut Conn, username: &str, on: Date) -> QueryResult<boo
 pub fn disable(conn: &mut Conn, username: &str, at: Instant) -> QueryResult<bool> {
     let open = account::table.filter(account::username.eq(username)).filter(account::disabled_at.is_null());
     Ok(diesel::update(open).set(account::disabled_at.eq(at.micros())).execute(conn)? == 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Who may what, as it was read last: a change of [`Role::may`] is a change of this table.
+    const TABLE: &str = include_str!("roles.txt");
+
+    #[test]
+    fn who_may_what_is_what_was_read_last() {
+        let mut table = String::new();
+        for action in Action::ALL {
+            let roles: Vec<&str> = Role::ALL.into_iter().filter(|role| role.may(action)).map(Role::as_str).collect();
+            table += &format!("{action:?}: {}\n", roles.join(" "));
+        }
+        assert_eq!(table, TABLE, "read it, and write it to node/src/registry/roles.txt");
+    }
+
+    #[test]
+    fn who_reviews_or_runs_the_node_opens_no_sharing() {
+        for role in [Role::Auditor, Role::SystemAdministrator, Role::Investigator, Role::Analyst, Role::Supervisor] {
+            for action in [Action::ManageAgreements, Action::ApproveSharing, Action::SignAgreements] {
+                assert!(!role.may(action), "{role} {action:?}");
+            }
+        }
+    }
 }

@@ -42,6 +42,11 @@ pub fn find(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<(Vec<u8>, Ag
     row.map(|document| Ok((document.clone(), parsed("agreement", Agreement::from_bytes(&document))?))).transpose()
 }
 
+/// The bytes of every document that is kept, whatever they are.
+pub fn texts(conn: &mut Conn) -> QueryResult<Vec<Vec<u8>>> {
+    agreement::table.select(agreement::document).load(conn)
+}
+
 /// The ids of all agreements, or of those with one partner, oldest first.
 pub fn ids(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<AgreementId>> {
     let mut query = agreement::table.select(agreement::id).order(agreement::id).into_boxed();
@@ -91,21 +96,69 @@ pub fn insert(
     Ok(())
 }
 
+type Row = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<String>);
+
+/// Every event that is kept of others than `us`, in no order.
+pub fn events_of_others(conn: &mut Conn, us: Ori) -> QueryResult<Vec<Kept>> {
+    let rows: Vec<Row> = stream_event::table
+        .filter(stream_event::party.ne(us.as_str()))
+        .select((stream_event::rid, stream_event::leaf, stream_event::message, stream_event::salt, stream_event::proof))
+        .load(conn)?;
+    // One that does not even have the form of an event is none.
+    Ok(rows.into_iter().filter_map(|row| kept(row).ok()).collect())
+}
+
 /// One party's stream, in the order of its numbers.
 pub fn stream(conn: &mut Conn, id: AgreementId, party: Ori) -> QueryResult<Vec<Kept>> {
-    type Row = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<String>);
     let rows: Vec<Row> = stream_event::table
         .filter(stream_event::agreement.eq(id.to_string()))
         .filter(stream_event::party.eq(party.as_str()))
         .order(stream_event::n)
         .select((stream_event::rid, stream_event::leaf, stream_event::message, stream_event::salt, stream_event::proof))
         .load(conn)?;
-    rows.into_iter()
-        .map(|(rid, leaf, message, salt, proof)| {
-            let salt = Salt(parsed("stream_event", salt.try_into().map_err(|_| "a salt of another length"))?);
-            Ok(Kept { rid: parsed("stream_event", RequestId::from_slice(&rid))?, leaf, message, salt, proof })
-        })
-        .collect()
+    rows.into_iter().map(kept).collect()
+}
+
+fn kept((rid, leaf, message, salt, proof): Row) -> QueryResult<Kept> {
+    let salt = Salt(parsed("stream_event", salt.try_into().map_err(|_| "a salt of another length"))?);
+    Ok(Kept { rid: parsed("stream_event", RequestId::from_slice(&rid))?, leaf, message, salt, proof })
+}
+
+/// The id of every agreement, with whom it is, and its document as it is kept, oldest first.
+pub(crate) fn all(conn: &mut Conn) -> QueryResult<Vec<(AgreementId, String, Vec<u8>)>> {
+    let columns = (agreement::id, agreement::partner, agreement::document);
+    let rows: Vec<(String, String, Vec<u8>)> = agreement::table.select(columns).order(agreement::id).load(conn)?;
+    rows.into_iter().map(|(id, partner, document)| Ok((parsed("agreement", id.parse())?, partner, document))).collect()
+}
+
+/// Events by the agreement's id and the party's ORI, as they are written, in the order of their numbers.
+pub(crate) type AllStreams = BTreeMap<String, BTreeMap<String, Vec<Kept>>>;
+
+/// All parties' streams under all agreements, and the ids of those with a row that cannot be read.
+pub(crate) fn streams(conn: &mut Conn) -> QueryResult<(AllStreams, BTreeSet<String>)> {
+    type Row = ((String, String), (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<String>));
+    let rows: Vec<Row> = stream_event::table
+        .order((stream_event::agreement, stream_event::party, stream_event::n))
+        .select((
+            (stream_event::agreement, stream_event::party),
+            (stream_event::rid, stream_event::leaf, stream_event::message, stream_event::salt, stream_event::proof),
+        ))
+        .load(conn)?;
+    let (mut all, mut unreadable) = (AllStreams::new(), BTreeSet::new());
+    for ((agreement, party), row) in rows {
+        match kept(row) {
+            Ok(kept) => all.entry(agreement).or_default().entry(party).or_default().push(kept),
+            Err(_) => {
+                unreadable.insert(agreement);
+            }
+        }
+    }
+    Ok((all, unreadable))
+}
+
+fn kept((rid, leaf, message, salt, proof): (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<String>)) -> QueryResult<Kept> {
+    let salt = Salt(parsed("stream_event", salt.try_into().map_err(|_| "a salt of another length"))?);
+    Ok(Kept { rid: parsed("stream_event", RequestId::from_slice(&rid))?, leaf, message, salt, proof })
 }
 
 /// How many events of `party` are kept, in all agreements with `partner`.

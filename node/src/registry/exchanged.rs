@@ -88,6 +88,21 @@ pub(crate) fn uses(conn: &mut Conn, day: Date) -> QueryResult<BTreeMap<String, i
     Ok(rows.load(conn)?.into_iter().collect())
 }
 
+/// The counts of an agreement from `first` to `last`, by day.
+pub(crate) fn used_from(
+    conn: &mut Conn,
+    agreement: AgreementId,
+    first: Date,
+    last: Date,
+) -> QueryResult<BTreeMap<Date, i64>> {
+    let rows: Vec<(String, i64)> = day_use::table
+        .filter(day_use::agreement.eq(agreement.to_string()))
+        .filter(day_use::day.between(first.to_string(), last.to_string()))
+        .select((day_use::day, day_use::questions))
+        .load(conn)?;
+    rows.into_iter().map(|(day, questions)| Ok((parsed("day_use", day.parse())?, questions))).collect()
+}
+
 /// Puts the counts of a day in the place of those that are there.
 pub(crate) fn set_uses(conn: &mut Conn, day: Date, uses: &BTreeMap<String, i64>) -> QueryResult<()> {
     diesel::delete(day_use::table.filter(day_use::day.eq(day.to_string()))).execute(conn)?;

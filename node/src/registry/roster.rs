@@ -101,7 +101,7 @@ enum RosterError {
 
 fn folded(changes: &[Told], trainings: &[Told]) -> Result<Roster, RosterError> {
     let mut roster = Roster::new();
-    for Told { at, message } in changes {
+    for Told { at, message, .. } in changes {
         match json::parse(message)? {
             AccountChanged::Opened { affiliation, by, name, role, username, .. } => {
                 let role: Role = role.parse()?;

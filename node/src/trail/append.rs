@@ -86,7 +86,7 @@ pub struct Facts {
     /// How it was decided.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<String>,
-    /// The rule that decided.
+    /// The rule that decided, or that cut what was permitted.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rule: Option<String>,
 }

@@ -39,7 +39,7 @@ pub struct Filter {
     pub plate: Option<String>,
     /// How it was decided.
     pub decision: Option<String>,
-    /// The rule that decided.
+    /// The rule that decided, or that cut what was permitted.
     pub rule: Option<String>,
     /// What the entry records.
     pub kind: Option<Kind>,
@@ -144,6 +144,25 @@ pub fn count(conn: &mut Conn, kind: Kind, partner: Ori, except: &str) -> QueryRe
         .get_result(conn)
 }
 
+/// The index of the first entry that was appended at `since` or after; beyond all of them when there is none. Times only
+/// rise, and by the index those of a kind are found in a trail of years: by the time, all of the kind are looked at.
+fn first_from(conn: &mut Conn, since: Instant) -> QueryResult<i64> {
+    let from = leaf::table.filter(leaf::at.ge(since.micros())).order((leaf::at, leaf::idx)).select(leaf::idx);
+    Ok(from.first(conn).optional()?.unwrap_or(i64::MAX))
+}
+
+/// How many entries of `kind` about each partner there are, apart from those that were decided as `except`.
+pub(crate) fn counts(conn: &mut Conn, kind: Kind, except: &str) -> QueryResult<BTreeMap<String, i64>> {
+    let query = leaf::table
+        .inner_join(fact::table)
+        .filter(leaf::kind.eq(kind.as_str()))
+        .filter(fact::decision.ne(except))
+        .filter(fact::partner.is_not_null())
+        .group_by(fact::partner)
+        .select((fact::partner.assume_not_null(), count_star()));
+    Ok(each!(conn, c => query.load::<(String, i64)>(c))?.into_iter().collect())
+}
+
 /// How many entries of `kind` that were decided as `decision` each partner has from `since` on, before `until`.
 pub(crate) fn decided(
     conn: &mut Conn,
@@ -152,15 +171,57 @@ pub(crate) fn decided(
     since: Instant,
     until: Instant,
 ) -> QueryResult<BTreeMap<String, i64>> {
+    let (from, to) = (first_from(conn, since)?, first_from(conn, until)?);
     let query = leaf::table
         .inner_join(fact::table)
-        .filter(leaf::at.ge(since.micros()).and(leaf::at.lt(until.micros())))
         .filter(leaf::kind.eq(kind.as_str()))
+        .filter(leaf::idx.ge(from).and(leaf::idx.lt(to)))
         .filter(fact::decision.eq(decision))
         .filter(fact::partner.is_not_null())
         .group_by(fact::partner)
         .select((fact::partner.assume_not_null(), count_star()));
     Ok(each!(conn, c => query.load::<(String, i64)>(c))?.into_iter().collect())
+}
+
+/// The partners that entries of `kind` from `since` on are about.
+pub(crate) fn partners_since(conn: &mut Conn, kind: Kind, since: Instant) -> QueryResult<Vec<String>> {
+    let from = first_from(conn, since)?;
+    leaf::table
+        .inner_join(fact::table)
+        .filter(leaf::kind.eq(kind.as_str()))
+        .filter(leaf::idx.ge(from))
+        .filter(fact::partner.is_not_null())
+        .select(fact::partner.assume_not_null())
+        .distinct()
+        .order(fact::partner)
+        .load(conn)
+}
+
+/// Whether there is an entry of `kind` about `partner` before `before`.
+pub(crate) fn any_before(conn: &mut Conn, kind: Kind, partner: Ori, before: Instant) -> QueryResult<bool> {
+    let found = leaf::table
+        .inner_join(fact::table)
+        .filter(fact::partner.eq(partner.as_str()))
+        .filter(leaf::kind.eq(kind.as_str()))
+        .filter(leaf::at.lt(before.micros()))
+        .order(fact::idx)
+        .select(fact::idx);
+    Ok(found.first::<i64>(conn).optional()?.is_some())
+}
+
+/// How many answers with a permit each limit cut, by partner and rule, from `since` on and before `until`.
+pub(crate) fn cuts(conn: &mut Conn, since: Instant, until: Instant) -> QueryResult<BTreeMap<(String, String), i64>> {
+    let (from, to) = (first_from(conn, since)?, first_from(conn, until)?);
+    let query = leaf::table
+        .inner_join(fact::table)
+        .filter(leaf::kind.eq(Kind::QueryAnswered.as_str()))
+        .filter(leaf::idx.ge(from).and(leaf::idx.lt(to)))
+        .filter(fact::decision.eq("permitted"))
+        .filter(fact::partner.is_not_null().and(fact::rule.is_not_null()))
+        .group_by((fact::partner, fact::rule))
+        .select((fact::partner.assume_not_null(), fact::rule.assume_not_null(), count_star()));
+    let rows: Vec<(String, String, i64)> = each!(conn, c => query.load(c))?;
+    Ok(rows.into_iter().map(|(partner, rule, count)| ((partner, rule), count)).collect())
 }
 
 /// The entry `rid`, or `None`.

@@ -2,7 +2,7 @@
 //! counts because it was recorded, not because a table has it.
 
 use agreements::entry::{Kind, Leaf};
-use agreements::ids::{Digest, Salt};
+use agreements::ids::{Digest, RequestId, Salt};
 use agreements::time::Instant;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
@@ -17,6 +17,8 @@ use crate::db::{Conn, steady};
 /// An entry as it was recorded.
 #[derive(Debug)]
 pub(crate) struct Told {
+    /// Its id.
+    pub(crate) rid: RequestId,
     /// When.
     pub(crate) at: Instant,
     /// What it says: canonical JSON.
@@ -134,5 +136,5 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
         tlog_tiles::check_record(&path, head.size, Hash(head.root.0), index, hash)
             .map_err(|_| changed("it is not in the tree"))?;
     }
-    Ok(Told { at: leaf.at, message })
+    Ok(Told { rid: leaf.rid, at: leaf.at, message })
 }

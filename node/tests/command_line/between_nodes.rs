@@ -12,7 +12,7 @@ const ALDER: &str = "CA0990000";
 const BIRCH: &str = "CA0990100";
 
 /// Exports the descriptor of `from` and enrols it at `at`.
-fn enrol(from: &Node, at: &Node) {
+pub(super) fn enrol(from: &Node, at: &Node) {
     let file = from.path("descriptor.json");
     let exported = from.run(&["peer", "export", "--out", &file, "--json"]).json();
     let printed = from.run(&["peer", "export"]);
@@ -33,7 +33,7 @@ fn enrol(from: &Node, at: &Node) {
 }
 
 /// Drafts the agreement of a year from today on, after what is wrong in a draft was named.
-fn draft(node: &Node, partner: &str) -> String {
+pub(super) fn draft(node: &Node, partner: &str) -> String {
     let today = now().date().unwrap();
     let next = agreements::agreement::anniversary(today).unwrap();
     let text = TEMPLATE
@@ -60,6 +60,12 @@ fn ask(node: &Node, reason: &str, more: &[&str]) -> Ran {
 }
 
 const REASON: &str = "vehicle fled the scene of an armed robbery on Main Street";
+
+/// Proposes what opens sharing; the change's id.
+fn proposed(node: &Node, args: &[&str]) -> String {
+    let said = node.run_as("agreements", &[args, &["--json"]].concat()).json();
+    said["change"].as_str().unwrap().to_owned()
+}
 
 #[test]
 fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
@@ -91,12 +97,25 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
         });
     }
     alder.run(&["agreement", "sync", &id]).ended(0);
-    assert!(alder.run_as("agreements", &["agreement", "sign", &id]).ended(1).contains("does not allow"));
+    let why = ["--reason", "the county board approved it"];
+    let sign = [&["agreement", "sign", &id], &why[..]].concat();
+    assert!(alder.run_as("investigator", &sign).ended(1).contains("does not allow"));
+    let vague = alder.run_as("agreements", &["agreement", "sign", &id, "--reason", "because"]).ended(1);
+    assert!(vague.contains("too vague"), "{vague}");
     let not_in_force = ask(&alder, REASON, &[]).ended(1);
     assert!(not_in_force.contains("not asked") && not_in_force.contains("not signed by"), "{not_in_force}");
-    alder.run_as("custodian", &["agreement", "sign", &id]).ended(0);
-    let signed = birch.run_as("custodian", &["agreement", "sign", &id]).ended(0);
+    let change = proposed(&alder, &sign);
+    let own = alder.run_as("agreements", &["change", "approve", &change]).ended(1);
+    assert!(own.contains("nobody approves their own change"), "{own}");
+    let waits = alder.run(&["change", "list", "--json"]).json();
+    assert_eq!((&waits[0]["id"], &waits[0]["state"]), (&Value::from(change.as_str()), &Value::from("pending")));
+    let shown = alder.run(&["change", "show", &change]).ended(0);
+    assert!(shown.contains("opens: ") && shown.contains(&format!("once {BIRCH} has signed too")), "{shown}");
+    alder.run_as("custodian", &["change", "approve", &change]).ended(0);
+    let signed = birch.run_as("custodian", &["change", "approve", &proposed(&birch, &sign)]).ended(0);
     assert!(signed.contains("in force until"), "{signed}");
+    let authorized = alder.run(&["authorization", "list", "--json"]).json();
+    assert_eq!((&authorized[0]["agreement"], &authorized[0]["live"]), (&Value::from(id.as_str()), &Value::from(true)));
     let shown = alder.run(&["agreement", "show", &id]).ended(0);
     assert!(shown.contains("in force until") && shown.contains(&format!("{BIRCH} 1: signed")), "{shown}");
 
@@ -119,7 +138,14 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
 
     alder.run_as("custodian", &["agreement", "suspend", &id, "--reason", "audit under way"]).ended(0);
     assert!(ask(&alder, REASON, &[]).ended(1).contains("suspended by"));
-    alder.run_as("custodian", &["agreement", "resume", &id, "--reason", "audit passed"]).ended(0);
+    let resume = ["agreement", "resume", &id, "--reason", "audit passed"];
+    let refused = proposed(&alder, &resume);
+    let no = ["change", "refuse", &refused, "--reason", "the audit report is missing"];
+    assert!(alder.run_as("custodian", &no).ended(0).contains("refused by"));
+    let withdrawn = proposed(&alder, &resume);
+    assert!(alder.run_as("agreements", &["change", "withdraw", &withdrawn]).ended(0).contains("withdrawn by"));
+    assert!(ask(&alder, REASON, &[]).ended(1).contains("suspended by"));
+    alder.run_as("custodian", &["change", "approve", &proposed(&alder, &resume)]).ended(0);
     let finding = ["--kind", "letter_reported", "--citation", "letter", "--on", "2026-01-01"];
     birch.run_as("agreements", &[&["ag", "find", ALDER], &finding[..]].concat()).ended(0);
     assert!(ask(&alder, REASON, &[]).ended(1).contains("the Attorney General named"));

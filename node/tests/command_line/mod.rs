@@ -2,6 +2,7 @@
 
 mod between_nodes;
 mod by_itself;
+mod documents;
 mod help;
 mod hotlists;
 mod intake;

@@ -166,7 +166,8 @@ impl Node {
             ("investigator", "investigator"),
             ("auditor", "auditor"),
         ] {
-            let about = ["--name", "Doe", "--affiliation", self.word, "--role", role];
+            let name = format!("Doe {person}");
+            let about = ["--name", &name, "--affiliation", self.word, "--role", role];
             self.run_as("admin", &[&["user", "add", person], &about[..]].concat()).ended(0);
             if person != "admin" {
                 let training = ["training", "record", person, "--on", &today, "--sb34", "--sb54", "--policy"];

@@ -159,9 +159,11 @@ fn standing<T: Message>(sworn: &Sworn<T>, agreement: &Agreement, streams: Stream
             purposes: Purpose::ALL.to_vec(),
             max_lookback_days: 30,
             max_rows: 200,
+            rate_per_minute: 1000,
             searches: Searches::Exact,
             sensitive: Sensitive::Refer,
         },
+        authorized_until: Some(agreements::time::Instant::from_micros(i64::MAX)),
         under_agreement: BTreeSet::from([partner]),
         epoch: 1,
     }

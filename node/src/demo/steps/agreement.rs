@@ -10,14 +10,17 @@ use jiff::ToSpan as _;
 
 use super::founding::LOOKBACK_DAYS;
 use super::hotlist;
+use crate::changes::{self, Command};
 use crate::demo::page::Page;
 use crate::demo::stage::{Site, Stage};
-use crate::exchange::lifecycle::{self, Act, Delivery};
+use crate::exchange::lifecycle::{self, Delivery};
 use crate::exchange::standing;
 use crate::registry::accounts::Action;
 
 /// How long it is in force, in days: certificates, revocation list, training and check outlive it.
 const DAYS: i64 = 60;
+/// Why it is signed.
+const REASON: &str = "the board approved sharing with this partner";
 
 pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Result<String> {
     let sites = stage.sites()?;
@@ -37,10 +40,17 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     let (_, delivery) = lifecycle::propose(&alder.node, document, &by).await?;
     arrived(&delivery, page)?;
     for site in [alder, birch] {
-        let by = site.person("custodian", Action::SignAgreements)?;
-        page.typed(&format!("concordat --dir $D/{} agreement sign {id} --as {by}", site.fiction.word))?;
-        let delivery = lifecycle::act(&site.node, id, Act::Sign, &by).await?;
-        arrived(&delivery, page)?;
+        let by = site.person("agreements", Action::ManageAgreements)?;
+        let word = site.fiction.word;
+        page.typed(&format!("concordat --dir $D/{word} agreement sign {id} --reason \"{REASON}\" --as {by}"))?;
+        let change = changes::propose_from(&site.node, Command::Sign { agreement: id }, &by, REASON, None).await?;
+        for line in &change.proposed.shows {
+            page.say(line)?;
+        }
+        let by = site.person("custodian", Action::ApproveSharing)?;
+        page.typed(&format!("concordat --dir $D/{word} change approve {} --as {by}", change.id))?;
+        let approval = changes::approve(&site.node, change.id, &by).await?;
+        arrived(&approval.delivery.context("nothing was sent")?, page)?;
     }
     for site in [alder, birch] {
         let now = site.node.now();
@@ -51,7 +61,7 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
         anyhow::ensure!(status == Status::InForce { until }, "at {} it is {}", site.fiction.word, status.says());
     }
     stage.agreement = Some(id);
-    Ok(format!("signed by both custodians; in force on both sides until {}", draft.sunset()))
+    Ok(format!("proposed and approved by two people on each side; in force on both sides until {}", draft.sunset()))
 }
 
 fn arrived(delivery: &Delivery, page: &mut Page<'_>) -> anyhow::Result<()> {

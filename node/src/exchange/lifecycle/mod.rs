@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use agreements::agreement::{Agreement, AgreementError};
 use agreements::entry::Kind;
-use agreements::ids::{AgreementId, Digest, Ori};
+use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::message::{Offer, StreamEvent, To};
 use agreements::status::{Status, activation_problems};
 use agreements::stream::{Event, Stream};
@@ -19,9 +19,11 @@ use serde::Serialize;
 
 use super::answer::canonical;
 use super::failure::Failure;
+use super::known;
 use super::partner::Partner;
 use super::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP, Verified};
 use super::versions::{self, Versions};
+use crate::changes::Approved;
 use crate::db::{Conn, Tx};
 use crate::node::{Node, fresh_rid};
 
@@ -82,12 +84,21 @@ impl Act {
     #[must_use]
     pub fn needs(&self) -> Action {
         match self {
-            Self::Sign => Action::SignAgreements,
-            Self::Decline { .. }
+            Self::Sign
+            | Self::Decline { .. }
             | Self::Withdraw { .. }
             | Self::Suspend { .. }
             | Self::Resume { .. }
             | Self::Terminate { .. } => Action::ManageAgreements,
+        }
+    }
+
+    /// Whether it opens sharing, for which two people are needed (II-10).
+    #[must_use]
+    pub fn opens(&self) -> bool {
+        match self {
+            Self::Sign | Self::Resume { .. } => true,
+            Self::Decline { .. } | Self::Withdraw { .. } | Self::Suspend { .. } | Self::Terminate { .. } => false,
         }
     }
 }
@@ -98,10 +109,20 @@ impl ActError {
     }
 }
 
-/// What goes into the note of an administrative entry: who did it.
+/// What goes into the note of an administrative entry: who did it, and who approved it by which change.
 #[derive(Serialize)]
 struct By<'a> {
     by: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    approved_by: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    change: Option<RequestId>,
+}
+
+impl<'a> By<'a> {
+    fn one(by: &'a str) -> Self {
+        Self { by, approved_by: None, change: None }
+    }
 }
 
 /// Offers a document to the partner: keeps it, records the offer, and sends it. Whether the partner has it now.
@@ -125,7 +146,7 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
         }
         let now = tx.now();
         let message = Offer { v, to: vec![To { ori: to, agreement: id }], document: Digest::of(&document) };
-        let draft = draft(Kind::AgreementOffered, now, &message, &By { by: &by }, to, &by, "offered")?;
+        let draft = draft(Kind::AgreementOffered, now, &message, &By::one(&by), to, "offered")?;
         documents::insert(tx.conn(), id, to, &document, Some(draft.rid), now)?;
         tx.append(draft)?;
         tx.bump_epoch();
@@ -171,12 +192,19 @@ fn other(node: &Node, agreement: &Agreement) -> Result<Arc<Partner>, ActError> {
     })
 }
 
-/// Does what `act` says to our stream, records it, and sends it.
+/// Does what `act` says to our stream, records it, and sends it. What opens sharing is not done by one person: see
+/// [`crate::changes`].
 ///
 /// # Errors
-/// `by` may not, the agreement's state does not admit it, or signing lacks what it needs.
+/// `by` may not, the agreement's state does not admit it, or it takes two people.
 pub async fn act(node: &Node, id: AgreementId, act: Act, by: &str) -> Result<Delivery, ActError> {
-    let (actor, by) = (Actor { us: node.ori(), seal: node.seal(), versions: node.versions_shared() }, by.to_owned());
+    if act.opens() {
+        return Err(ActError::refused(
+            "this opens sharing, and takes two people: propose it (concordat agreement sign or resume), and have somebody else \
+             approve it (concordat change approve)",
+        ));
+    }
+    let (actor, by) = (Actor::of(node), by.to_owned());
     let job = move |tx: &mut Tx<'_>| apply(tx, &actor, id, &act, &by);
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     match recorded.into_inner() {
@@ -189,19 +217,42 @@ type Refusable<T> = Result<T, Vec<String>>;
 
 /// Who acts: this agency with its seal, and what it knows of partners' versions. Nobody is asked for theirs first: a
 /// suspension waits for no partner.
-struct Actor {
-    us: Ori,
+pub(crate) struct Actor {
+    pub(crate) us: Ori,
     seal: Arc<Seal>,
     versions: Arc<Versions>,
 }
 
+impl Actor {
+    /// This node.
+    pub(crate) fn of(node: &Node) -> Self {
+        Self { us: node.ori(), seal: node.seal(), versions: node.versions_shared() }
+    }
+}
+
 fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -> QueryResult<Refusable<()>> {
-    let Actor { us, seal, versions } = actor;
-    let us = *us;
-    let now = tx.now();
     if let Err(why) = accounts::operator(tx.conn(), by, act.needs())? {
         return Ok(Err(vec![why]));
     }
+    say(tx, actor, id, act, &By::one(by))
+}
+
+/// The same for what two people decided.
+pub(crate) fn say_decided(
+    tx: &mut Tx<'_>,
+    actor: &Actor,
+    id: AgreementId,
+    act: &Act,
+    approved: &Approved<'_>,
+) -> QueryResult<Refusable<()>> {
+    let (by, approved_by) = (approved.proposed_by(), Some(approved.approved_by()));
+    say(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
+}
+
+fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
+    let Actor { us, seal, versions } = actor;
+    let us = *us;
+    let now = tx.now();
     let Some(found) = standing::verified(tx.conn(), id)? else {
         return Ok(Err(vec![format!(
             "there is no agreement {id}; `concordat agreement list` shows those that there are"
@@ -229,7 +280,7 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
     let v = versions.choose(&[partner]).v;
     let seen = found.streams.party(&found.agreement, partner).map(Stream::len);
     let message = StreamEvent { v, to: vec![To { ori: partner, agreement: id }], document, n, seen, event };
-    let entry = draft(Kind::AgreementEvent, now, &message, &By { by }, partner, by, name)?;
+    let entry = draft(Kind::AgreementEvent, now, &message, by, partner, name)?;
     let rid = entry.rid;
     tx.append(entry)?;
     let stored = trail::append::stored(tx.conn(), rid)?.ok_or(Error::NotFound)?;
@@ -264,12 +315,11 @@ fn draft<M: Serialize>(
     message: &M,
     note: &By<'_>,
     partner: Ori,
-    by: &str,
     what: &str,
 ) -> QueryResult<Draft> {
     let facts = Facts {
         partner: Some(partner),
-        username: Some(by.to_owned()),
+        username: Some(note.by.to_owned()),
         decision: Some(what.to_owned()),
         ..Facts::default()
     };
@@ -278,10 +328,23 @@ fn draft<M: Serialize>(
 
 /// Every agreement with where it stands, oldest first.
 pub fn list(conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
+    listed(conn, known::all, now)
+}
+
+/// The same of a node that runs, which verifies again only what changed.
+pub fn list_of(node: &Node, conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
+    listed(conn, |conn| node.standings().all(conn), now)
+}
+
+fn listed(
+    conn: &mut Conn,
+    all: impl FnOnce(&mut Conn) -> QueryResult<Vec<Verified>>,
+    now: Instant,
+) -> QueryResult<Vec<(Verified, Status)>> {
     let register = ag::register(conn)?;
-    let all = standing::all(conn)?.into_iter().map(|found| {
+    let with_status = |found: Verified| {
         let status = Status::at(&found.agreement, &found.streams, &register, now);
         (found, status)
-    });
-    Ok(all.collect())
+    };
+    Ok(all(conn)?.into_iter().map(with_status).collect())
 }

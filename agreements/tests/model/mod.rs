@@ -144,31 +144,31 @@ fn large() -> u8 {
 
 #[test]
 fn signing_keeps_every_promise_in_every_order() {
-    let tally = holds(signing(Bounds { acts: 3 + large(), backs: 0 }), 1000);
+    let tally = holds(signing(Bounds { acts: 4 + large(), backs: 0 }), 10_000);
     let counts = [&tally.disclosed, &tally.withheld, &tally.shown, &tally.hidden, &tally.kept_back, &tally.refused];
     assert!(counts.into_iter().all(|count| count.load(Ordering::Relaxed) > 0), "{tally:?}");
 }
 
 #[test]
 fn suspending_keeps_every_promise_in_every_order() {
-    holds(suspending(Bounds { acts: 2 + large(), backs: 0 }), 1000);
+    holds(suspending(Bounds { acts: 3 + large(), backs: 0 }), 10_000);
 }
 
 #[test]
 fn clocks_set_back_keep_every_promise_in_every_order() {
-    holds(suspending(Bounds { acts: 1 + large(), backs: 1 }), 1000);
-    holds(signing(Bounds { acts: 2 + large(), backs: 1 }), 1000);
+    holds(suspending(Bounds { acts: 1 + large(), backs: 1 }), 10_000);
+    holds(signing(Bounds { acts: 3 + large(), backs: 1 }), 10_000);
 }
 
 #[test]
 fn registers_keep_every_promise_in_every_order() {
-    holds(registers(Bounds { acts: 3 + large(), backs: 0 }), 1000);
+    holds(registers(Bounds { acts: 4 + large(), backs: 0 }), 10_000);
 }
 
 #[test]
 fn renewing_keeps_every_promise_in_every_order() {
-    holds(Scope { questions: false, ..renewing(Bounds { acts: 3 + large(), backs: 0 }) }, 1000);
-    holds(renewing(Bounds { acts: 1 + large(), backs: 0 }), 1000);
+    holds(Scope { questions: false, ..renewing(Bounds { acts: 4 + large(), backs: 0 }) }, 10_000);
+    holds(renewing(Bounds { acts: 2 + large(), backs: 0 }), 10_000);
 }
 
 #[test]

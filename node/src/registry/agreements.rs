@@ -136,8 +136,7 @@ pub(crate) type AllStreams = BTreeMap<String, BTreeMap<String, Vec<Kept>>>;
 
 /// All parties' streams under all agreements, and the ids of those with a row that cannot be read.
 pub(crate) fn streams(conn: &mut Conn) -> QueryResult<(AllStreams, BTreeSet<String>)> {
-    type Row = ((String, String), (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<String>));
-    let rows: Vec<Row> = stream_event::table
+    let rows: Vec<((String, String), Row)> = stream_event::table
         .order((stream_event::agreement, stream_event::party, stream_event::n))
         .select((
             (stream_event::agreement, stream_event::party),
@@ -154,11 +153,6 @@ pub(crate) fn streams(conn: &mut Conn) -> QueryResult<(AllStreams, BTreeSet<Stri
         }
     }
     Ok((all, unreadable))
-}
-
-fn kept((rid, leaf, message, salt, proof): (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, Option<String>)) -> QueryResult<Kept> {
-    let salt = Salt(parsed("stream_event", salt.try_into().map_err(|_| "a salt of another length"))?);
-    Ok(Kept { rid: parsed("stream_event", RequestId::from_slice(&rid))?, leaf, message, salt, proof })
 }
 
 /// How many events of `party` are kept, in all agreements with `partner`.

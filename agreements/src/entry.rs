@@ -69,6 +69,9 @@ pub enum Kind {
     /// A compliance packet, to the partner (V-29).
     #[serde(rename = "packet.sent")]
     PacketSent,
+    /// A partner's compliance packet was received and kept.
+    #[serde(rename = "packet.received")]
+    PacketReceived,
     /// A partner's renewal was reviewed (V-30).
     #[serde(rename = "renewal.reviewed")]
     RenewalReviewed,
@@ -154,6 +157,7 @@ impl Kind {
             Self::PolicyChecked => "policy.checked",
             Self::PacketSealed => "packet.sealed",
             Self::PacketSent => "packet.sent",
+            Self::PacketReceived => "packet.received",
             Self::RenewalReviewed => "renewal.reviewed",
             Self::ApprovalGiven => "approval.given",
             Self::AuthorizationGiven => "authorization.given",
@@ -314,6 +318,7 @@ mod tests {
             Kind::PolicyChecked,
             Kind::PacketSealed,
             Kind::PacketSent,
+            Kind::PacketReceived,
             Kind::RenewalReviewed,
             Kind::ApprovalGiven,
             Kind::AuthorizationGiven,

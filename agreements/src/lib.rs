@@ -7,6 +7,7 @@
 
 pub mod access;
 pub mod agreement;
+pub mod approval;
 pub mod authorization;
 pub mod commit;
 pub mod decide;
@@ -18,12 +19,15 @@ pub mod ids;
 pub mod json;
 pub mod message;
 mod owner;
+pub mod packet;
 pub mod party;
 pub mod plate;
 pub mod probe;
 pub mod protocol;
 pub mod purpose;
 pub mod register;
+pub mod renewal;
+pub mod review;
 pub mod rule;
 pub mod screen;
 pub mod status;

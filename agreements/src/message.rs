@@ -56,7 +56,7 @@ macro_rules! messages {
         }
     )*};
 }
-messages!(Question Answer Offer StreamEvent Acknowledgement);
+messages!(Question Answer Offer StreamEvent PacketSent PacketReceived Acknowledgement);
 
 /// What is searched for.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -370,6 +370,32 @@ pub struct StreamEvent {
     pub seen: Option<u32>,
     /// What happened.
     pub event: Event,
+}
+
+/// A compliance packet (V-29) for the partner; the sealed document follows as bulk (kind `packet.sent`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PacketSent {
+    /// [`PROTOCOL`].
+    pub v: u16,
+    /// The partner, under an agreement with it.
+    pub to: Vec<To>,
+    /// SHA-256 of the packet.
+    pub packet: Digest,
+}
+
+/// A partner's compliance packet was received, found to be sealed by it, and kept (kind `packet.received`).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PacketReceived {
+    /// [`PROTOCOL`].
+    pub v: u16,
+    /// The partner, under the agreement that it named.
+    pub to: Vec<To>,
+    /// The leaf hash of what was received.
+    pub of: Digest,
+    /// SHA-256 of the packet.
+    pub packet: Digest,
 }
 
 /// A partner's offer or event was received and kept (kind `agreement.acknowledged`).

@@ -204,6 +204,10 @@ pub fn activation_problems(agreement: &Agreement, register: &Register, now: Inst
             !party.contacts.is_empty(),
             "no contact to tell of its sunset: agency.contacts of that node's configuration",
         );
+        need(
+            party.official.key.is_some(),
+            "no key is named with which its official signs: `concordat official enroll` there, then agency.official_key",
+        );
         need(!party.policy.checked_by.is_empty(), "nobody is named who compared its policy: policy.checked_by");
     }
     let fresh = register.check(now).is_some_and(|at| now.since(at) <= AG_CHECK_ACTIVATION);

@@ -53,7 +53,11 @@ pub fn party(text: &str) -> Party {
         county: "Alder".to_owned(),
         hub: false,
         custodian_title: "Custodian of Records".to_owned(),
-        official: Official { name: "A. Official".to_owned(), title: "Undersheriff".to_owned(), key: None },
+        official: Official {
+            name: "A. Official".to_owned(),
+            title: "Undersheriff".to_owned(),
+            key: Some("MFkwEwYHKoZIzj0C".to_owned()),
+        },
         identity_key: "MCowBQYDK2VwAyEA".to_owned(),
         policy: Policy {
             url: "https://alder.example/alpr".to_owned(),

@@ -19,12 +19,8 @@ fn rows(text: &'static str) -> Vec<(&'static str, &'static str)> {
 
 /// A rate of wrong ones among all, printed, that is at most `bound` parts in 1000.
 fn at_most(what: &str, wrong: &[String], all: usize, bound: usize) {
-    println!(
-        "screen {}: {what}: {} of {all} ({:.2} %)",
-        screen::version(),
-        wrong.len(),
-        100.0 * wrong.len() as f64 / all as f64
-    );
+    let in_thousand = wrong.len() * 1000 / all;
+    println!("screen {}: {what}: {} of {all} ({in_thousand} in 1000)", screen::version(), wrong.len());
     for text in wrong.iter().take(20) {
         println!("    {text}");
     }

@@ -161,15 +161,40 @@ struct Flattened {
 /// [`JwsError::Payload`], [`JwsError::NotCanonical`], or the key cannot sign.
 pub fn sign(payload: &[u8], typ: &str, key: &SigningKey, x5t: Option<Digest>) -> Result<Signature, JwsError> {
     check_payload(payload)?;
+    let protected = protected(typ, key.public(), x5t)?;
+    let signature = URL_SAFE_NO_PAD.encode(key.sign(&signing_input(&protected, payload))?);
+    Ok(Signature { protected, signature })
+}
+
+fn protected(typ: &str, key: &PublicKey, x5t: Option<Digest>) -> Result<String, JwsError> {
     let header = Header {
         alg: key.algorithm().name().to_owned(),
-        kid: key.public().id(),
+        kid: key.id(),
         typ: typ.to_owned(),
         x5t: x5t.map(|digest| URL_SAFE_NO_PAD.encode(digest.0)),
     };
-    let protected = URL_SAFE_NO_PAD.encode(json::canonical(&header).map_err(JwsError::Header)?);
-    let signature = URL_SAFE_NO_PAD.encode(key.sign(&signing_input(&protected, payload))?);
-    Ok(Signature { protected, signature })
+    Ok(URL_SAFE_NO_PAD.encode(json::canonical(&header).map_err(JwsError::Header)?))
+}
+
+/// The bytes that the holder of `key` signs elsewhere, such as with a smart card: the JWS signing input (RFC 7515, section
+/// 5.1, step 5).
+///
+/// # Errors
+/// The payload is not canonical.
+pub fn to_sign(payload: &[u8], typ: &str, key: &PublicKey) -> Result<Vec<u8>, JwsError> {
+    check_payload(payload)?;
+    Ok(signing_input(&protected(typ, key, None)?, payload))
+}
+
+/// The signature that `key` made elsewhere over [`to_sign`], raw or in DER; it is verified.
+///
+/// # Errors
+/// It is none of that key over these bytes.
+pub fn signed_elsewhere(payload: &[u8], typ: &str, key: &PublicKey, bytes: &[u8]) -> Result<Signature, JwsError> {
+    let signature = URL_SAFE_NO_PAD.encode(key.signature_from(bytes)?);
+    let signature = Signature { protected: protected(typ, key, None)?, signature };
+    verify_one(payload, typ, &signature, key)?;
+    Ok(signature)
 }
 
 /// The general form (RFC 7515, section 7.2.1), for two or more signers. Verifies nothing: [`open_general`] does.
@@ -286,6 +311,16 @@ pub fn open_self_sealed(
     let key = key_of(&decode("payload", &payload)?).ok_or(JwsError::NoKey)?;
     let document = open_flattened(bytes, typ, &key)?;
     Ok((document, key))
+}
+
+/// The payload of a flattened document. Verifies nothing: for a document that was verified when it was kept, and whose hash
+/// is held elsewhere.
+///
+/// # Errors
+/// It is no flattened document.
+pub fn payload_of(bytes: &[u8]) -> Result<Vec<u8>, JwsError> {
+    let Flattened { payload, .. } = json::parse(bytes).map_err(JwsError::Form)?;
+    decode("payload", &payload)
 }
 
 /// RFC 7515, section 5.1, step 5.

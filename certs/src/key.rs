@@ -15,6 +15,7 @@ use openssl::hash::MessageDigest;
 use openssl::nid::Nid;
 use openssl::pkey::{Id, PKey, Private, Public};
 use openssl::sign::{Signer, Verifier};
+use openssl::symm::Cipher;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// What precedes the 65 bytes of an uncompressed P-256 point in its `SubjectPublicKeyInfo` (RFC 5480, section 2).
@@ -68,6 +69,12 @@ pub enum KeyError {
     /// Not a private key in PEM, or one that is encrypted.
     #[error("not an unencrypted private key in PEM (PKCS#8)")]
     Pem,
+    /// Another passphrase, or no private key at all.
+    #[error("not a private key in PEM, or its passphrase is another")]
+    Locked,
+    /// No signature of this kind of key.
+    #[error("not a signature of this kind of key: 64 bytes, or DER as OpenSSL writes it")]
+    Signature,
     /// OpenSSL failed.
     #[error("OpenSSL: {0}")]
     OpenSsl(#[from] ErrorStack),
@@ -123,6 +130,23 @@ impl SigningKey {
         Ok(self.key.private_key_to_pem_pkcs8()?)
     }
 
+    /// Reads a private key in PEM that a passphrase locks; one that nothing locks is read as it is.
+    ///
+    /// # Errors
+    /// [`KeyError::Locked`] for another passphrase or no PEM, or [`KeyError::Kind`] for a key of another algorithm.
+    pub fn from_locked_pem(pem: &[u8], passphrase: &[u8]) -> Result<Self, KeyError> {
+        let key = PKey::private_key_from_pem_passphrase(pem, passphrase).map_err(|_| KeyError::Locked)?;
+        Self::from_key(key)
+    }
+
+    /// This key as PKCS#8 in PEM, locked by a passphrase (PBES2 with AES-256).
+    ///
+    /// # Errors
+    /// OpenSSL failed.
+    pub fn to_locked_pem(&self, passphrase: &[u8]) -> Result<Vec<u8>, KeyError> {
+        Ok(self.key.private_key_to_pem_pkcs8_passphrase(Cipher::aes_256_cbc(), passphrase)?)
+    }
+
     /// The public half.
     #[must_use]
     pub fn public(&self) -> &PublicKey {
@@ -173,6 +197,32 @@ pub struct PublicKey {
 }
 
 impl PublicKey {
+    /// Reads a public key in PEM, as OpenSSL and card tools write it.
+    ///
+    /// # Errors
+    /// See [`Self::from_spki_der`].
+    pub fn from_pem(pem: &[u8]) -> Result<Self, KeyError> {
+        let key = PKey::public_key_from_pem(pem).map_err(|_| KeyError::Kind)?;
+        Self::from_spki_der(&key.public_key_to_der()?)
+    }
+
+    /// A signature that another program made, in the form that [`SigningKey::sign`] gives: as it is when it has 64 bytes,
+    /// converted from DER otherwise (RFC 3279, section 2.2.3).
+    ///
+    /// # Errors
+    /// [`KeyError::Signature`]: neither.
+    pub fn signature_from(&self, bytes: &[u8]) -> Result<Vec<u8>, KeyError> {
+        if bytes.len() == 64 {
+            return Ok(bytes.to_vec());
+        }
+        if self.algorithm != Algorithm::Es256 {
+            return Err(KeyError::Signature);
+        }
+        let signature = EcdsaSig::from_der(bytes).map_err(|_| KeyError::Signature)?;
+        let part = |number: &openssl::bn::BigNumRef| number.to_vec_padded(32).map_err(|_| KeyError::Signature);
+        Ok([part(signature.r())?, part(signature.s())?].concat())
+    }
+
     /// Reads a `SubjectPublicKeyInfo` in DER (RFC 5280, section 4.1.2.7).
     ///
     /// # Errors
@@ -322,7 +372,6 @@ impl<'de> Deserialize<'de> for PublicKey {
 mod tests {
     use super::*;
     use openssl::rsa::Rsa;
-    use openssl::symm::Cipher;
 
     fn both() -> [SigningKey; 2] {
         [SigningKey::generate_p256().unwrap(), SigningKey::generate_ed25519().unwrap()]
@@ -346,6 +395,32 @@ mod tests {
             assert!(!public.verify(b"words", &[0; 64]));
             assert!(!public.verify(b"words", &[0xff; 64]));
         }
+    }
+
+    #[test]
+    fn a_locked_key_opens_with_its_passphrase_alone() {
+        let key = SigningKey::generate_p256().unwrap();
+        let pem = key.to_locked_pem(b"correct horse").unwrap();
+        assert!(pem.starts_with(b"-----BEGIN ENCRYPTED PRIVATE KEY-----"));
+        assert_eq!(SigningKey::from_locked_pem(&pem, b"correct horse").unwrap().public(), key.public());
+        for wrong in [&b"correct hors"[..], b"", b"x"] {
+            assert!(matches!(SigningKey::from_locked_pem(&pem, wrong), Err(KeyError::Locked)));
+        }
+        assert!(matches!(SigningKey::from_pem(&pem), Err(KeyError::Pem)));
+    }
+
+    #[test]
+    fn a_signature_of_another_program_is_taken_raw_or_in_der() {
+        let key = SigningKey::generate_p256().unwrap();
+        let der = Signer::new(MessageDigest::sha256(), key.openssl()).unwrap().sign_oneshot_to_vec(b"words").unwrap();
+        let raw = key.public().signature_from(&der).unwrap();
+        assert!(key.public().verify(b"words", &raw));
+        assert_eq!(key.public().signature_from(&raw).unwrap(), raw);
+        for bad in [&der[..der.len() - 1], &[0; 63], b""] {
+            assert!(matches!(key.public().signature_from(bad), Err(KeyError::Signature)));
+        }
+        let pem = key.openssl().public_key_to_pem().unwrap();
+        assert_eq!(&PublicKey::from_pem(&pem).unwrap(), key.public());
     }
 
     #[test]

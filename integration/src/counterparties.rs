@@ -4,33 +4,43 @@
 
 use std::sync::Arc;
 
-use agreements::agreement::Agreement;
+use agreements::agreement::{Agreement, Renewal};
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori};
-use agreements::message::{Acknowledgement, Offer, PROTOCOL, StreamEvent, To};
+use agreements::message::{Acknowledgement, Offer, PROTOCOL, PacketSent, StreamEvent, To};
+use agreements::packet::Packet;
 use agreements::party::Party;
+use agreements::review::{Decided, Item, Verdict};
 use agreements::status::Status;
 use agreements::stream::Event;
 use certs::jws;
 use certs::key::SigningKey;
 use concordat::exchange::partner::Partner;
-use concordat::exchange::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP};
+use concordat::exchange::standing::{self, AGREEMENT_TYP, OFFICIAL_TYP, RESUMPTION_TYP};
 use concordat::exchange::sworn::{self, Sworn};
 use concordat::exchange::wire::{Bulk, Envelope};
 use concordat::exchange::{descriptor, lifecycle};
+use concordat::node::read_key;
 use concordat::people;
 use concordat::registry::agreements as documents;
 use concordat::registry::exchanged::{self, Receipt};
+use concordat::renewal::hearing::hear_packet;
+use concordat::renewal::held::PACKET_TYP;
+use concordat::renewal::review::{self, Decision};
+use concordat::renewal::signing;
 
 use crate::forge::Forger;
 use crate::node::TestNode;
+use crate::renewal::answers;
 
 /// Partners of one node.
 pub struct Counterparties {
     trail: Forger,
     seal: SigningKey,
     identity: SigningKey,
+    official: SigningKey,
     model: Party,
+    packet: Packet,
 }
 
 /// One of them.
@@ -41,12 +51,14 @@ pub struct Counterparty {
 
 impl Counterparties {
     /// With the keys and the trail of `model`, which stops: nobody answers where they say that they are.
-    pub fn after(mut model: TestNode, folder: &std::path::Path) -> Self {
+    pub async fn after(mut model: TestNode, folder: &std::path::Path) -> Self {
+        let made = model.makes_packet_of(answers(&model)).await.unwrap();
         let trail = model.fork(folder);
         let (seal, identity) = (model.seal_key(), model.identity_key());
-        let party = model.node().party().clone();
+        let official = read_key(&model.settings().keys.folder.join("official.key")).unwrap();
+        let party = Party::clone(&model.node().party());
         model.stop();
-        Self { trail, seal, identity, model: party }
+        Self { trail, seal, identity, official, model: party, packet: made.held.packet }
     }
 
     /// Their clock.
@@ -107,8 +119,29 @@ impl Counterparties {
 
     /// Its signature.
     pub fn signed(&self, agreement: &Agreement) -> Event {
-        let seal = jws::sign(&agreement.to_bytes().unwrap(), AGREEMENT_TYP, &self.seal, None).unwrap();
-        Event::Signed { seal, official: None }
+        let document = agreement.to_bytes().unwrap();
+        let sign = |typ, key| jws::sign(&document, typ, key, None).unwrap();
+        Event::Signed { seal: sign(AGREEMENT_TYP, &self.seal), official: Some(sign(OFFICIAL_TYP, &self.official)) }
+    }
+
+    /// It applies for renewal: its packet of today arrives, and `node` reviews it, all ok. What a renewal can stand on then.
+    pub async fn applies(&self, node: &TestNode, who: &Counterparty, under: AgreementId) -> Renewal {
+        let now = node.clock_now();
+        let Party { ori, legal_name, .. } = who.party.clone();
+        let payload = Packet { ori, legal_name, made_at: now, ..self.packet.clone() }.to_bytes().unwrap();
+        let seal = jws::sign(&payload, PACKET_TYP, &self.seal, None).unwrap();
+        let sealed = String::from_utf8(jws::flatten(&payload, &seal).unwrap()).unwrap();
+        let packet = Digest::of(&payload);
+        let sent = PacketSent { v: PROTOCOL, to: vec![To { ori: node.ori(), agreement: under }], packet };
+        let message = agreements::json::canonical(&sent).unwrap();
+        let (_, text) = self.trail.swears_bytes(Kind::PacketSent, None, message, Bulk::Document(&sealed)).await;
+        let partner = Self::partner(node, ori);
+        hear_packet(node.node(), &partner, under, text.as_bytes()).await.unwrap();
+        let ok = |item| Decided { item, verdict: Verdict::Ok, note: String::new(), evidence: None };
+        let decision = Decision { partner: ori, packet, items: Item::ALL.map(ok).to_vec() };
+        review::submit(node.node(), decision, &node.fiction.person("agreements")).await.unwrap();
+        let basis = signing::basis(&mut node.conn(), ori, now).unwrap().unwrap();
+        Renewal { packet_sha256: basis.packet, review_sha256: basis.review, ag_check_sha256: basis.ag_check }
     }
 
     /// Its lifting of its own suspension, as event `n`.

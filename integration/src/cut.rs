@@ -31,9 +31,14 @@ pub struct Cut {
 }
 
 impl Cut {
+    /// None yet: see [`Self::arms`].
+    pub fn of(lost: Lost) -> Arc<Self> {
+        Arc::new(Self { at: AtomicUsize::new(usize::MAX), passed: AtomicUsize::default(), lost })
+    }
+
     /// The `nth` request from now on, the first being 0.
-    pub fn of(nth: usize, lost: Lost) -> Arc<Self> {
-        Arc::new(Self { at: AtomicUsize::new(nth), passed: AtomicUsize::default(), lost })
+    pub fn arms(&self, nth: usize) {
+        self.at.store(self.passed.load(Ordering::SeqCst) + nth, Ordering::SeqCst);
     }
 
     /// Whether it came to that.

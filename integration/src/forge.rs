@@ -27,6 +27,11 @@ pub struct Forger {
 }
 
 impl Forger {
+    /// Over a trail that was opened somewhere.
+    pub fn over(db: Db, clock: TestClock) -> Self {
+        Self { db, clock }
+    }
+
     /// An entry of any kind with this message: its id, and the text that carries it.
     pub async fn swears(&self, kind: Kind, rid: Option<RequestId>, message: &impl Serialize) -> (RequestId, String) {
         self.swears_bytes(kind, rid, json::canonical(message).unwrap(), Bulk::None).await

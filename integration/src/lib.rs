@@ -19,6 +19,8 @@ pub mod pki;
 pub mod postgres;
 pub mod proxy;
 pub mod registry;
+pub mod rotation;
+pub mod renewal;
 pub mod tamper;
 pub mod wire;
 

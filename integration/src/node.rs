@@ -243,7 +243,7 @@ impl TestNode {
 
     /// The descriptor file that partners get.
     pub fn descriptor(&self) -> Vec<u8> {
-        descriptor::write(self.node().party(), &self.identity_key()).unwrap()
+        descriptor::write(&self.node().party(), &self.identity_key()).unwrap()
     }
 
     /// Imports the other's descriptor: two people, and the fingerprint compared.
@@ -265,12 +265,25 @@ impl TestNode {
     /// approves it.
     pub async fn acts(&self, id: AgreementId, act: Act) -> Result<Delivery, ActError> {
         let (command, reason) = match &act {
-            Act::Sign => (Command::Sign { agreement: id }, SIGNING.to_owned()),
+            Act::Sign => {
+                self.has_approved(id).await;
+                (Command::Sign { agreement: id }, SIGNING.to_owned())
+            }
             Act::Resume { reason } => (Command::Resume { agreement: id }, reason.clone()),
             _ => return lifecycle::act(self.node(), id, act, &self.fiction.person("custodian")).await,
         };
         let change = self.proposes(command, &reason).await?;
         Ok(self.approves(change).await?.delivery.expect("what is signed or resumed is sent"))
+    }
+
+    /// What must approve a signature does, and the official signs. Nothing for an agreement that is not here.
+    pub async fn has_approved(&self, id: AgreementId) {
+        let known = standing::verified(&mut self.conn(), id).unwrap();
+        let key = known.and_then(|found| found.agreement.party(self.ori())?.official.key.clone());
+        if key.is_some() {
+            let (keys, today) = (&self.config.keys.folder, self.clock.now().date().unwrap());
+            agency::approve(self.node().registry(), keys, &self.fiction, id, today).await.unwrap();
+        }
     }
 
     /// The agreements administrator proposes a change.

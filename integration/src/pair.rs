@@ -18,6 +18,7 @@ use crate::clock::TestClock;
 use crate::database::Backend;
 use crate::federation::{Federation, start};
 use crate::node::TestNode;
+use crate::renewal::reviewed_if_not_the_first;
 
 /// What an agreement says, apart from who the parties are.
 pub struct Terms {
@@ -186,10 +187,11 @@ impl Pair {
 
 /// Drafts, proposes and signs, all over the wire.
 pub async fn agree(one: &TestNode, other: &TestNode, terms: &Terms) -> Result<AgreementId, ActError> {
-    let document = terms.between(one.node().party(), other.node().party());
+    let document = terms.between(&one.node().party(), &other.node().party());
     let (id, delivery) =
         lifecycle::propose(one.node(), document.to_bytes().unwrap(), &one.fiction.person("agreements")).await?;
     assert!(matches!(delivery, Delivery::Delivered { .. }), "{delivery:?}");
+    reviewed_if_not_the_first(one, other).await;
     for node in [one, other] {
         let delivery = node.acts(id, Act::Sign).await?;
         assert!(matches!(delivery, Delivery::Delivered { .. }), "{delivery:?}");

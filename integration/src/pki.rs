@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use agreements::ids::Ori;
+use agreements::ids::{Digest, Ori};
 use agreements::time::Instant;
 use certs::crl::Reason;
 use certs::key::SigningKey;
@@ -34,6 +34,14 @@ pub struct TestPki {
 pub struct Credentials {
     certificate: Vec<u8>,
     key: Vec<u8>,
+}
+
+impl Credentials {
+    /// The SHA-256 of its key, as partners pin it.
+    pub fn spki(&self) -> Digest {
+        let der = CertificateDer::from_pem_slice(&self.certificate).unwrap();
+        certs::leaf::Identity::from_der(&der).unwrap().spki
+    }
 }
 
 impl TestPki {

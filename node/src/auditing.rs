@@ -4,19 +4,19 @@ use agreements::entry::{Kind, Leaf, LeafError};
 use agreements::hotlist::Assertion;
 use agreements::ids::Digest;
 use agreements::json;
-use agreements::message::{Acknowledgement, Answer};
+use agreements::message::{Acknowledgement, Answer, Received};
 use agreements::time::Instant;
 use diesel::result::QueryResult;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::db::{Conn, Db, Tx};
-use crate::exchange::partner::Partners;
+use crate::exchange::partner::{Partners, Past};
 use crate::people::{self, PeopleError};
 use crate::registry::accounts::{self, Action};
 use crate::registry::exchanged::Receipt;
-use crate::trail::Facts;
 use crate::trail::proof::{self, Included, ProofError};
 use crate::trail::search::{self, Filter, Row};
+use crate::trail::{Facts, told};
 
 /// The message of a `trail.searched` entry: what was searched for.
 #[derive(Serialize)]
@@ -121,6 +121,14 @@ pub enum ReceiptError {
     /// The proof does not lead to a head that the partner signed.
     #[error(transparent)]
     Proof(#[from] ProofError),
+    /// A key signed it that is not its origin's any more, and our trail did not name it while that was.
+    #[error(
+        "its key was replaced, which entry {until} of this trail recorded, and no entry before that names it: it counts for nothing"
+    )]
+    Replaced {
+        /// The position of that entry.
+        until: u64,
+    },
     /// Its origin is not enrolled.
     #[error("its origin is not enrolled here, so there is no key to verify it with")]
     Stranger,
@@ -138,8 +146,8 @@ pub fn leaf_of(receipt: &Receipt) -> Result<Leaf, ReceiptError> {
     Ok(leaf)
 }
 
-/// Verifies a receipt by the enrolled key of the log that it is of, without any network, and that it answers the entry of
-/// our trail that it is kept for.
+/// Verifies a receipt by the key of the log that it is of, without any network, and that it answers the entry of our trail
+/// that it is kept for. What a key signed that was replaced since stands if our trail named it before it recorded that.
 ///
 /// # Errors
 /// The registry failed. What is wrong with the receipt is the inner result.
@@ -158,7 +166,47 @@ pub fn verify_receipt(conn: &mut Conn, receipt: &Receipt) -> QueryResult<Result<
         }
         Ok(proof::verify(&receipt.proof, &receipt.leaf, partner.log())?)
     };
-    Ok(verify())
+    match verify() {
+        Err(ReceiptError::Proof(refused)) => {
+            let replaced = partner.past().iter().rev().find_map(|past| {
+                let included = proof::verify(&receipt.proof, &receipt.leaf, &past.log).ok()?;
+                Some((past, included))
+            });
+            match replaced {
+                Some((past, included)) if named_before(conn, receipt, past)? => Ok(Ok(included)),
+                Some((past, _)) => Ok(Err(ReceiptError::Replaced { until: past.until })),
+                None => Ok(Err(refused.into())),
+            }
+        }
+        verified => Ok(verified),
+    }
+}
+
+/// Whether our trail named a receipt before it recorded that the key which signed it is replaced: in the entry that says what
+/// came, or in the one that recorded the change.
+fn named_before(conn: &mut Conn, receipt: &Receipt, past: &Past) -> QueryResult<bool> {
+    if past.named.contains(&receipt.leaf_hash) {
+        return Ok(true);
+    }
+    let Some(of) = search::by_rid(conn, receipt.of)? else { return Ok(false) };
+    let kind = match leaf_of(receipt).map(|leaf| leaf.kind) {
+        Ok(Kind::QueryAnswered) => Kind::QueryReceived,
+        Ok(Kind::HotlistAsserted) => Kind::HotlistReceived,
+        _ => return Ok(false),
+    };
+    let named = |message: &[u8]| match kind {
+        Kind::QueryReceived => json::parse::<Received>(message)
+            .is_ok_and(|message| message.answers.iter().any(|from| from.answer == Some(receipt.leaf_hash))),
+        _ => json::parse::<Taken>(message).is_ok_and(|message| message.assertion == Some(receipt.leaf_hash)),
+    };
+    told::any(conn, kind, of.index..past.until, named)
+}
+
+/// What matters here of a `hotlist.received` entry.
+#[derive(Deserialize)]
+struct Taken {
+    #[serde(default)]
+    assertion: Option<Digest>,
 }
 
 /// The leaf hash of the entry that a partner's entry says it answers.

@@ -99,6 +99,23 @@ pub fn replace(path: &Path, bytes: &[u8]) -> Result<(), KeyFileError> {
     sync_folder(path)
 }
 
+/// Puts one file durably in the place of another: who opens that name gets the old bytes or the new, never a part. Whether
+/// it was there to be put: another process may have done it.
+///
+/// # Errors
+/// The file system failed.
+pub fn put_in_place(from: &Path, to: &Path) -> Result<bool, KeyFileError> {
+    match fs::rename(from, to) {
+        Ok(()) => {
+            sync_folder(to)?;
+            sync_folder(from)?;
+            Ok(true)
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(io_error("move into place", from)(error)),
+    }
+}
+
 /// A synced temporary file beside `path`. It has mode 0600 from its first moment; `mode` is set before any byte.
 fn written(path: &Path, bytes: &[u8], mode: u32) -> Result<NamedTempFile, KeyFileError> {
     let mut file = NamedTempFile::new_in(folder(path)).map_err(io_error("create a file beside", path))?;

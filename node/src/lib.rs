@@ -33,6 +33,8 @@ pub mod peer;
 pub mod people;
 pub mod reads;
 pub mod registry;
+pub mod rotation;
+pub mod renewal;
 pub mod seal;
 pub mod serve;
 pub mod tampering;

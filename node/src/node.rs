@@ -4,6 +4,7 @@ mod open;
 mod rate;
 
 use std::collections::HashMap;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -11,7 +12,7 @@ use std::time::Duration;
 use agreements::decide::{OwnerRules, Searches};
 use agreements::entry::Kind;
 use agreements::ids::{Ori, RequestId};
-use agreements::party::Party;
+use agreements::party::{Keys, Party};
 use agreements::time::Instant;
 use arc_swap::ArcSwap;
 use diesel::result::{Error, QueryResult};
@@ -36,6 +37,7 @@ use crate::metrics::Metrics;
 use crate::overview::Overview;
 use crate::reads::store::ReadsDb;
 use crate::registry::roster::Rosters;
+use crate::rotation;
 use crate::seal::{Seal, SealStore};
 use crate::tampering::{self, Changed, Table};
 use crate::tls::{OwnStore, TrustFiles, TrustStore};
@@ -47,13 +49,18 @@ use crate::upkeep::Upkeep;
 pub use crate::desk::Desk;
 use rate::Questions;
 
-pub use open::{OpenError, log_vkey, open_reads, open_registry, read_key};
+pub use open::{OpenError, log_vkey, next_log_signer, open_reads, open_registry, read_key};
+
+/// How many introductions of an agency are heard in a second.
+const INTRODUCTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
 /// A node with everything that exchange needs.
 pub struct Node {
     config: Config,
     owner: Owner,
-    party: Party,
+    party: ArcSwap<Party>,
+    /// The keys that this agency's trail says are its own, since the last rotation.
+    announced: ArcSwap<Option<Keys>>,
     seal: SealStore,
     registry: Db,
     reads: Arc<ReadsDb>,
@@ -71,6 +78,7 @@ pub struct Node {
     versions: Arc<Versions>,
     questions: ArcSwap<Questions>,
     requests: DefaultKeyedRateLimiter<Ori>,
+    introductions: DefaultKeyedRateLimiter<Ori>,
     in_flight: Mutex<HashMap<Ori, u32>>,
     refused: RefusedCounts,
     upkeep: Upkeep,
@@ -108,6 +116,10 @@ impl Node {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(config: Config, clock: Arc<dyn Clock>, on_fatal: OnFatal) -> Result<Arc<Self>, OpenError> {
+        if rotation::is_staged(&config) {
+            // New keys may be recorded already and not be in their place yet.
+            drop(open_registry(&config, Arc::clone(&clock), Arc::clone(&on_fatal))?);
+        }
         let own = OwnStore::open(&config.keys.tls_cert(), &config.keys.tls_key())?;
         let ori = own.current().identity().ori;
         if ori != config.agency.ori {
@@ -122,7 +134,8 @@ impl Node {
         let dialer = Dialer::new(own, trust.clone(), Arc::clone(&clock), config.peer.hosts.clone(), deadline);
         let node = Self {
             owner: Owner { ori: config.agency.ori, rules: owner_rules(&config) },
-            party,
+            party: ArcSwap::from_pointee(party),
+            announced: ArcSwap::default(),
             seal: SealStore::open(&config)?,
             shared,
             hotlist_contents: ContentsCache::default(),
@@ -137,6 +150,7 @@ impl Node {
             versions: Arc::default(),
             questions: ArcSwap::from_pointee(Questions::at(config.rules.rate_per_minute.get())),
             requests: RateLimiter::keyed(Quota::per_second(config.peer.rate_per_second)),
+            introductions: RateLimiter::keyed(Quota::per_second(INTRODUCTIONS)),
             in_flight: Mutex::default(),
             refused: RefusedCounts::default(),
             upkeep: Upkeep::default(),
@@ -176,10 +190,43 @@ impl Node {
         &self.owner
     }
 
-    /// This agency as its descriptor says it.
+    /// This agency as its descriptor says it today.
     #[must_use]
-    pub fn party(&self) -> &Party {
-        &self.party
+    pub fn party(&self) -> Arc<Party> {
+        self.party.load_full()
+    }
+
+    /// The keys that this agency's trail says are its own since the last rotation; `None` when there was none.
+    #[must_use]
+    pub fn announced(&self) -> Arc<Option<Keys>> {
+        self.announced.load_full()
+    }
+
+    /// Describes this agency anew when its keys are those that its trail announces. Called every second by a running node.
+    pub fn refresh_party(&self) {
+        let announced = self.announced();
+        let Some(keys) = announced.as_ref() else { return };
+        if self.party().node.keys() == *keys {
+            return;
+        }
+        if let Err(error) = rotation::put(&self.config, keys) {
+            tracing::error!(%error, "new keys that the trail announced are not in their place yet");
+        }
+        match agency::party(&self.config, self.dialer.own().spki(), self.now()) {
+            Ok(party) if party.node.keys() == *keys => {
+                tracing::info!("this node has the keys that its trail announced");
+                self.party.store(Arc::new(party));
+            }
+            Ok(_) => {}
+            Err(error) => tracing::error!(%error, "this agency cannot be described with its new keys yet"),
+        }
+    }
+
+    /// Whether somebody with a certificate of this agency, and another key than the known one, comes too often to be heard.
+    /// Counts one.
+    #[must_use]
+    pub fn over_introductions(&self, ori: Ori) -> bool {
+        self.introductions.check_key(&ori).is_err()
     }
 
     /// This agency's seal.
@@ -385,9 +432,20 @@ impl Node {
     pub fn refresh_partners(&self, conn: &mut Conn) -> QueryResult<()> {
         let epoch = trail::head::epoch(conn)?;
         if self.partners_epoch.load(Ordering::Acquire) != epoch {
-            self.partners.store(Arc::new(Partners::load(conn)?));
+            let partners = Arc::new(Partners::load(conn)?);
+            let announced = rotation::announced(conn)?;
+            let before = self.partners.swap(Arc::clone(&partners));
+            self.announced.store(Arc::new(announced));
             self.wider.store(Arc::new(changes::rules::waiting(conn, &self.owner.rules)?));
             self.partners_epoch.store(epoch, Ordering::Release);
+            for partner in before.all() {
+                let now = partners.find(partner.ori());
+                if now.is_none_or(|now| now.party().node != partner.party().node) {
+                    tracing::info!(partner = %partner.ori(), "its keys or its place are others now, or it is left out");
+                    self.dialer.let_go(partner.ori());
+                    self.checkpoints.forget();
+                }
+            }
         }
         Ok(())
     }

@@ -13,6 +13,7 @@ use serde::Serialize;
 
 use crate::db::{Db, RecordError, Tx};
 use crate::exchange::descriptor::{self, DescriptorError};
+use crate::exchange::partner;
 use crate::node::fresh_rid;
 use crate::registry::accounts::{self, Account, Action, Role, operator};
 use crate::registry::ag;
@@ -298,7 +299,9 @@ pub async fn enter_check(db: &Db, sources: Vec<String>, result: String, by: &str
     settled(db.record(job).await?)
 }
 
-/// Enrols the partner of a descriptor file, after one person imported it and another compared its fingerprint by voice.
+/// Enrols the partner of a descriptor file, after one person imported it and another compared its fingerprint by voice. A
+/// partner that is enrolled already may be enrolled again by a newer file of the same identity key: what it says then are the
+/// values of the day. That is for keys that no agreement can tell of.
 ///
 /// # Errors
 /// See [`PeopleError`].
@@ -325,18 +328,27 @@ pub async fn enrol(
                 return Ok(Err(why));
             }
         }
-        if agencies::find(tx.conn(), ori)?.is_some() {
-            return Ok(Err(format!("{ori} is enrolled already")));
-        }
+        let again = agencies::descriptor(tx.conn(), ori)?;
+        let replaces = match &again {
+            None => Vec::new(),
+            Some(held) => match partner::replaced(tx.conn(), held, &file, &party)? {
+                Ok(replaces) => replaces,
+                Err(why) => return Ok(Err(why)),
+            },
+        };
         let enrolled =
             Enrolled { party, enrolled_at: tx.now(), enrolled_by: by.clone(), confirmed_by: confirmed_by.clone() };
-        agencies::insert(tx.conn(), &enrolled, &file)?;
+        match again {
+            None => agencies::insert(tx.conn(), &enrolled, &file)?,
+            Some(_) => agencies::replace(tx.conn(), &enrolled, &file)?,
+        }
         tx.bump_epoch();
         let message = PeerEnrolled {
             confirmed_by: confirmed_by.clone(),
             descriptor: Digest::of(&file),
             fingerprint: found,
             ori,
+            replaces,
             v: 1,
         };
         record(tx, Kind::PeerEnrolled, &message, &by, Facts { partner: Some(ori), ..Facts::default() })?;

@@ -49,7 +49,7 @@ impl Seal {
 }
 
 /// The seal, following its files while the node runs: a certificate that was issued or renewed for the same key counts
-/// from the next document on. The last good one stays otherwise; the key itself is pinned in agreements.
+/// from the next document on, and another key when the trail announced it. The last good one stays otherwise.
 #[derive(Clone)]
 pub struct SealStore(Arc<Inner>);
 
@@ -88,17 +88,18 @@ impl SealStore {
         self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Takes the certificate that the file holds now, if it is this seal's and it is valid at `now`. Whether it is
-    /// another than before.
+    /// Takes the certificate that the file holds now, if it is this seal's and it is valid at `now`; and another key where
+    /// it is the `announced` one. Whether something is another than before.
     ///
     /// # Errors
     /// Why not, once for each reason.
-    pub fn refresh(&self, now: Instant) -> Result<bool, String> {
+    pub fn refresh(&self, announced: Option<&str>, now: Instant) -> Result<bool, String> {
         let mut trouble = self.0.trouble.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.read(now) {
+        match self.read(announced, now) {
             Ok(new) => {
                 *trouble = None;
-                let changed = new.certificate != self.current().certificate;
+                let held = self.current();
+                let changed = new.certificate != held.certificate || new.key.public() != held.key.public();
                 if changed {
                     self.0.current.store(Arc::new(new));
                 }
@@ -112,16 +113,17 @@ impl SealStore {
         }
     }
 
-    fn read(&self, now: Instant) -> Result<Seal, String> {
+    fn read(&self, announced: Option<&str>, now: Instant) -> Result<Seal, String> {
         let held = self.current();
         let key = read_key(&self.0.key).map_err(|error| error.to_string())?;
-        if key.public() != held.key.public() {
-            return Err("seal.key is another key now, and agreements pin the one in use: put it back".to_owned());
+        let same = key.public() == held.key.public();
+        if !same && announced != Some(key.public().to_string().as_str()) {
+            return Err("seal.key is another key now, and agreements pin the one in use: put it back; a new key is made by `concordat key prepare`".to_owned());
         }
         let pem = match std::fs::read(&self.0.certificate) {
             Ok(pem) => pem,
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound && held.certificate.is_none() => {
-                return Ok(Seal::clone(&held));
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && (held.certificate.is_none() || !same) => {
+                return Ok(Seal { key, certificate: None });
             }
             Err(error) => return Err(format!("seal.pem cannot be read: {error}")),
         };
@@ -138,7 +140,7 @@ fn valid_at(pem: &[u8], now: Instant) -> bool {
     der.and_then(|der| Identity::seal_from_der(&der).ok()).is_some_and(|identity| identity.valid_at(now))
 }
 
-fn certificate(pem: &[u8], ori: Ori, key: &SigningKey) -> Result<Digest, String> {
+pub(crate) fn certificate(pem: &[u8], ori: Ori, key: &SigningKey) -> Result<Digest, String> {
     let der = CertificateDer::from_pem_slice(pem).map_err(|error| error.to_string())?;
     let identity = Identity::seal_from_der(&der).map_err(|error| error.to_string())?;
     if identity.ori != ori {

@@ -200,11 +200,11 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
             () = tokio::time::sleep(TICK) => {}
             () = again.notified() => {}
         }
-        upkeep::follow(&node);
-        upkeep::say(&upkeep::notices(&node, node.now()), &mut said, ticks.is_multiple_of(NOTICES_EVERY));
         if let Err(error) = desk.registry(|conn| node.refresh_partners(conn)) {
             tracing::error!(%error, "the enrolled partners could not be read again");
         }
+        upkeep::follow(&node);
+        upkeep::say(&upkeep::notices(&node, node.now()), &mut said, ticks.is_multiple_of(NOTICES_EVERY));
         if let Some(queue) = &queue {
             match desk.registry(agents::all) {
                 Ok(all) => queue.count_agents(&all, node.now()),

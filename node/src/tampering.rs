@@ -18,6 +18,7 @@ use crate::db::{Conn, Db, RecordError, steady};
 use crate::exchange::standing;
 use crate::node::Node;
 use crate::registry::{ag, agencies, agreements as documents, exchanged, roster};
+use crate::renewal::held;
 use crate::trail::scrub::Scrub;
 use crate::trail::search::{self, Filter};
 use crate::trail::told::Which;
@@ -36,6 +37,8 @@ pub enum Table {
     Register,
     /// People.
     Account,
+    /// Sealed packets and reviews.
+    Paper,
     /// Questions answered, by day.
     DayUse,
     /// The trail's own columns.
@@ -44,7 +47,8 @@ pub enum Table {
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 6] = [Self::Agency, Self::Agreement, Self::Register, Self::Account, Self::DayUse, Self::Leaf];
+    pub const ALL: [Self; 7] =
+        [Self::Agency, Self::Agreement, Self::Register, Self::Account, Self::Paper, Self::DayUse, Self::Leaf];
 
     /// What follows from rows that are not as they were recorded.
     fn consequence(self) -> &'static str {
@@ -53,6 +57,7 @@ impl Table {
             Self::Agreement => "the agreement counts for nothing",
             Self::Register => "no agency counts as checked, so no agreement is in force",
             Self::Account => "the account may do nothing",
+            Self::Paper => "it counts as missing, and nothing that stands on it is signed",
             Self::DayUse => "the day's questions are counted again from the trail",
             Self::Leaf => "what is looked up by those columns cannot be relied on",
         }
@@ -92,6 +97,7 @@ pub(crate) fn compare(conn: &mut Conn, us: Ori, now: Instant) -> QueryResult<Vec
         add(Table::Agreement, told(of_agreements(conn, us))?);
         add(Table::Register, ag::sworn(conn, Which::All)?.err().into_iter().collect());
         add(Table::Account, roster::objections(conn)?);
+        add(Table::Paper, told(held::objections(conn))?);
         add(Table::DayUse, told(of_use(conn, now))?);
         Ok::<_, Error>(changed)
     })

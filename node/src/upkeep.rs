@@ -50,18 +50,21 @@ pub fn follow(node: &Node) {
         Ok(false) | Err(_) => {}
     }
     let own = node.dialer().own();
-    match own.refresh(node.trust(), node.config().peer.url.host(), now) {
+    let announced = node.announced();
+    let announced = announced.as_ref().as_ref();
+    match own.refresh(node.trust(), node.config().peer.url.host(), announced.map(|keys| keys.tls_spki), now) {
         Ok(true) => {
             tracing::info!(until = %own.current().identity().not_after, "shows the renewed certificate from now on");
         }
         Ok(false) => {}
         Err(error) => tracing::error!(%error, "the changed certificate is not used; the last good one still is"),
     }
-    match node.seals().refresh(now) {
+    match node.seals().refresh(announced.map(|keys| keys.seal_key.as_str()), now) {
         Ok(true) => tracing::info!("seals with the renewed certificate from now on"),
         Ok(false) => {}
         Err(error) => tracing::error!(error, "the changed seal is not used; the last good one still is"),
     }
+    node.refresh_party();
     let list = node.trust().next_update().unwrap_or(Instant::from_micros(0));
     node.metrics().ends(own.current().identity().not_after, list);
 }

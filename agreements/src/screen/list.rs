@@ -76,7 +76,8 @@ impl List {
             let words = line.trim();
             if words.is_empty() || line.starts_with('#') {
                 continue;
-            } else if indented {
+            }
+            if indented {
                 match words.strip_prefix("not:") {
                     Some(phrases) => group.except.extend(items(phrases)),
                     None => group.explained = true,

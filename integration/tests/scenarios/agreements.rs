@@ -62,7 +62,7 @@ async fn s01_a_federal_out_of_state_or_private_body_cannot_be_named_by_type_or_c
 #[actix_web::test]
 async fn s01_a_federal_out_of_state_or_private_body_cannot_be_enrolled() {
     let (_federation, alder, birch) = Pair::enrolled().await;
-    let honest = text_of(alder.node().party());
+    let honest = text_of(&alder.node().party());
     let size = birch.trail_size();
     for (what, from, to, says) in INELIGIBLE {
         // Soundly sealed by its own identity key, and the fingerprint compared: still no.
@@ -84,7 +84,7 @@ async fn s01_a_federal_out_of_state_or_private_body_cannot_be_enrolled() {
 #[actix_web::test]
 async fn s01_a_federal_out_of_state_or_private_body_cannot_be_a_party_to_an_agreement() {
     let (_federation, alder, birch) = Pair::enrolled().await;
-    let agreement = Terms::default().between(alder.node().party(), birch.node().party());
+    let agreement = Terms::default().between(&alder.node().party(), &birch.node().party());
     let honest = String::from_utf8(agreement.to_bytes().unwrap()).unwrap();
     let size = birch.trail_size();
     for (what, from, to, says) in INELIGIBLE {
@@ -176,7 +176,7 @@ async fn an_event_lost_while_the_partner_was_down_is_delivered_by_sync() {
 #[actix_web::test]
 async fn an_offer_lost_while_the_partner_was_down_is_delivered_by_sync() {
     let (_federation, alder, mut birch) = Pair::enrolled().await;
-    let document = Terms::default().between(alder.node().party(), birch.node().party());
+    let document = Terms::default().between(&alder.node().party(), &birch.node().party());
     birch.stop();
     let by = alder.fiction.person("agreements");
     let (id, delivery) = lifecycle::propose(alder.node(), document.to_bytes().unwrap(), &by).await.unwrap();

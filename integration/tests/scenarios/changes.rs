@@ -73,7 +73,7 @@ fn attempts(node: &TestNode) -> Vec<(String, ChangeId)> {
 /// Everybody who must not be the second person of a change that `proposer` proposed tries to be, and nothing comes of it.
 async fn everybody_else_tries(node: &TestNode, id: ChangeId, proposer: &str) {
     let (before, sizes) = (attempts(node).len(), node.trail_size());
-    refused(approves(node, id, proposer).await, "nobody approves their own change");
+    refused(approves(node, id, proposer).await, "proposed it, and nobody approves their own change");
     let tried = attempts(node);
     assert_eq!(tried.len(), before + 1, "the attempt is on the record");
     assert_eq!(tried[0], (node.fiction.person(proposer), id));
@@ -131,7 +131,7 @@ async fn takes_two(pair: &Pair, command: &Command) {
 async fn s32_nobody_approves_their_own_sharing_change_to_sign_resume_or_authorize() {
     let (federation, alder, birch) = Pair::enrolled().await;
     more_people(&alder).await;
-    let document = Terms::default().between(alder.node().party(), birch.node().party());
+    let document = Terms::default().between(&alder.node().party(), &birch.node().party());
     let by = alder.fiction.person("agreements");
     let (id, _) = lifecycle::propose(alder.node(), document.to_bytes().unwrap(), &by).await.unwrap();
     let pair = Pair { alder, birch, id, federation };
@@ -141,6 +141,7 @@ async fn s32_nobody_approves_their_own_sharing_change_to_sign_resume_or_authoriz
             assert!(matches!(&alone, Err(ActError::Refused(why)) if why[0].contains("two people")), "{alone:?}");
         }
     }
+    pair.alder.has_approved(id).await;
     takes_two(&pair, &Command::Sign { agreement: id }).await;
     pair.birch.acts(id, Act::Sign).await.unwrap();
     assert!(matches!(pair.alder.status(id), Status::InForce { .. }));

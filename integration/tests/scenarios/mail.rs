@@ -3,26 +3,28 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use agreements::agreement::{Agreement, Renewal};
-use agreements::ids::Digest;
 use agreements::time::Instant;
 use certs::ca::{Authority, NodeRequest};
 use certs::key::SigningKey;
 use certs::serial::Serial;
 use concordat::clock::{Clock as _, SystemClock};
 use concordat::config::{Config, MailAddress, MailBackend, MailTls, Secret};
-use concordat::exchange::lifecycle::{self, Act};
+use concordat::exchange::lifecycle::Act;
 use concordat::jobs;
 use concordat::keyfile;
 use concordat::mail::{self, Audience, Notice};
 use concordat::registry::outbox::{self, State};
+use concordat::renewal::renew::Options;
 use integration::federation::address;
 use integration::mail::{Aiosmtpd, Fault, Sink};
 use integration::node::CASE;
-use integration::pair::{agreement_id, days_from_start};
-use integration::{Federation, Pair, Terms, TestNode};
+use integration::pair::days_from_start;
+use integration::{Federation, Pair, TestNode};
 
 const PEOPLE: [&str; 3] = ["one@alder.example", "two@alder.example", "custodian@alder.example"];
+/// Those, and both agencies' contacts: who hears of an agreement that ends.
+const EVERYBODY: [&str; 5] =
+    [PEOPLE[0], PEOPLE[1], PEOPLE[2], "alpr-agreements@alder.test", "alpr-agreements@birch.test"];
 
 /// Mail over a server at `at`, to three people.
 fn through(at: SocketAddr) -> impl FnOnce(&mut Config) {
@@ -67,11 +69,11 @@ async fn a_mail_server_that_is_down_for_a_day_loses_no_mail_and_gets_none_twice(
     let mut pair = Pair::in_force().await;
     let server = address();
     pair.alder.restart_with(through(server));
-    // The agreement ends in 29 days: a digest to three people. The server is not there.
+    // The agreement ends in 29 days: a digest to everybody. The server is not there.
     pair.alder.clock.forward(Instant::DAY);
     pair.alder.works_it_off().await;
     let queued = pair.alder.mails();
-    assert_eq!(queued.iter().map(|mail| mail.recipient.as_str()).collect::<BTreeSet<_>>(), BTreeSet::from(PEOPLE));
+    assert_eq!(queued.iter().map(|mail| mail.recipient.as_str()).collect::<BTreeSet<_>>(), BTreeSet::from(EVERYBODY));
     for half_hour in 0..48 {
         pair.alder.clock.forward(30 * Instant::MINUTE);
         if half_hour % 16 == 7 {
@@ -80,7 +82,7 @@ async fn a_mail_server_that_is_down_for_a_day_loses_no_mail_and_gets_none_twice(
         pair.alder.works_it_off().await;
     }
     let waiting = pair.alder.mails();
-    assert_eq!(waiting.len(), 3, "nothing new to say, and nothing gone: {waiting:?}");
+    assert_eq!(waiting.len(), EVERYBODY.len(), "nothing new to say, and nothing gone: {waiting:?}");
     for mail in &waiting {
         assert_eq!((mail.state, mail.doubtful), (State::Waiting, 0));
         assert!(mail.attempts >= 12, "tried all day: {mail:?}");
@@ -95,8 +97,8 @@ async fn a_mail_server_that_is_down_for_a_day_loses_no_mail_and_gets_none_twice(
     pair.alder.restart();
     pair.alder.works_it_off().await;
     let taken = sink.taken();
-    assert_eq!(taken.len(), 3, "each once: {taken:?}");
-    assert_eq!(taken.iter().map(|mail| mail.recipient.as_str()).collect::<BTreeSet<_>>(), BTreeSet::from(PEOPLE));
+    assert_eq!(taken.len(), EVERYBODY.len(), "each once: {taken:?}");
+    assert_eq!(taken.iter().map(|mail| mail.recipient.as_str()).collect::<BTreeSet<_>>(), BTreeSet::from(EVERYBODY));
     for mail in &taken {
         let queued = queued.iter().find(|queued| queued.recipient == mail.recipient).unwrap();
         assert_eq!(mail.message_id(), format!("<{}@alder.example>", queued.id));
@@ -380,22 +382,13 @@ async fn reminders_come_once_each_over_restarts_until_a_successor_is_signed() {
 #[actix_web::test]
 async fn an_agreement_with_a_signed_successor_is_not_reminded_of_and_one_that_half_signed_is() {
     let mut pair = Pair::in_force().await;
-    let terms = Terms { sunset_on: days_from_start(300), effective_on: days_from_start(20), ..Terms::default() };
     let (alder, birch) = (&pair.alder, &pair.birch);
-    let first = lifecycle::list(&mut alder.conn(), alder.clock_now()).unwrap().remove(0).0;
-    let renewal = Agreement {
-        id: agreement_id(),
-        revision: 2,
-        supersedes: Some(Digest::of(&first.document)),
-        renewal: Some(Renewal {
-            packet_sha256: Digest::of(b"packet"),
-            review_sha256: Digest::of(b"review"),
-            ag_check_sha256: Digest::of(b"check"),
-        }),
-        ..terms.between(alder.node().party(), birch.node().party())
-    };
-    let by = alder.fiction.person("agreements");
-    let (id, _) = lifecycle::propose(alder.node(), renewal.to_bytes().unwrap(), &by).await.unwrap();
+    for (of, by) in [(alder, birch), (birch, alder)] {
+        of.makes_packet().await;
+        by.reviews(of, None).await.unwrap();
+    }
+    let options = Options { effective_on: Some(days_from_start(20)), ..Options::default() };
+    let id = alder.renews(pair.id, options).await.unwrap().id;
     alder.acts(id, Act::Sign).await.unwrap();
     pair.alder.restart_with(|config| {
         through(address())(config);
@@ -404,7 +397,9 @@ async fn an_agreement_with_a_signed_successor_is_not_reminded_of_and_one_that_ha
     pair.alder.clock.forward(Instant::DAY);
     pair.alder.works_it_off().await;
     let count = |pair: &Pair| pair.alder.mails().len();
-    assert_eq!(count(&pair), 3, "signed by one is not renewed");
+    assert_eq!(count(&pair), EVERYBODY.len(), "signed by one is not renewed");
+    let told = &pair.alder.mails()[0].body;
+    assert!(told.contains(&format!("renewal offered: {id}")), "{told}");
 
     pair.birch.acts(id, Act::Sign).await.unwrap();
     for day in 2..32 {
@@ -413,7 +408,7 @@ async fn an_agreement_with_a_signed_successor_is_not_reminded_of_and_one_that_ha
         pair.alder.works_it_off().await;
     }
     let said: BTreeSet<String> = pair.alder.mails().into_iter().map(|mail| mail.dedup).collect();
-    assert_eq!(count(&pair), 3, "{said:?}");
+    assert_eq!(count(&pair), EVERYBODY.len(), "{said:?}");
 }
 
 #[actix_web::test]

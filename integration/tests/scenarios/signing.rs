@@ -1,103 +1,130 @@
-//! Signing, cut off between any two of its steps: what was recorded stands, and a repeat completes the rest.
+//! What must be there before somebody signs: approvals of that document, and the official's own hand.
 
-use std::sync::Arc;
-
-use agreements::ids::AgreementId;
+use agreements::approval::ApprovalKind;
+use agreements::entry::Kind;
+use agreements::ids::Digest;
+use agreements::message::{PROTOCOL, StreamEvent, To};
 use agreements::status::Status;
-use agreements::time::Instant;
-use concordat::exchange::lifecycle::{self, Act};
-use concordat::registry::agreements as documents;
-use integration::cut::{Cut, CutLine, Lost};
-use integration::{Pair, Terms, TestNode};
+use agreements::stream::Event;
+use certs::jws;
+use concordat::changes::Command;
+use concordat::demo::agency::{ALDER, BIRCH};
+use concordat::exchange::lifecycle::Act;
+use concordat::exchange::standing::{AGREEMENT_TYP, OFFICIAL_TYP};
+use concordat::renewal::approvals::{self, Approval};
+use integration::Federation;
+use integration::node::{SIGNING, TestNode};
+use integration::pair::{Pair, Terms, days_from_start};
 
-/// Proposed by one, signed by both, on a line that is cut; whenever it was, both crash, start, and look for what is left.
-struct Signing<'a> {
-    nodes: [&'a mut TestNode; 2],
-    cut: Arc<Cut>,
-    crashed: bool,
-}
+use super::renewal::{offers, says, why};
 
-impl Signing<'_> {
-    async fn crash_if_cut(&mut self) {
-        if self.cut.happened() && !self.crashed {
-            self.crashed = true;
-            for node in &mut self.nodes {
-                node.restart();
-            }
-            self.repeat().await;
-        }
+#[actix_web::test]
+async fn a_signature_needs_each_approval_of_this_document_and_the_officials_own_hand() {
+    let (_federation, alder, birch) = Pair::enrolled().await;
+    let document = Terms::default().between(alder.node().party(), birch.node().party());
+    let id = offers(&alder, &document).await;
+    let other = offers(&alder, &Terms::default().between(alder.node().party(), birch.node().party())).await;
+    let sign = || alder.proposes(Command::Sign { agreement: id }, SIGNING);
+    let all = why(sign().await);
+    says(
+        &all,
+        &["counsel has not approved", "1798.90.55(a)", "what empowers the official", "own signature is missing"],
+    );
+    says(&all, &[&format!("agreement approve {id} --kind counsel"), &format!("agreement sign {id} --official-key")]);
+
+    let (db, us) = (alder.node().registry(), alder.ori());
+    let approval = |kind| Approval {
+        kind,
+        by: "County Counsel".to_owned(),
+        reference: "memo 26-118".to_owned(),
+        on: days_from_start(-3),
+    };
+    let (clerk, custodian) = (alder.fiction.person("agreements"), alder.fiction.person("custodian"));
+    // Those of another document do not count for this one.
+    for kind in ApprovalKind::ALL {
+        assert!(approvals::approve(db, us, other, approval(kind), &custodian).await.unwrap());
     }
-
-    /// Five minutes later, the jobs of both.
-    async fn repeat(&mut self) {
-        for node in &self.nodes {
-            node.clock.forward(5 * Instant::MINUTE);
-        }
-        for node in &self.nodes {
-            node.rings().await;
-        }
+    assert_eq!(why(sign().await), all);
+    for (by, kind, refused) in [
+        (&alder.fiction.person("investigator"), ApprovalKind::Counsel, "does not allow"),
+        (&clerk, ApprovalKind::SigningAuthority, "does not allow"),
+    ] {
+        says(&why(approvals::approve(db, us, id, approval(kind), by).await), &[refused]);
     }
-
-    async fn whole(&mut self) -> AgreementId {
-        let document = Terms::default().between(self.nodes[0].node().party(), self.nodes[1].node().party());
-        let by = self.nodes[0].fiction.person("agreements");
-        let bytes = document.to_bytes().unwrap();
-        let (id, _) = lifecycle::propose(self.nodes[0].node(), bytes, &by).await.unwrap();
-        self.crash_if_cut().await;
-        for signer in 0..2 {
-            self.nodes[signer].acts(id, Act::Sign).await.unwrap();
-            self.crash_if_cut().await;
-        }
-        id
+    let future = Approval { on: days_from_start(1), ..approval(ApprovalKind::Counsel) };
+    says(&why(approvals::approve(db, us, id, future, &clerk).await), &["still to come"]);
+    let blank = Approval { reference: " ".to_owned(), ..approval(ApprovalKind::Counsel) };
+    says(&why(approvals::approve(db, us, id, blank, &clerk).await), &["--reference"]);
+    for (kind, by) in [
+        (ApprovalKind::Counsel, &clerk),
+        (ApprovalKind::PublicMeeting, &clerk),
+        (ApprovalKind::SigningAuthority, &custodian),
+    ] {
+        let before = why(sign().await);
+        assert!(before.contains(&format!("--kind {kind}")), "{before}");
+        assert!(approvals::approve(db, us, id, approval(kind), by).await.unwrap());
+        assert!(!approvals::approve(db, us, id, approval(kind), by).await.unwrap(), "the same once");
     }
-}
+    let left = why(sign().await);
+    assert!(left.contains("own signature is missing") && left.lines().count() == 1, "{left}");
 
-/// Puts a line that is cut between both, and starts them anew on it.
-async fn lines(alder: &mut TestNode, birch: &mut TestNode, cut: &Arc<Cut>) -> [CutLine; 2] {
-    let lines = [CutLine::between(alder, birch, cut).await, CutLine::between(birch, alder, cut).await];
-    let hosts = [birch.fiction.host(), alder.fiction.host()];
-    for ((node, line), host) in [alder, birch].into_iter().zip(&lines).zip(hosts) {
-        let address = line.address;
-        node.restart_with(|config| {
-            config.peer.hosts.insert(host, address);
-        });
+    // Another's hand, the node's own seal, the official's under another document: none is this official's of this one.
+    let signs = approvals::to_sign(&mut alder.conn(), us, id).unwrap().unwrap();
+    let own =
+        certs::key::SigningKey::from_pem(&std::fs::read(alder.settings().keys.folder.join("official.key")).unwrap())
+            .unwrap();
+    let elsewhere = approvals::to_sign(&mut alder.conn(), us, other).unwrap().unwrap().document;
+    for (key, document) in [(&alder.seal_key(), &signs.document), (&own, &elsewhere)] {
+        let seal = jws::sign(document, OFFICIAL_TYP, key, None).unwrap();
+        says(&why(approvals::signed_by_official(db, us, id, seal, &clerk).await), &["the official's signature"]);
     }
-    lines
+    // As a smart card does it: over the bytes that it is given.
+    let input = jws::to_sign(&signs.document, OFFICIAL_TYP, &signs.key).unwrap();
+    let card = own.sign(&input).unwrap();
+    let seal = jws::signed_elsewhere(&signs.document, OFFICIAL_TYP, &signs.key, &card).unwrap();
+    assert!(approvals::signed_by_official(db, us, id, seal, &clerk).await.unwrap());
+    let change = sign().await.unwrap();
+    alder.approves(change).await.unwrap();
+    assert_eq!(birch.status(id), Status::Unsigned { missing: vec![birch.ori()] }, "Birch has verified both signatures");
 }
 
 #[actix_web::test]
-async fn signing_cut_off_between_any_two_steps_leaves_what_a_repeat_completes() {
-    let (_federation, mut alder, mut birch) = Pair::enrolled().await;
-    let (mut cuts, mut recorded) = (0, None);
-    for nth in 0.. {
-        let mut happened = false;
-        for lost in [Lost::Request, Lost::Reply] {
-            let before = [alder.trail_size(), birch.trail_size()];
-            let cut = Cut::of(nth, lost);
-            let _lines = lines(&mut alder, &mut birch, &cut).await;
-            let mut signing = Signing { nodes: [&mut alder, &mut birch], cut: Arc::clone(&cut), crashed: false };
-            let id = signing.whole().await;
-            for _ in 0..2 {
-                signing.repeat().await;
-            }
-            let what = format!("request {nth}, {lost:?} lost: {}", cut.happened());
-            for (node, before) in [&alder, &birch].into_iter().zip(before) {
-                assert!(matches!(node.status(id), Status::InForce { .. }), "{what}: {:?}", node.status(id));
-                let left = documents::unacknowledged(&mut node.conn(), node.ori()).unwrap();
-                assert!(left.is_empty(), "{what}: {} still sends {left:?}", node.fiction.word);
-                assert!(node.trail_problems().is_empty(), "{what}");
-                // An offer or its acknowledgement, own signature, and the partner's acknowledged: each once.
-                let new = node.trail_size() - before;
-                assert_eq!(*recorded.get_or_insert(new), new, "{what}: entries of {}", node.fiction.word);
-            }
-            happened |= cut.happened();
-            cuts += usize::from(cut.happened());
-        }
-        if !happened {
-            break;
-        }
+async fn a_partners_signature_without_its_officials_own_is_none() {
+    let (_federation, alder, birch) = Pair::enrolled().await;
+    let agreement = Terms::default().between(alder.node().party(), birch.node().party());
+    let id = offers(&alder, &agreement).await;
+    let document = agreement.to_bytes().unwrap();
+    let seal = |typ: &str| jws::sign(&document, typ, &alder.seal_key(), None).unwrap();
+    let path = format!("/peer/v1/agreements/{id}/events");
+    for (official, expected) in [
+        (None, "the signature of Chief Executive is missing"),
+        (Some(seal(OFFICIAL_TYP)), "the signature of Chief Executive"),
+    ] {
+        let event = StreamEvent {
+            v: PROTOCOL,
+            to: vec![To { ori: birch.ori(), agreement: id }],
+            document: Digest::of(&document),
+            n: 1,
+            seen: None,
+            event: Event::Signed { seal: seal(AGREEMENT_TYP), official },
+        };
+        let (_, text) = alder.forger().swears(Kind::AgreementEvent, None, &event).await;
+        let detail = alder.calls(&birch).post(&path, text).await.problem(422, "unacceptable");
+        assert!(detail.contains(expected), "{detail}");
+        assert_eq!(birch.status(id), Status::Unsigned { missing: vec![alder.ori(), birch.ori()] });
     }
-    println!("signing was cut at {cuts} places");
-    assert!(cuts >= 12, "propose, sign and sign are at least six requests: {cuts}");
-    assert_eq!(recorded, Some(3));
+}
+
+#[actix_web::test]
+async fn a_party_whose_official_has_no_key_cannot_be_signed_with() {
+    let federation = Federation::found();
+    let alder = TestNode::found(&federation, ALDER).await;
+    let mut birch = TestNode::found(&federation, BIRCH).await;
+    birch.restart_with(|config| config.agency.official_key = String::new());
+    alder.enrols(&birch).await;
+    birch.enrols(&alder).await;
+    let id = offers(&alder, &Terms::default().between(alder.node().party(), birch.node().party())).await;
+    for node in [&alder, &birch] {
+        says(&why(node.acts(id, Act::Sign).await), &["CA0990100: no key is named", "concordat official enroll"]);
+    }
 }

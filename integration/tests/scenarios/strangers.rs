@@ -10,7 +10,7 @@ use serde_json::json;
 const THERE: &str = "7STR112";
 const ABSENT: &str = "7STR113";
 
-const PATHS: [&str; 18] = [
+const PATHS: [&str; 21] = [
     "/",
     "/peer/v1",
     "/peer/v1/",
@@ -19,6 +19,9 @@ const PATHS: [&str; 18] = [
     "/peer/v1/agreements",
     "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000",
     "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000/events",
+    "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000/rekeyed",
+    "/peer/v1/agreements/no-id/rekeyed",
+    "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000/renewal",
     "/peer/v1/agreements/no-id",
     "/peer/v2/queries",
     "/livez",

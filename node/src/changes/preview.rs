@@ -16,6 +16,7 @@ use crate::db::Conn;
 use crate::exchange::answer::canonical;
 use crate::exchange::standing::{self, Owner};
 use crate::registry::{ag, agreements as documents};
+use crate::renewal::{held, signing};
 
 /// What is shown of a change before it is decided.
 pub(super) struct Shown {
@@ -126,6 +127,12 @@ fn of_agreement(
     let Some(partner) = found.agreement.other(us).map(|party| party.ori) else {
         return no("this agency is no party to it");
     };
+    let missing = match command {
+        Command::Sign { .. } => match held::settled(signing::problems(conn, us, &found, now))? {
+            Ok(missing) | Err(missing) => missing,
+        },
+        _ => Vec::new(),
+    };
     let mut cases = vec![case(found)];
     for other in documents::ids(conn, Some(partner))? {
         if other != id {
@@ -133,7 +140,10 @@ fn of_agreement(
         }
     }
     let Some(target) = cases.first().cloned() else { return no("there is no such agreement") };
-    let problems = objections(command, &target, &world, now);
+    let mut problems = objections(command, &target, &world, now);
+    if target.streams.party(&target.agreement, us).is_some_and(|ours| ours.admits(&signed()).is_ok()) {
+        problems.extend(missing.into_iter().filter(|it| !problems.contains(it)).collect::<Vec<_>>());
+    }
     if !problems.is_empty() {
         return Ok(Err(problems));
     }
@@ -142,39 +152,10 @@ fn of_agreement(
         // By then somebody has to have looked again; what is asked here is what the change does, not whether they will.
         world.register.checked_at = world.register.checked_at.map(|_| at);
     }
-    let mut assumed = Vec::new();
-    let streams = |ours: Option<Event>, assumed: &mut Vec<&str>| {
-        let mut parties = target.streams.parties.clone();
-        for (party, stream) in target.agreement.parties.iter().zip(&mut parties) {
-            *stream = if party.ori == us { said(stream, ours.clone(), now) } else { willing(stream, now, assumed) };
-        }
-        Streams { parties, heirs: Vec::new() }
-    };
-    let with = |streams: Streams| {
-        let mut cases = cases.clone();
-        if let Some(target) = cases.first_mut() {
-            target.streams = streams;
-        }
-        cases
-    };
-    let between = |all: Vec<Access>| -> Vec<Access> {
-        all.into_iter().filter(|one| one.owner == partner || one.recipient == partner).collect()
-    };
-    let before = between(world.access(&with(streams(None, &mut assumed)), at));
-    let event = match command {
-        Command::Sign { .. } => Some(signed()),
-        Command::Resume { .. } => Some(resumed()),
-        Command::Authorize { .. } | Command::WidenRules { .. } => None,
-    };
-    if matches!(command, Command::Sign { .. } | Command::Authorize { .. }) {
-        world.given.push(Authorized {
-            agreement: id,
-            document: target.document,
-            grants: standing_grants(&target.agreement, us),
-            expires_at: target.agreement.sunset(),
-        });
+    let (mut before, mut after, assumed) = supposing(world, command, &cases, &target, at, now);
+    for all in [&mut before, &mut after] {
+        all.retain(|one| one.owner == partner || one.recipient == partner);
     }
-    let after = between(world.access(&with(streams(event, &mut Vec::new())), at));
     let mut lines = diff(&before, &after);
     if lines.is_empty() {
         lines.push("nothing changes in who can get what".to_owned());
@@ -197,6 +178,46 @@ fn of_agreement(
         after,
         partner: Some(partner),
     }))
+}
+
+/// Access at an instant without the change and with it, and what it takes of the partner, supposing that it does so.
+fn supposing(
+    mut world: World,
+    command: &Command,
+    cases: &[Case],
+    target: &Case,
+    at: Instant,
+    now: Instant,
+) -> (Vec<Access>, Vec<Access>, Vec<&'static str>) {
+    let (us, id) = (world.us, target.agreement.id);
+    let with = |ours: Option<Event>, assumed: &mut Vec<&'static str>| {
+        let mut parties = target.streams.parties.clone();
+        for (party, stream) in target.agreement.parties.iter().zip(&mut parties) {
+            *stream = if party.ori == us { said(stream, ours.clone(), now) } else { willing(stream, now, assumed) };
+        }
+        let mut cases = cases.to_vec();
+        if let Some(case) = cases.iter_mut().find(|case| case.agreement.id == id) {
+            case.streams = Streams { parties, heirs: Vec::new() };
+        }
+        cases
+    };
+    let mut assumed = Vec::new();
+    let before = world.access(&with(None, &mut assumed), at);
+    let event = match command {
+        Command::Sign { .. } => Some(signed()),
+        Command::Resume { .. } => Some(resumed()),
+        Command::Authorize { .. } | Command::WidenRules { .. } => None,
+    };
+    if matches!(command, Command::Sign { .. } | Command::Authorize { .. }) {
+        world.given.push(Authorized {
+            agreement: id,
+            document: target.document,
+            grants: standing_grants(&target.agreement, us),
+            expires_at: target.agreement.sunset(),
+        });
+    }
+    let after = world.access(&with(event, &mut Vec::new()), at);
+    (before, after, assumed)
 }
 
 /// Why the act itself would be refused now.
@@ -249,7 +270,7 @@ fn said(stream: &Stream, event: Option<Event>, at: Instant) -> Stream {
 }
 
 /// The partner's stream when it does its part as well, which this agency's people do not decide.
-fn willing(stream: &Stream, at: Instant, assumed: &mut Vec<&str>) -> Stream {
+fn willing(stream: &Stream, at: Instant, assumed: &mut Vec<&'static str>) -> Stream {
     let mut stream = stream.clone();
     for (event, what) in [(signed(), "signed"), (resumed(), "resumed")] {
         if stream.admits(&event).is_ok() {

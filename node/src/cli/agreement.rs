@@ -3,6 +3,9 @@
 mod access;
 mod drafting;
 mod form;
+mod packet;
+mod renewal;
+mod review;
 mod shown;
 
 use std::fs;
@@ -62,9 +65,9 @@ pub enum AgreementCommand {
     Diff(form::Diff),
     /// Propose to sign it with this agency's seal; it is signed when a second person approves
     #[command(
-        after_help = "Example:\n  concordat agreement sign 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"renewal of last year\" --as alder.agreements\n\nThen somebody else: concordat change approve. Of the two, one has to be the custodian."
+        after_help = "Example:\n  concordat agreement sign 01940a2b-0000-7000-8000-000000000001 \\\n      --official-key official.key --reason \"renewal of last year\" --as alder.agreements\n\nThen somebody else: concordat change approve. Of the two, one has to be the custodian. The official's own signature is given here, by key file or made by a smart card (see `agreement tosign`), or was before."
     )]
-    Sign(Widening),
+    Sign(Signing),
     /// Refuse to sign it, for good
     #[command(
         after_help = "Example:\n  concordat agreement decline 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"lookback too long\" --as alder.agreements"
@@ -98,6 +101,30 @@ pub enum AgreementCommand {
     /// Send the partner what it lacks of this agreement, and take what this node lacks
     #[command(after_help = "Example:\n  concordat agreement sync 01940a2b-0000-7000-8000-000000000001")]
     Sync(One),
+    /// Make, send and show the yearly compliance packet
+    #[command(subcommand, after_help = "Example:\n  concordat agreement packet list")]
+    Packet(packet::PacketCommand),
+    /// Review partners before their agreements are renewed
+    #[command(subcommand, after_help = "Example:\n  concordat agreement review list")]
+    Review(review::ReviewCommand),
+    /// Draft the agreement that renews one, from what was reviewed, and offer it
+    #[command(
+        after_help = "Examples:\n  concordat agreement renew 01940a2b-0000-7000-8000-000000000001 --as alder.agreements\n  concordat agreement renew --all-due --spread --as alder.agreements\n\nThe old one serves until the new one, signed by both, takes effect. Questions are counted for each agreement by itself, so on that day a partner has the new one's daily quota, whatever it asked under the old one."
+    )]
+    Renew(renewal::Renew),
+    /// Enter what must approve a signature: counsel, the public meeting, the signing authority
+    #[command(
+        after_help = "Example:\n  concordat agreement approve 01940a2b-0000-7000-8000-000000000001 --kind counsel \\\n      --by \"County Counsel\" --reference \"memo 26-118\" --date 2026-11-20 --as alder.agreements"
+    )]
+    Approve(renewal::Approve),
+    /// Write what the official's smart card signs
+    #[command(
+        after_help = "Example:\n  concordat agreement tosign 01940a2b-0000-7000-8000-000000000001 --out official.input\n\nThe card signs that file (ECDSA with SHA-256 over P-256); then: concordat agreement sign ID --official-signature FILE."
+    )]
+    Tosign(renewal::ToSign),
+    /// Write sunsets and due dates as a calendar file
+    #[command(after_help = "Example:\n  concordat agreement calendar --out agreements.ics")]
+    Calendar(renewal::CalendarArgs),
 }
 
 /// Arguments of `agreement propose`.
@@ -114,6 +141,17 @@ pub struct Propose {
 pub struct One {
     /// The agreement's id
     id: AgreementId,
+}
+
+/// Arguments of `agreement sign`.
+#[derive(Debug, Args)]
+pub struct Signing {
+    /// The agreement's id
+    id: AgreementId,
+    #[command(flatten)]
+    official: renewal::ByOfficial,
+    #[command(flatten)]
+    propose: change::Propose,
 }
 
 /// What opens sharing, and takes two people.
@@ -157,7 +195,14 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
         AgreementCommand::Render(args) => return form::render(place, args, out),
         AgreementCommand::Diff(args) => return form::diff(place, args, out),
         AgreementCommand::Sync(One { id }) => return sync(place, id, out).await,
-        AgreementCommand::Sign(Widening { id, propose }) => {
+        AgreementCommand::Packet(command) => return packet::run(place, command, out).await,
+        AgreementCommand::Review(command) => return review::run(place, command, out).await,
+        AgreementCommand::Renew(args) => return renewal::renew(place, args, out).await,
+        AgreementCommand::Approve(args) => return renewal::approve(place, args, out).await,
+        AgreementCommand::Tosign(args) => return renewal::to_sign(place, args, out),
+        AgreementCommand::Calendar(args) => return renewal::calendar(place, args, out),
+        AgreementCommand::Sign(Signing { id, official, propose }) => {
+            renewal::official_signs(place, id, official, &propose.person.user).await?;
             return change::propose(place, Command::Sign { agreement: id }, propose, out).await;
         }
         AgreementCommand::Resume(Widening { id, propose }) => {

@@ -50,6 +50,34 @@ impl Explain for crate::reads::store::StoreError {
     }
 }
 
+impl Explain for crate::renewal::HeldError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Store(_) | Self::Open(_) => Exit::Failure,
+            Self::Changed(_) | Self::Missing { .. } => Exit::Refused,
+        }
+    }
+}
+
+impl Explain for crate::renewal::forms::FormError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::File(error) => error.exit(),
+            Self::Io { .. } => Exit::Failure,
+            Self::Form { .. } => Exit::Usage,
+        }
+    }
+}
+
+impl Explain for certs::key::KeyError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::OpenSsl(_) => Exit::Failure,
+            _ => Exit::Usage,
+        }
+    }
+}
+
 impl Explain for LogsError {
     fn exit(&self) -> Exit {
         Exit::Usage
@@ -151,7 +179,7 @@ impl Explain for OpenError {
             Self::Agency(error) => error.exit(),
             Self::OtherAgency(..) | Self::Seal(..) => Exit::Refused,
             Self::Compare(error) => error.exit(),
-            Self::Reads(_) | Self::Key(..) | Self::Query(_) | Self::Shared(_) => Exit::Failure,
+            Self::Reads(_) | Self::Key(..) | Self::Query(_) | Self::Shared(_) | Self::Rotation(_) => Exit::Failure,
         }
     }
 
@@ -166,6 +194,9 @@ impl Explain for OpenError {
             Self::Tls(error) => error.hint(),
             Self::Agency(error) => error.hint(),
             Self::Compare(error) => error.hint(),
+            Self::Rotation(_) => {
+                Some("what was begun is completed by the next command, once that is mended".to_owned())
+            }
             Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) | Self::Shared(_) => None,
         }
     }

@@ -16,9 +16,12 @@ mod hotlist;
 mod ingest;
 mod init;
 mod jobs;
+mod key;
 mod local;
 mod mail;
+mod official;
 mod output;
+mod passphrase;
 mod peer;
 mod place;
 mod query;
@@ -90,6 +93,12 @@ pub enum Command {
     /// Enrol partners from their descriptor files
     #[command(subcommand, after_help = "Example:\n  concordat peer list")]
     Peer(peer::PeerCommand),
+    /// Replace this node's keys, or tell partners that it moved
+    #[command(
+        subcommand,
+        after_help = "Example:\n  concordat key rotate --reason \"yearly change of keys\" --as alder.admin"
+    )]
+    Key(key::KeyCommand),
     /// Keep this agency's accounts
     #[command(subcommand, after_help = "Example:\n  concordat user list")]
     User(user::UserCommand),
@@ -111,6 +120,9 @@ pub enum Command {
     /// See, give and take back the custodian's standing authorizations
     #[command(subcommand, after_help = "Example:\n  concordat authorization list")]
     Authorization(authorization::AuthorizationCommand),
+    /// Enrol the key with which the official signs agreements
+    #[command(subcommand, after_help = "Example:\n  concordat official enroll --out official.key")]
+    Official(official::OfficialCommand),
     /// Let readers' agents post what they read, and stop them
     #[command(subcommand, after_help = "Example:\n  concordat agent list")]
     Agent(agent::AgentCommand),
@@ -170,12 +182,14 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Ca(command) => ca::run(&place.dir, command, place.now(), out),
         Command::Serve => block_on(serve::run(place, out)),
         Command::Peer(command) => block_on(peer::run(place, command, out)),
+        Command::Key(command) => block_on(key::run(place, command, out)),
         Command::User(command) => block_on(user::run(place, command, out)),
         Command::Training(command) => block_on(user::run_training(place, command, out)),
         Command::Ag(command) => block_on(ag::run(place, command, out)),
         Command::Agreement(command) => block_on(agreement::run(place, command, out)),
         Command::Change(command) => block_on(change::run(place, command, out)),
         Command::Authorization(command) => block_on(authorization::run(place, command, out)),
+        Command::Official(command) => official::run(place, command, out),
         Command::Agent(command) => block_on(agent::run(place, command, out)),
         Command::Ingest(args) => block_on(ingest::run(place, args, out)),
         Command::Hotlist(command) => block_on(hotlist::run(place, command, out)),

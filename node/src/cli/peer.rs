@@ -15,6 +15,7 @@ use super::place::{As, Place};
 use super::{Output, Problem, local};
 use crate::config::Config;
 use crate::exchange::descriptor;
+use crate::exchange::partner::Partners;
 use crate::registry::agencies::{self, Enrolled};
 use crate::{agency, keyfile, node, people};
 
@@ -26,7 +27,7 @@ pub enum PeerCommand {
         after_help = "Example:\n  concordat peer export --out alder.descriptor.json\n\nSend the file by any way; read the fingerprint out over the telephone. Needs keys/identity.key."
     )]
     Export(Export),
-    /// Enrol a partner: one person imports its file, another has compared the fingerprint by voice
+    /// Enrol a partner, or a newer file of one: one person imports it, another has compared the fingerprint by voice
     #[command(
         after_help = "Example:\n  concordat peer add birch.descriptor.json --as alder.agreements --confirmed-by alder.custodian \\\n    --fingerprint \"5f0c 9a3b e1d2 4478 a6c0 7f1d 2b3e 4a59 5f0c 9a3b e1d2 4478 a6c0 7f1d 2b3e 4a59\""
     )]
@@ -80,6 +81,9 @@ struct Listed {
     enrolled_at: Instant,
     enrolled_by: String,
     confirmed_by: String,
+    /// When it last told of new keys or of another place.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    changed_at: Option<Instant>,
 }
 
 pub(super) async fn run(place: &Place, command: PeerCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
@@ -157,9 +161,10 @@ async fn add(place: &Place, args: Add, out: &mut Output<'_>) -> Result<Exit, Pro
 }
 
 fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let all = agencies::all(&mut place.registry()?.reader()?)?;
-    let items: Vec<Listed> = all.into_iter().map(listed).collect();
-    let headers = ["ORI", "agency", "kind", "node", "enrolled", "by", "confirmed by"];
+    let mut conn = place.registry()?.reader()?;
+    let partners = Partners::load(&mut conn)?;
+    let items: Vec<Listed> = agencies::all(&mut conn)?.into_iter().map(|one| listed(one, &partners)).collect();
+    let headers = ["ORI", "agency", "kind", "node", "enrolled", "by", "confirmed by", "keys or place changed"];
     out.list(&headers, &items, |item| {
         vec![
             item.ori.to_string(),
@@ -169,6 +174,7 @@ fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
             local::shown(item.enrolled_at),
             item.enrolled_by.clone(),
             item.confirmed_by.clone(),
+            item.changed_at.map(local::shown).unwrap_or_default(),
         ]
     })?;
     if items.is_empty() && out.is_for_people() {
@@ -177,13 +183,15 @@ fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     Ok(Exit::Done)
 }
 
-fn listed(enrolled: Enrolled) -> Listed {
+fn listed(enrolled: Enrolled, partners: &Partners) -> Listed {
     let Enrolled { party, enrolled_at, enrolled_by, confirmed_by } = enrolled;
+    let known = partners.find(party.ori);
     Listed {
+        changed_at: known.and_then(|known| known.news().last()).map(|news| news.at),
         ori: party.ori,
         name: party.legal_name,
         kind: party.kind.as_str(),
-        url: party.node.url,
+        url: known.map_or(party.node.url, |known| known.party().node.url.clone()),
         enrolled_at,
         enrolled_by,
         confirmed_by,

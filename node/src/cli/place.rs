@@ -43,6 +43,11 @@ impl Place {
         self.config_and_logs(|log| log)
     }
 
+    /// The configuration alone, for what comes before the step that opens the node: logging starts once in a process.
+    pub(super) fn config_alone(&self) -> Result<Config, Problem> {
+        Ok(Config::load(&std::path::absolute(&self.dir)?.join(FILE_NAME))?)
+    }
+
     fn config_and_logs(&self, level: impl FnOnce(Log) -> Log) -> Result<Config, Problem> {
         let folder = std::path::absolute(&self.dir)?;
         let config = Config::load(&folder.join(FILE_NAME))?;

@@ -92,6 +92,18 @@ impl Keys {
         self.folder.join("identity.pub")
     }
 
+    /// Where a file of this name lies that is to take the place of the one in use.
+    #[must_use]
+    pub fn next(&self, name: &str) -> PathBuf {
+        self.next_folder().join(name)
+    }
+
+    /// Where new keys lie until they are in use.
+    #[must_use]
+    pub fn next_folder(&self) -> PathBuf {
+        self.folder.join("next")
+    }
+
     /// The log key (Ed25519), which signs the trail's head.
     #[must_use]
     pub fn log_key(&self) -> PathBuf {

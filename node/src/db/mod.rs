@@ -93,7 +93,7 @@ struct Inner {
 
 impl Db {
     /// Opens the database at `url` (`sqlite:PATH`, or `postgres://…`), brings its schema up to date, checks that the
-    /// trail's right edge is the head that `signer`'s own key signed, and starts the writer.
+    /// trail's right edge is the head that `signer`'s own key signed (or one of its others), and starts the writer.
     ///
     /// Several processes may have the same database open.
     pub fn open(
@@ -105,7 +105,7 @@ impl Db {
         let source: Source = url.parse()?;
         let mut conn = source.writer()?;
         open::migrate(&mut conn)?;
-        let head = open::checked_head(&mut conn, signer.vkey())?;
+        let (head, signer) = open::signed_head(&mut conn, signer)?;
         let (queue, tasks) = sync_channel(QUEUE);
         let commits = Commits::default();
         let writer = Writer::new(source.clone(), conn, signer, clock.clone(), head, commits.clone());

@@ -2,6 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
@@ -10,7 +11,7 @@ use diesel::sql_types::Text;
 use super::schema::{SchemaError, Store};
 use super::{Conn, DbError, server, snapshot};
 use crate::trail::head::{Head, HeadError};
-use crate::trail::note::Vkey;
+use crate::trail::note::{LogSigner, NoteError, Vkey};
 
 /// `busy_timeout` first, so that the settings after it wait for other processes too.
 const SQLITE: &str = "PRAGMA busy_timeout = 5000; PRAGMA foreign_keys = ON; PRAGMA secure_delete = ON;";
@@ -152,4 +153,18 @@ pub(super) fn checked_head(conn: &mut Conn, vkey: &Vkey) -> Result<Head, DbError
         HeadError::Tree(crate::trail::tiles::TreeError::Store(error)) => DbError::Store(error),
         changed => DbError::Trail(changed),
     })
+}
+
+/// The trail's head, checked, and who signed it: `signer`, or the key that came in its place.
+pub(super) fn signed_head(conn: &mut Conn, signer: Arc<dyn LogSigner>) -> Result<(Head, Arc<dyn LogSigner>), DbError> {
+    let refused = match checked_head(conn, signer.vkey()) {
+        Err(DbError::Trail(refused @ HeadError::Checkpoint(NoteError::Signature))) => refused,
+        checked => return Ok((checked?, signer)),
+    };
+    for other in signer.others() {
+        if let Ok(head) = checked_head(conn, other.vkey()) {
+            return Ok((head, other));
+        }
+    }
+    Err(DbError::Trail(refused))
 }

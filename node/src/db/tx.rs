@@ -8,6 +8,7 @@ use diesel::QueryResult;
 
 use super::{Conn, Slot};
 use crate::trail::append::{self, Appended, Draft, Said};
+use crate::trail::note::LogSigner;
 
 /// One job's part of the transaction that moves the trail's head.
 pub struct Tx<'b> {
@@ -20,6 +21,8 @@ pub struct Tx<'b> {
     pub(super) appended: &'b mut Vec<Arc<Appended>>,
     /// What this job appended or named again.
     pub(super) entries: Vec<Arc<Appended>>,
+    /// Who signs the head from this batch on, where this job says so.
+    pub(super) signer: Option<Arc<dyn LogSigner>>,
 }
 
 impl Tx<'_> {
@@ -43,6 +46,13 @@ impl Tx<'_> {
     /// Raises the standing epoch: what this job changes may change who is permitted what.
     pub fn bump_epoch(&mut self) {
         self.epoch = self.epoch.saturating_add(1);
+    }
+
+    /// Lets another key of the same log sign the head from this commit on. This commit is the change: the old key's
+    /// signatures under earlier heads stay what they are, and no process accepts one of it under a later head. Counts for
+    /// nothing when this job appends no entry.
+    pub fn sign_with(&mut self, signer: Arc<dyn LogSigner>) {
+        self.signer = Some(signer);
     }
 
     /// Appends an entry. A `rid` that the trail already has is a unique violation: the job should end with it.

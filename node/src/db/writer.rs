@@ -44,6 +44,8 @@ struct Prepared {
     outcomes: Vec<QueryResult<Vec<Arc<Appended>>>>,
     proofs: HashMap<u64, Arc<str>>,
     first: Option<RequestId>,
+    /// Who signed the head, if that is another than before.
+    signer: Option<Arc<dyn LogSigner>>,
 }
 
 impl Writer {
@@ -133,6 +135,9 @@ impl Writer {
         self.commits.entries.inc_by(entries);
         self.commits.batches.inc_by(u64::from(entries > 0));
         self.seen = prepared.head.clone();
+        if let Some(signer) = &prepared.signer {
+            self.signer = Arc::clone(signer);
+        }
         Ok(prepared)
     }
 
@@ -161,17 +166,19 @@ impl Writer {
             return Err(Failure::ClockBack(head.mark));
         }
         let mut appended = Vec::new();
+        let mut signer = None;
         let mut outcomes = Vec::with_capacity(records.len());
         for record in records {
-            outcomes.push(self.run_job(conn, &mut head, &mut appended, record.as_mut())?);
+            outcomes.push(self.run_job(conn, &mut head, &mut appended, &mut signer, record.as_mut())?);
         }
         if !appended.is_empty() {
             let hashes: Vec<_> = appended.iter().map(|entry| entry.hash).collect();
             let tree = Tree::new(conn, &cache);
             head.size = tree.extend(head.size, &hashes)?;
             head.root = tree.root(head.size)?;
-            let origin = self.signer.vkey().name().to_owned();
-            head.checkpoint = Checkpoint { origin, size: head.size, root: head.root }.sign(self.signer.as_ref())?;
+            let signs = signer.as_ref().unwrap_or(&self.signer);
+            let origin = signs.vkey().name().to_owned();
+            head.checkpoint = Checkpoint { origin, size: head.size, root: head.root }.sign(signs.as_ref())?;
         }
         head.write(conn)?;
         let tree = Tree::new(conn, &cache);
@@ -182,16 +189,22 @@ impl Writer {
                 vacant.insert(proof::text(entry.index, &path, &head.checkpoint).into());
             }
         }
-        Ok(Prepared { head, outcomes, proofs, first: appended.first().map(|entry| entry.rid) })
+        Ok(Prepared { head, outcomes, proofs, first: appended.first().map(|entry| entry.rid), signer })
     }
 
-    /// Checks that `head` is this log's, is what the tiles say, and extends the highest that this process has seen.
-    fn check_extends(&self, tree: &Tree<'_>, head: &Head) -> Result<(), Failure> {
+    /// Checks that `head` is this log's, is what the tiles say, and extends the highest that this process has seen. Where
+    /// another process let the log have another key, that one signs here from now on.
+    fn check_extends(&mut self, tree: &Tree<'_>, head: &Head) -> Result<(), Failure> {
         if head.size < self.seen.size || head.epoch < self.seen.epoch {
             return Err(Failure::fatal("the trail was rolled back under this process"));
         }
-        if head.checkpoint != self.seen.checkpoint {
-            head.check_statement(self.signer.vkey())?;
+        if head.checkpoint != self.seen.checkpoint
+            && let Err(error) = head.check_statement(self.signer.vkey())
+        {
+            let others = self.signer.others();
+            let other = others.into_iter().find(|other| head.check_statement(other.vkey()).is_ok());
+            self.signer = other.ok_or(error)?;
+            tracing::info!(log = ?self.signer.vkey(), "the log has another key now, and signs with it");
         }
         if tree.root(head.size)? != head.root {
             return Err(Failure::fatal("the trail's tiles do not have the root that its head states"));
@@ -211,20 +224,24 @@ impl Writer {
         conn: &mut Conn,
         head: &mut Head,
         appended: &mut Vec<Arc<Appended>>,
+        signer: &mut Option<Arc<dyn LogSigner>>,
         job: &mut dyn Record,
     ) -> Result<QueryResult<Vec<Arc<Appended>>>, Failure> {
         let outer = depth(conn).unwrap_or_default();
         savepoint(conn)?;
         let before = appended.len();
         let now = self.clock.now().max(head.mark);
-        let mut tx = Tx { conn, now, epoch: head.epoch, size: head.size, appended, entries: Vec::new() };
+        let mut tx = Tx { conn, now, epoch: head.epoch, size: head.size, appended, entries: Vec::new(), signer: None };
         let result = job.run(&mut tx);
-        let Tx { entries, epoch, .. } = tx;
+        let Tx { entries, epoch, signer: signs, .. } = tx;
         match result {
             Ok(()) => match commit(conn) {
                 Ok(()) => {
                     head.epoch = epoch;
                     head.mark = now;
+                    if signs.is_some() {
+                        *signer = signs;
+                    }
                     Ok(Ok(entries))
                 }
                 Err(error) if depth(conn) == Some(outer) => {

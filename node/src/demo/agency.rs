@@ -4,19 +4,27 @@
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use agreements::ids::{Digest, Ori};
+use agreements::approval::ApprovalKind;
+use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::party::AgencyKind;
 use agreements::time::Instant;
 use anyhow::Context as _;
 use certs::csr;
+use certs::jws;
+use certs::key::SigningKey;
 use jiff::civil::Date;
 
 use crate::ca_folder::{CaFolder, Order};
 use crate::config::{Config, Elements, FILE_NAME, Founding, LoopbackAddr};
 use crate::db::Db;
+use crate::exchange::standing::OFFICIAL_TYP;
 use crate::people::{self, NewAccount, Training};
 use crate::registry::accounts::Role;
+use crate::renewal::approvals::{self, Approval};
 use crate::{keyfile, keys};
+
+/// Where a fictional official's key is, below the node's folder.
+pub const OFFICIAL_KEY: &str = "keys/official.key";
 
 /// How long certificates live, in microseconds: the longest that the authority issues.
 const CERTIFICATE_LIFE: i64 = 397 * Instant::DAY;
@@ -144,6 +152,10 @@ pub fn found(
     config.ops.listen = LoopbackAddr::with_port(0);
     complete(&mut config, fiction, today);
     std::fs::create_dir_all(folder.join("keys"))?;
+    // In earnest it is on the official's card, or locked by a passphrase.
+    let official = SigningKey::generate_p256()?;
+    keyfile::write_secret(&folder.join(OFFICIAL_KEY), &official.to_pem()?)?;
+    config.agency.official_key = official.public().to_string();
     let path = folder.join(FILE_NAME);
     std::fs::write(&path, config.to_toml())?;
     let config = Config::load(&path)?;
@@ -211,5 +223,24 @@ pub async fn people_of(db: &Db, fiction: &Fiction, trained_on: Date) -> anyhow::
     let sources = vec!["oag.ca.gov press releases".to_owned(), "oag.ca.gov SB 34 letters".to_owned()];
     people::enter_check(db, sources, "no agency of this federation is named".to_owned(), &fiction.person("agreements"))
         .await?;
+    Ok(())
+}
+
+/// Enters what must approve the signing of `id`, and has the fictional official sign it with the key in `keys`.
+///
+/// # Errors
+/// The registry refuses.
+pub async fn approve(db: &Db, keys: &Path, fiction: &Fiction, id: AgreementId, on: Date) -> anyhow::Result<()> {
+    let (us, by): (Ori, _) = (fiction.ori.parse()?, fiction.person("custodian"));
+    for kind in ApprovalKind::ALL {
+        let whose = format!("{}, {kind}", fiction.legal_name);
+        let approval = Approval { kind, by: whose, reference: "minutes, item 4".to_owned(), on };
+        approvals::approve(db, us, id, approval, &by).await?;
+    }
+    let signs = approvals::to_sign(&mut db.reader()?, us, id)?.map_err(anyhow::Error::msg)?;
+    let path = keys.join("official.key");
+    let key = SigningKey::from_pem(&keyfile::read_secret(&path)?)?;
+    let seal = jws::sign(&signs.document, OFFICIAL_TYP, &key, None)?;
+    approvals::signed_by_official(db, us, id, seal, &by).await?;
     Ok(())
 }

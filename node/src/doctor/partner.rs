@@ -191,10 +191,10 @@ fn shown_certificate(found: &mut Findings, node: &Node, partner: &Partner, host:
         );
     }
     if identity.spki == pinned.1 {
-        found.ok("pinned-key", "it is the key that its descriptor names");
+        found.ok("pinned-key", "it is the key that is known as its own");
     } else {
-        let says = format!("it has the key {}, but {} is enrolled", short(&identity.spki), short(&pinned.1));
-        found.fail("pinned-key", says, "call the partner: did it change its key? If not, somebody else answers in its name. A partner that did puts the old key back: pinned keys do not change in this version");
+        let says = format!("it has the key {}, but {} is pinned", short(&identity.spki), short(&pinned.1));
+        found.fail("pinned-key", says, "call the partner: did it change its keys? Then this node has not heard of it yet: there, `concordat agreement sync ID` tells it, or a new descriptor does. If it did not, somebody else answers in its name");
     }
     match node.trust().vouches(&shown.chain, host, now) {
         Ok(()) => found.ok("chain", "an authority that this node trusts issued it and has not revoked it"),
@@ -269,7 +269,7 @@ async fn answers(found: &mut Findings, node: &Node, partner: &Partner) {
         let (says, fix) = match reply.status {
             404 => (
                 "it treats this node as a stranger (404)".to_owned(),
-                "the partner enrols this agency's descriptor (`concordat peer export`, `concordat peer add`), or its list revokes this node's certificate",
+                "if this node's keys changed, tell the partner with `concordat agreement sync ID`; otherwise it enrols this agency's descriptor (`concordat peer export`, `concordat peer add`), or its list revokes this node's certificate",
             ),
             429 => (
                 "too many requests of this node are in work there (429)".to_owned(),
@@ -332,7 +332,13 @@ fn description(found: &mut Findings, partner: &Partner, described: &Described) {
         return;
     };
     if now == *partner.party() {
-        found.ok("description", "as it was enrolled");
+        let news = partner.news().len();
+        let says = if news == 0 {
+            "as it was enrolled".to_owned()
+        } else {
+            format!("as it was enrolled and has told since ({news} changes)")
+        };
+        found.ok("description", says);
         return;
     }
     let held = partner.party();
@@ -347,7 +353,7 @@ fn description(found: &mut Findings, partner: &Partner, described: &Described) {
     let which = if which.is_empty() { "something".to_owned() } else { which.join(", ") };
     found.warn(
         "description",
-        format!("it describes {which} otherwise than when it was enrolled"),
-        "what was agreed goes on; a new agreement needs its new descriptor",
+        format!("it describes {which} otherwise than it is known here"),
+        "what was agreed goes on; new keys and places are told under the agreements, the rest needs its new descriptor: `concordat peer add` takes it",
     );
 }

@@ -63,8 +63,14 @@ struct Prepared {
 }
 
 enum Committed {
-    Said { slot: Slot, outcome: Outcome, results: Option<String> },
+    Said {
+        slot: Slot,
+        outcome: Outcome,
+        results: Option<String>,
+    },
     HeardBefore(Heard),
+    /// The key that swore it is not the partner's any more.
+    Overtaken,
 }
 
 /// Answers a question of `partner`, which came from the address `from`.
@@ -97,6 +103,7 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
     let committing = Arc::clone(&asked);
     let recorded = node.registry().record(move |tx| commit(tx, &committing, prepared)).await?;
     match &*recorded {
+        Committed::Overtaken => Err(Failure::Overtaken),
         Committed::HeardBefore(heard) => again(node, desk, partner, asked, *heard).await,
         Committed::Said { slot, outcome, results } => {
             referral::ring(node, outcome);
@@ -162,6 +169,9 @@ fn bulk(rows: &[Read]) -> Result<(String, Digest), Failure> {
 /// again. A permit that died meanwhile gives a record, and no answer.
 fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Committed> {
     let evidence = asked.sworn.evidence();
+    if !evidence.under.still(tx)? {
+        return Ok(Committed::Overtaken);
+    }
     let now = tx.now();
     let rid = fresh_rid(now)?;
     let this = Heard { leaf: evidence.leaf_hash, answer: rid };

@@ -402,6 +402,7 @@ fn keep(
 ) -> QueryResult<Vec<Line>> {
     let now = tx.now();
     let over = term.over(tx.epoch(), now);
+    let came = under_keys_of_today(tx, came)?;
     let mut lines = Vec::new();
     let mut answers = Vec::new();
     let only = match came.as_slice() {
@@ -437,6 +438,19 @@ fn keep(
     };
     tx.append(draft)?;
     Ok(lines)
+}
+
+/// What came, less what a key swore that was replaced since: our trail names nothing by it after it recorded that.
+fn under_keys_of_today(tx: &mut Tx<'_>, mut came: Vec<Came>) -> QueryResult<Vec<Came>> {
+    for one in &mut came {
+        if let Some(evidence) = &one.proof
+            && !evidence.under.still(tx)?
+        {
+            one.proof = None;
+            one.line.gave = Gave::Invalid { why: "the key that swore its answer was replaced meanwhile".to_owned() };
+        }
+    }
+    Ok(came)
 }
 
 /// A partner's entry as it is kept, for our entry `of`.

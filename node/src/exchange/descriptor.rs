@@ -3,6 +3,8 @@
 use agreements::ids::Digest;
 use agreements::json;
 use agreements::party::Party;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use certs::jws;
 use certs::key::{PublicKey, SigningKey};
 use serde::Deserialize;
@@ -68,6 +70,23 @@ pub fn read(file: &[u8]) -> Result<(Party, Digest), DescriptorError> {
     }
     Partner::new(party.clone())?;
     Ok((party, key.id()))
+}
+
+/// The identity key that a file names, without verifying anything: for comparing with a file that was verified when it was
+/// imported, and is held to the trail since. `None` if it is no descriptor.
+#[must_use]
+pub fn names(file: &[u8]) -> Option<String> {
+    #[derive(Deserialize)]
+    struct Flattened {
+        payload: String,
+    }
+    #[derive(Deserialize)]
+    struct Named {
+        identity_key: String,
+    }
+    let Flattened { payload } = serde_json::from_slice(file).ok()?;
+    let payload = URL_SAFE_NO_PAD.decode(payload).ok()?;
+    serde_json::from_slice::<Named>(&payload).ok().map(|named| named.identity_key)
 }
 
 /// A fingerprint as it is read out over the telephone: sixteen groups of four hexadecimal digits.

@@ -13,7 +13,7 @@ use bytes::{Bytes, BytesMut};
 
 use super::partner::Partner;
 use crate::clock::Clock;
-use crate::tls::{self, OwnStore, SeenTrust, TlsError, TrustStore};
+use crate::tls::{self, OwnCertificate, OwnStore, SeenTrust, TlsError, TrustStore};
 
 /// The longest answer that is read, in bytes: ten thousand reads.
 pub const MAX_REPLY: usize = 16 << 20;
@@ -90,6 +90,7 @@ struct Kept {
     client: reqwest::Client,
     since: Instant,
     trust: SeenTrust,
+    own: Arc<OwnCertificate>,
 }
 
 impl Dialer {
@@ -144,6 +145,30 @@ impl Dialer {
         Ok(Incoming { status: response.status().as_u16(), response, deadline: self.deadline })
     }
 
+    /// Posts `body` to the partner, or to whoever has a certificate for its name where the key is not the pinned one: its
+    /// keys may have changed as ours did. Only for what says nothing but our own keys and events; what is answered counts
+    /// only as far as it proves itself.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn introduce(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
+        match self.post(partner, path, body.clone()).await {
+            Err(DialError::Connect(_)) => {}
+            reply => return reply,
+        }
+        let config = tls::client_unpinned(&self.own, &self.trust, Arc::clone(&self.clock), partner.ori())?;
+        let client = self.build_with(config)?;
+        let sending = async {
+            post(partner, path, body)(&client).send().await.map_err(|error| DialError::Connect(reason(&error)))
+        };
+        self.whole(sending).await
+    }
+
+    /// Lets go of every connection to a partner, whose key or place is another now.
+    pub fn let_go(&self, partner: Ori) {
+        self.clients.lock().unwrap_or_else(PoisonError::into_inner).retain(|(_, ori, _), _| *ori != partner);
+    }
+
     /// Sends a request. A partner that was started again has closed the connections that are kept here, perhaps while the
     /// request was on its way: then it is sent once more over a new one. Only for what may come twice: a question or an
     /// event that a partner heard already it knows by its id, and answers again.
@@ -190,14 +215,16 @@ impl Dialer {
         let line = line(partner);
         let now = self.clock.now();
         let mut clients = self.clients.lock().unwrap_or_else(PoisonError::into_inner);
-        clients.retain(|_, kept| (0..KEPT).contains(&now.since(kept.since)) && self.trust.is_current(&kept.trust));
+        let own = self.own.current();
+        let current = |kept: &Kept| self.trust.is_current(&kept.trust) && Arc::ptr_eq(&kept.own, &own);
+        clients.retain(|_, kept| (0..KEPT).contains(&now.since(kept.since)) && current(kept));
         if let Some(kept) = clients.get(&line) {
             return Ok((kept.client.clone(), true));
         }
         // Before the handshakes that will be checked against them.
         let trust = self.trust.seen();
         let client = self.build((line.1, line.2))?;
-        clients.insert(line, Kept { client: client.clone(), since: now, trust });
+        clients.insert(line, Kept { client: client.clone(), since: now, trust, own });
         Ok((client, false))
     }
 
@@ -207,7 +234,10 @@ impl Dialer {
     }
 
     fn build(&self, pinned: (Ori, Digest)) -> Result<reqwest::Client, DialError> {
-        let config = tls::client(&self.own, &self.trust, Arc::clone(&self.clock), pinned)?;
+        self.build_with(tls::client(&self.own, &self.trust, Arc::clone(&self.clock), pinned)?)
+    }
+
+    fn build_with(&self, config: rustls::ClientConfig) -> Result<reqwest::Client, DialError> {
         let mut builder = reqwest::Client::builder()
             .tls_backend_preconfigured(config)
             .https_only(true)

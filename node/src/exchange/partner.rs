@@ -1,24 +1,81 @@
-//! Partners as they were enrolled: pinned keys, held in memory so that a stranger is told nothing before any store is
-//! touched.
+//! Partners with the values of the day: as they were enrolled, and as they changed since by what they said under their
+//! agreements. Held in memory, so that a stranger is told nothing before any store is touched.
 
-use std::collections::{BTreeSet, HashMap};
+mod day;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use agreements::ids::{Digest, Ori};
-use agreements::party::Party;
+use agreements::ids::{AgreementId, Digest, Ori};
+use agreements::message::StreamEvent;
+use agreements::party::{Keys, Party};
+use agreements::stream::Event;
+use agreements::time::Instant;
 use certs::key::PublicKey;
 use diesel::result::QueryResult;
 
-use super::descriptor;
-use crate::db::{Conn, steady};
-use crate::registry::agencies;
+use super::standing;
+use crate::db::{Conn, Tx};
+use crate::registry::{agencies, agreements as documents};
 use crate::trail::note::Vkey;
+pub(crate) use day::{Named, replaced};
 
-/// A partner and its pinned keys.
-#[derive(Debug)]
+/// A partner and the keys that are its own today.
+#[derive(Debug, Clone)]
 pub struct Partner {
     party: Party,
     log: Vkey,
+    past: Vec<Past>,
+    news: Vec<News>,
+    seen: Seen,
+}
+
+/// Keys that were a partner's.
+#[derive(Debug, Clone)]
+pub struct Past {
+    /// They.
+    pub keys: Keys,
+    /// The key of its trail among them.
+    pub log: Vkey,
+    /// The position in our trail of the entry that recorded their end: what they signed stands if our trail named it before.
+    pub until: u64,
+    /// The receipts that this entry named.
+    pub named: Vec<Digest>,
+}
+
+/// A change of a partner's keys or of its place that took effect here.
+#[derive(Debug, Clone)]
+pub struct News {
+    /// The position in our trail of the entry that recorded it.
+    pub index: u64,
+    /// When that was.
+    pub at: Instant,
+    /// Under which agreement it was said first.
+    pub agreement: AgreementId,
+    /// What it said.
+    pub event: Event,
+}
+
+/// From what a partner's values of the day were made: what is verified with them counts only while nothing was added.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    ori: Ori,
+    descriptor: Option<Digest>,
+    changes: usize,
+    epoch: i64,
+}
+
+impl Seen {
+    /// Whether they are the values of the day under the head's lock.
+    pub fn still(&self, tx: &mut Tx<'_>) -> QueryResult<bool> {
+        // Whatever changes a partner's keys raises the epoch.
+        if tx.epoch() == self.epoch {
+            return Ok(true);
+        }
+        let file = agencies::descriptor(tx.conn(), self.ori)?;
+        let changes = documents::changes(tx.conn(), Some(self.ori))?;
+        Ok(file.map(|file| Digest::of(&file)) == self.descriptor && changes.len() == self.changes)
+    }
 }
 
 /// Why a party's keys are none.
@@ -44,19 +101,12 @@ impl Partner {
     /// # Errors
     /// A key in it is no key.
     pub fn new(party: Party) -> Result<Self, PartnerError> {
-        let ori = party.ori;
-        let log: Vkey = party
-            .node
-            .log_vkey
-            .parse()
-            .map_err(|error: crate::trail::note::NoteError| PartnerError::Log(ori, error.to_string()))?;
-        if log.name() != party.node.log_origin {
-            return Err(PartnerError::Origin(ori));
-        }
+        let log = log_key(&party)?;
         seal_key(&party)?;
         let identity: Result<PublicKey, _> = party.identity_key.parse();
-        identity.map_err(|error| PartnerError::Identity(ori, error.to_string()))?;
-        Ok(Self { party, log })
+        identity.map_err(|error| PartnerError::Identity(party.ori, error.to_string()))?;
+        let seen = Seen { ori: party.ori, descriptor: None, changes: 0, epoch: -1 };
+        Ok(Self { party, log, past: Vec::new(), news: Vec::new(), seen })
     }
 
     /// Its ORI.
@@ -65,7 +115,7 @@ impl Partner {
         self.party.ori
     }
 
-    /// All that its descriptor says.
+    /// All that its descriptor says, with the keys, the URL and the contacts of today.
     #[must_use]
     pub fn party(&self) -> &Party {
         &self.party
@@ -76,6 +126,94 @@ impl Partner {
     pub fn log(&self) -> &Vkey {
         &self.log
     }
+
+    /// The keys that were its own before, oldest first.
+    #[must_use]
+    pub fn past(&self) -> &[Past] {
+        &self.past
+    }
+
+    /// What changed since it was enrolled, oldest first.
+    #[must_use]
+    pub fn news(&self) -> &[News] {
+        &self.news
+    }
+
+    /// From what these values of the day were made.
+    #[must_use]
+    pub fn seen(&self) -> &Seen {
+        &self.seen
+    }
+
+    /// Takes over what the partner says, under `agreement`, of its keys or of its place. Whether that is news: it says the
+    /// same under each of its agreements, and the first counts.
+    ///
+    /// What is news must be sealed by the seal key of today or by the identity key: a seal key that was replaced changes
+    /// nothing any more, under whichever agreement. Keys that were replaced do not come back.
+    ///
+    /// # Errors
+    /// A sentence that says why it is not heeded. The partner is as it was.
+    pub fn heed(&mut self, agreement: AgreementId, said: &StreamEvent) -> Result<bool, String> {
+        let vouched =
+            standing::vouched(self.ori(), agreement, said, &[&self.party.node.seal_key, &self.party.identity_key]);
+        match &said.event {
+            Event::Rekeyed { keys, .. } => {
+                if self.party.node.keys() == *keys || self.past.iter().any(|past| past.keys == *keys) {
+                    return Ok(false);
+                }
+                vouched?;
+                self.rekey(keys.clone()).map(|()| true)
+            }
+            Event::Moved { url, contacts, .. } => {
+                if let Err(why) = vouched {
+                    // It was said while that seal was the partner's own, and comes late: what was said since holds.
+                    let past: Vec<&str> = self.past.iter().map(|past| past.keys.seal_key.as_str()).collect();
+                    return standing::vouched(self.ori(), agreement, said, &past).map(|()| false).map_err(|_| why);
+                }
+                let same = self.party.node.url == *url && self.party.contacts == *contacts;
+                self.party.node.url.clone_from(url);
+                self.party.contacts.clone_from(contacts);
+                Ok(!same)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Whether one of `keys` was replaced before.
+    fn brings_back(&self, keys: &Keys) -> bool {
+        let old = self.party.node.keys();
+        self.past.iter().any(|Past { keys: past, .. }| {
+            keys.tls_spki != old.tls_spki && keys.tls_spki == past.tls_spki
+                || keys.seal_key != old.seal_key && keys.seal_key == past.seal_key
+                || keys.log_vkey != old.log_vkey && keys.log_vkey == past.log_vkey
+                || keys.witness_vkey != old.witness_vkey && keys.witness_vkey == past.witness_vkey
+        })
+    }
+
+    fn rekey(&mut self, keys: Keys) -> Result<(), String> {
+        let old = self.party.node.keys();
+        if self.brings_back(&keys) {
+            return Err("a key that was replaced does not come back: make a new one".to_owned());
+        }
+        let mut party = self.party.clone();
+        party.node = party.node.with_keys(keys);
+        let log = log_key(&party).map_err(|error| error.to_string())?;
+        seal_key(&party).map_err(|error| error.to_string())?;
+        self.past.push(Past {
+            keys: old,
+            log: std::mem::replace(&mut self.log, log),
+            until: u64::MAX,
+            named: Vec::new(),
+        });
+        self.party = party;
+        Ok(())
+    }
+}
+
+fn log_key(party: &Party) -> Result<Vkey, PartnerError> {
+    let log: Result<Vkey, _> = party.node.log_vkey.parse();
+    let log = log.map_err(|error| PartnerError::Log(party.ori, error.to_string()))?;
+    if log.name() == party.node.log_origin { Ok(log) } else { Err(PartnerError::Origin(party.ori)) }
 }
 
 /// The seal key that a party's description names.
@@ -87,6 +225,11 @@ pub fn seal_key(party: &Party) -> Result<PublicKey, PartnerError> {
     key.map_err(|error| PartnerError::Seal(party.ori, error.to_string()))
 }
 
+/// A partner as it is described today; `None` if it is not enrolled, or left out.
+pub fn known(conn: &mut Conn, ori: Ori) -> QueryResult<Option<Party>> {
+    Ok(day::today(conn)?.remove(&ori).map(|partner| partner.party().clone()))
+}
+
 /// Every enrolled partner.
 #[derive(Debug, Default)]
 pub struct Partners {
@@ -94,38 +237,10 @@ pub struct Partners {
 }
 
 impl Partners {
-    /// From the registry: each as the sealed file says that was imported, whose seal is verified again. One whose file is
-    /// not sound any more, or is another agency's, is left out, and said in the log.
+    /// From the registry: each as the sealed file says that was imported, whose seal is verified again, and as it changed
+    /// since. One of whose rows one is not sound any more, or is another agency's, is left out, and said in the log.
     pub fn load(conn: &mut Conn) -> QueryResult<Self> {
-        let mut by_ori = HashMap::new();
-        let (files, recorded) = steady(conn, |conn| {
-            let files = agencies::descriptors(conn)?;
-            let recorded = agencies::recorded(conn)?;
-            Ok::<_, diesel::result::Error>((files, recorded))
-        })?;
-        let recorded = recorded.unwrap_or_else(|what| {
-            tracing::error!(
-                what,
-                "ALARM: every partner is left out: the trail's entries about them were changed by other hands"
-            );
-            BTreeSet::new()
-        });
-        for (ori, file) in files {
-            if !recorded.contains(&(ori, Digest::of(&file))) {
-                tracing::error!(%ori, "ALARM: a partner is left out: the trail has no entry of enrolling it by this file");
-                continue;
-            }
-            match descriptor::read(&file).and_then(|(party, _)| Ok(Partner::new(party)?)) {
-                Ok(partner) if partner.ori() == ori => drop(by_ori.insert(ori, Arc::new(partner))),
-                Ok(partner) => {
-                    tracing::error!(%ori, found = %partner.ori(), "ALARM: a partner is left out: its row was changed by other hands");
-                }
-                Err(error) => {
-                    tracing::error!(%ori, %error, "ALARM: a partner is left out: its row was changed by other hands");
-                }
-            }
-        }
-        Ok(Self { by_ori })
+        Ok(Self { by_ori: day::today(conn)? })
     }
 
     /// The partner with this ORI.
@@ -134,7 +249,7 @@ impl Partners {
         self.by_ori.get(&ori)
     }
 
-    /// The partner whose pinned TLS key this is, if the certificate names it too.
+    /// The partner whose TLS key of today this is, if the certificate names it too.
     #[must_use]
     pub fn recognise(&self, ori: Ori, spki: Digest) -> Option<&Arc<Partner>> {
         self.find(ori).filter(|partner| partner.party.node.tls_spki == spki)

@@ -20,11 +20,12 @@ use certs::jws;
 use certs::key::PublicKey;
 use diesel::result::{Error, QueryResult};
 
+use super::descriptor;
 use super::known::{self, Known};
 use crate::changes::{authorizing, rules};
 use crate::db::Conn;
 use crate::registry::agreements::Kept;
-use crate::registry::{ag, agreements as documents};
+use crate::registry::{ag, agencies, agreements as documents};
 use crate::trail;
 
 /// The `typ` of a sealed agreement.
@@ -114,15 +115,28 @@ pub(super) fn with_heirs(mut family: Vec<Verified>) -> Vec<Verified> {
 }
 
 /// An agreement and its own streams, without what supersedes it.
-fn read_alone(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
+pub(super) fn read_alone(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
     let Some((document, agreement)) = documents::find(conn, id)? else { return Ok(Ok(None)) };
     let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
+    if let Some(why) = other_identity(conn, id, &agreement)? {
+        return Ok(Err(why));
+    }
     if !complete(conn, first, second)? || !complete(conn, second, first)? {
         return Ok(Err(format!("events between {first} and {second} are missing that the trail recorded")));
     }
     let kept = [documents::stream(conn, id, first)?, documents::stream(conn, id, second)?];
     let checked = check(id, &document, &agreement, &kept);
     Ok(checked.map(|streams| Some(Verified { agreement, document, streams })))
+}
+
+/// Why the partner of an agreement is not the one that is enrolled: the document pins another identity key. Everything else
+/// about a node changes with the day; that key does not.
+fn other_identity(conn: &mut Conn, id: AgreementId, agreement: &Agreement) -> QueryResult<Option<String>> {
+    let Some(partner) = documents::partner(conn, id)? else { return Ok(None) };
+    let Some(pinned) = agreement.party(partner) else { return Ok(None) };
+    let Some(file) = agencies::descriptor(conn, partner)? else { return Ok(None) };
+    let same = descriptor::names(&file).is_some_and(|enrolled| enrolled == pinned.identity_key);
+    Ok((!same).then(|| format!("it pins another identity key of {partner} than the one that is enrolled")))
 }
 
 /// Whether as many events of both parties are kept as the trail recorded with `partner`: the last of a stream could be
@@ -182,10 +196,6 @@ pub fn sealed(
     let one = |payload: &[u8], typ, seal, key: &PublicKey| {
         jws::verify_one(payload, typ, seal, key).map(drop).map_err(|error| text(&error))
     };
-    let change = |changed, reason| {
-        json::canonical(&Change::new(ori, agreement.id, Digest::of(document), n, reason, changed))
-            .map_err(|error| text(&error))
-    };
     match &said.event {
         Event::Signed { seal, official } => {
             one(document, AGREEMENT_TYP, seal, &seal_key()?)?;
@@ -201,18 +211,56 @@ pub fn sealed(
             let statement = resumption(agreement, document, ori, n, reason).map_err(|error| text(&error))?;
             one(&statement, RESUMPTION_TYP, seal, &seal_key()?)
         }
-        Event::Rekeyed { keys, compromised, reason, seal } => {
-            let statement = change(Changed::Rekeyed { keys: keys.clone(), compromised: *compromised }, reason)?;
-            one(&statement, CHANGE_TYP, seal, &seal_key()?)
-                .or_else(|_| one(&statement, CHANGE_TYP, seal, &key(&party.identity_key)?))
-        }
-        Event::Moved { url, contacts, reason, seal } => {
-            let statement = change(Changed::Moved { url: url.clone(), contacts: contacts.clone() }, reason)?;
-            one(&statement, CHANGE_TYP, seal, &seal_key()?)
-                .or_else(|_| one(&statement, CHANGE_TYP, seal, &key(&party.identity_key)?))
+        Event::Rekeyed { .. } | Event::Moved { .. } => {
+            let seal_key = before.address(pinned, n.saturating_sub(1)).seal_key;
+            vouched(ori, agreement.id, said, &[&seal_key, &party.identity_key])
         }
         Event::Declined { .. } | Event::Withdrawn { .. } | Event::Suspended { .. } | Event::Terminated { .. } => Ok(()),
     }
+}
+
+/// The statement that `ori` seals when its node gets other keys or another place, as event `n` of its stream under the
+/// agreement with this `document`; `None` for an event of another kind.
+///
+/// # Errors
+/// None in practice: the event has a JSON form.
+pub fn change_statement(
+    ori: Ori,
+    agreement: AgreementId,
+    document: Digest,
+    n: u32,
+    event: &Event,
+) -> Result<Option<Vec<u8>>, json::StrictError> {
+    let (changed, reason) = match event {
+        Event::Rekeyed { keys, compromised, reason, .. } => {
+            (Changed::Rekeyed { keys: keys.clone(), compromised: *compromised }, reason)
+        }
+        Event::Moved { url, contacts, reason, .. } => {
+            (Changed::Moved { url: url.clone(), contacts: contacts.clone() }, reason)
+        }
+        _ => return Ok(None),
+    };
+    json::canonical(&Change::new(ori, agreement, document, n, reason, changed)).map(Some)
+}
+
+/// Whether one of `keys` sealed the change of keys or of place that `ori` tells of.
+///
+/// # Errors
+/// Why none did.
+pub fn vouched(ori: Ori, agreement: AgreementId, said: &StreamEvent, keys: &[&str]) -> Result<(), String> {
+    let statement = change_statement(ori, agreement, said.document, said.n, &said.event);
+    let statement = statement.map_err(|error| error.to_string())?;
+    let (Some(statement), Event::Rekeyed { seal, .. } | Event::Moved { seal, .. }) = (statement, &said.event) else {
+        return Err("it is no change of keys or of place".to_owned());
+    };
+    let mut why = "there is no key to verify it with".to_owned();
+    for text in keys {
+        match jws::verify_one(&statement, CHANGE_TYP, seal, &key(text)?) {
+            Ok(_) => return Ok(()),
+            Err(error) => why = error.to_string(),
+        }
+    }
+    Err(format!("the seal of {ori}: {why}"))
 }
 
 fn key(text: &str) -> Result<PublicKey, String> {

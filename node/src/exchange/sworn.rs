@@ -9,7 +9,7 @@ use agreements::message::Message;
 use agreements::protocol::{self, ReadError, Spoken};
 use agreements::time::Instant;
 
-use super::partner::Partner;
+use super::partner::{Partner, Seen};
 use super::wire::Envelope;
 use crate::trail::note::Checkpoint;
 use crate::trail::proof::{self, CheckpointCache, ProofError};
@@ -48,6 +48,8 @@ pub struct Evidence {
     pub proof: String,
     /// The head that the proof leads to.
     pub head: Checkpoint,
+    /// From what the keys were made that it was verified with.
+    pub under: Seen,
 }
 
 impl<T> Sworn<T> {
@@ -180,6 +182,7 @@ pub fn verify<T: Message>(
         salt: envelope.entry.salt,
         proof: envelope.proof.clone(),
         head: included.checkpoint,
+        under: partner.seen().clone(),
     };
     Ok(Sworn { message, entry, agreement })
 }

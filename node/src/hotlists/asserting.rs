@@ -208,6 +208,9 @@ fn commit(
 ) -> QueryResult<Said> {
     let (sworn, from, owner) = asked;
     let evidence = sworn.evidence();
+    if !evidence.under.still(tx)? {
+        return Ok(Err(NotSaid::Moved));
+    }
     if exchanged::heard(tx.conn(), evidence.origin, evidence.rid)?.is_some() {
         return Ok(Err(NotSaid::Again));
     }

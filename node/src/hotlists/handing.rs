@@ -110,6 +110,9 @@ impl Pages {
         if let Some(why) = node.trust().objection(&self.caller, now) {
             return Ok(Some(format!("the partner's certificate does not count any more: {why}")));
         }
+        if node.partners().recognise(self.caller.ori, self.caller.spki).is_none() {
+            return Ok(Some("the partner's node has another key now".to_owned()));
+        }
         let ended = || Ok(Some("the agreement is not in force any more".to_owned()));
         if epoch != self.epoch {
             let (owner, agreement) = (node.owner(), permit.agreement());

@@ -375,7 +375,14 @@ fn keep(
     let now = tx.now();
     let owner = message.owner;
     let mut allowed = Ok(());
-    if let Some(evidence) = evidence {
+    let mut replaced = false;
+    if let Some(evidence) = &evidence {
+        replaced = !evidence.under.still(tx)?;
+    }
+    if replaced {
+        allowed = Err("it came, and is not used: the key that swore it was replaced meanwhile".to_owned());
+        message.assertion = None;
+    } else if let Some(evidence) = evidence {
         let index = evidence.index;
         exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)?;

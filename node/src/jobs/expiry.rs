@@ -134,7 +134,7 @@ fn warning(ending: &Ending, now: Instant) -> Option<Due> {
     let from_then_on = if threshold == 0 { "Since then" } else { "From then on" };
     let notice = Notice {
         dedup: format!("ends:{key}:{until}:{threshold}"),
-        audience: *audience,
+        audience: audience.clone(),
         subject: format!("{what} {when}"),
         body: format!("{what} {when}, at {until}.\n{from_then_on} {then}.\n\nNext: {next}\n"),
     };

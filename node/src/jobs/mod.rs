@@ -13,6 +13,8 @@ mod delivery;
 mod driver;
 mod expiry;
 mod notices;
+mod partners;
+mod packets;
 mod post;
 mod prune;
 mod reminders;
@@ -51,6 +53,20 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "send partners what they have not acknowledged of agreements",
         run: |node| Box::pin(async move { work::run(delivery::Deliveries, &node).await }),
+    },
+    Job {
+        name: "partners",
+        schedule: Schedule::EveryMinutes(5),
+        catch_up: 1,
+        about: "tell of partners whose keys or place changed",
+        run: |node| Box::pin(async move { work::run(notices::Notices(partners::Partners), &node).await }),
+    },
+    Job {
+        name: "packets",
+        schedule: Schedule::EveryMinutes(20),
+        catch_up: 1,
+        about: "send partners this agency's compliance packet until they have it",
+        run: |node| Box::pin(async move { work::run(packets::Packets, &node).await }),
     },
     Job {
         name: "changes",

@@ -62,7 +62,10 @@ impl<S: Source> Work for Notices<S> {
 
     fn plan(&self, world: &Self::World, now: Instant) -> Vec<Say> {
         let say = |due: Due| {
-            let all = mail::recipients(&world.mail, due.notice.audience);
+            let all = match &due.notice.audience {
+                Audience::Mailboxes(these) => these.iter().collect(),
+                audience => mail::recipients(&world.mail, audience.clone()),
+            };
             let lacks = |address: &&&MailAddress| !world.said.contains(&mail::key(&due.notice, address));
             let to: Vec<MailAddress> = all.iter().filter(lacks).copied().cloned().collect();
             (all.is_empty() || !to.is_empty()).then_some(Say { due, to })
@@ -77,9 +80,10 @@ impl<S: Source> Work for Notices<S> {
     async fn apply(&mut self, node: &Node, op: &Say) -> Result<Applied, JobError> {
         tracing::warn!(what = op.due.reason, mails = op.to.len(), "somebody has to act");
         if op.to.is_empty() {
-            let whom = match op.due.notice.audience {
+            let whom = match &op.due.notice.audience {
                 Audience::Agreements | Audience::Custodian => "mail.administrators and mail.custodians",
                 Audience::Operators => "mail.operators",
+                Audience::Mailboxes(_) => "agency.contacts",
             };
             return Ok(Applied::Later(format!("nobody gets mail about it: name addresses in {whom}")));
         }

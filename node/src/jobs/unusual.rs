@@ -175,11 +175,15 @@ impl Day {
     fn many(&self) -> Option<String> {
         let (questions, usual) = (self.questions, self.usual());
         let days = self.before.len().min(ACTIVE_DAYS);
-        (questions >= MANY.max(usual.saturating_mul(FACTOR))).then(|| match days {
-            0 => format!("{questions} questions were answered, and there is no day before to compare with."),
-            _ => format!(
+        if questions < MANY.max(usual.saturating_mul(FACTOR)) {
+            return None;
+        }
+        Some(if days == 0 {
+            format!("{questions} questions were answered, and there is no day before to compare with.")
+        } else {
+            format!(
                 "{questions} questions were answered; the median of the last {days} days on which it asked is {usual}."
-            ),
+            )
         })
     }
 

@@ -34,6 +34,9 @@ pub enum JobError {
     /// A file that says when something ends.
     #[error(transparent)]
     Unreadable(#[from] super::expiry::Unreadable),
+    /// What the trail has of renewals is not what was recorded.
+    #[error(transparent)]
+    Held(#[from] crate::renewal::HeldError),
     /// Operations failed; the others were applied.
     #[error("{failed} of {planned} not done, the first because: {first}")]
     Operations {

@@ -38,7 +38,7 @@ const DOUBT: i64 = Instant::HOUR;
 const LONGEST_WAIT: i64 = 2 * Instant::HOUR;
 
 /// Whose business a mail is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Audience {
     /// Agreements administrators and the custodian.
     Agreements,
@@ -46,6 +46,8 @@ pub enum Audience {
     Custodian,
     /// System administrators.
     Operators,
+    /// These, and nobody else.
+    Mailboxes(Vec<MailAddress>),
 }
 
 /// What is said in a mail, to everybody whose business it is.
@@ -61,13 +63,14 @@ pub struct Notice {
     pub body: String,
 }
 
-/// The addresses of an audience.
+/// The configured addresses of an audience; none for mailboxes, which are named already.
 #[must_use]
 pub fn recipients(config: &Mail, audience: Audience) -> Vec<&MailAddress> {
     match audience {
         Audience::Custodian if !config.custodians.is_empty() => config.custodians.iter().collect(),
         Audience::Agreements | Audience::Custodian => config.administrators.iter().chain(&config.custodians).collect(),
         Audience::Operators => config.operators.iter().collect(),
+        Audience::Mailboxes(_) => Vec::new(),
     }
 }
 

@@ -1,6 +1,6 @@
 //! Opening what a node stands on: its keys and its stores, each by itself for commands that need no more.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use agreements::ids::Ori;
@@ -16,6 +16,7 @@ use crate::hotlists::matching::Matcher;
 use crate::hotlists::shared::{SharedError, SharedLists};
 use crate::keyfile::{self, KeyFileError};
 use crate::reads::store::{ReadsDb, StoreError};
+use crate::rotation::{self, RotationError};
 use crate::tls::TlsError;
 use crate::trail::note::{LogSigner, SignError, Vkey};
 
@@ -33,10 +34,10 @@ pub enum OpenError {
     KeyFile(#[from] KeyFileError),
     /// A key file with something else in it.
     #[error("{0} holds no usable key: {1}")]
-    Key(std::path::PathBuf, String),
+    Key(PathBuf, String),
     /// The seal's certificate.
     #[error("{0} is not the certificate of this agency's seal: {1}")]
-    Seal(std::path::PathBuf, String),
+    Seal(PathBuf, String),
     /// Certificates.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -55,12 +56,23 @@ pub enum OpenError {
     /// The place of partners' hotlists.
     #[error(transparent)]
     Shared(#[from] SharedError),
+    /// New keys are not in their place.
+    #[error(transparent)]
+    Rotation(Box<RotationError>),
+}
+
+impl From<RotationError> for OpenError {
+    fn from(error: RotationError) -> Self {
+        Self::Rotation(Box::new(error))
+    }
 }
 
 /// The log's key, over openssl.
 struct LogKey {
     key: SigningKey,
     vkey: Vkey,
+    /// Where keys of this log are: the one in use, and the one that takes its place.
+    files: [PathBuf; 2],
 }
 
 impl LogSigner for LogKey {
@@ -70,6 +82,11 @@ impl LogSigner for LogKey {
 
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError> {
         self.key.sign(message).ok().and_then(|signature| signature.try_into().ok()).ok_or(SignError)
+    }
+
+    fn others(&self) -> Vec<Arc<dyn LogSigner>> {
+        let keys = self.files.iter().filter_map(|file| Self::read(file, self.vkey.name(), &self.files).ok());
+        keys.filter(|other| other.vkey != self.vkey).map(|other| Arc::new(other) as _).collect()
     }
 }
 
@@ -90,22 +107,42 @@ pub fn log_vkey(config: &Config) -> Result<Vkey, OpenError> {
     Ok(log_key(config)?.vkey)
 }
 
-fn log_key(config: &Config) -> Result<LogKey, OpenError> {
-    let path = config.keys.log_key();
-    let key = read_key(&path)?;
-    let bad = |what: &str| OpenError::Key(path.clone(), what.to_owned());
-    let public = key.public().ed25519_bytes().ok_or_else(|| bad("it is no Ed25519 key"))?;
-    let vkey = Vkey::new(&config.keys.log_origin, public).map_err(|error| bad(&error.to_string()))?;
-    Ok(LogKey { key, vkey })
+impl LogKey {
+    fn read(path: &Path, origin: &str, files: &[PathBuf; 2]) -> Result<Self, OpenError> {
+        let key = read_key(path)?;
+        let bad = |what: &str| OpenError::Key(path.to_owned(), what.to_owned());
+        let public = key.public().ed25519_bytes().ok_or_else(|| bad("it is no Ed25519 key"))?;
+        let vkey = Vkey::new(origin, public).map_err(|error| bad(&error.to_string()))?;
+        Ok(Self { key, vkey, files: files.clone() })
+    }
 }
 
-/// Opens the registry alone: all that commands about people, findings and the trail need.
+fn log_key(config: &Config) -> Result<LogKey, OpenError> {
+    let files = [config.keys.log_key(), config.keys.next("log.key")];
+    LogKey::read(&config.keys.log_key(), &config.keys.log_origin, &files)
+}
+
+/// What signs this node's log with the key that is to take the place of the one in use.
+///
+/// # Errors
+/// See [`read_key`].
+pub fn next_log_signer(config: &Config) -> Result<Arc<dyn LogSigner>, OpenError> {
+    let files = [config.keys.log_key(), config.keys.next("log.key")];
+    Ok(Arc::new(LogKey::read(&config.keys.next("log.key"), &config.keys.log_origin, &files)?))
+}
+
+/// Opens the registry alone: all that commands about people, findings and the trail need. Keys whose change is in the trail
+/// already, and which are not in their place yet, are put there.
 ///
 /// # Errors
 /// See [`OpenError`].
 pub fn open_registry(config: &Config, clock: Arc<dyn Clock>, on_fatal: OnFatal) -> Result<Db, OpenError> {
     let signer = Arc::new(log_key(config)?);
-    Ok(Db::open(&config.store.registry.to_string(), signer, clock, on_fatal)?)
+    let db = Db::open(&config.store.registry.to_string(), signer, clock, on_fatal)?;
+    if rotation::is_staged(config) {
+        rotation::complete(config, &mut db.reader()?)?;
+    }
+    Ok(db)
 }
 
 /// Opens the read store, whose reads are matched against the hotlists as they are kept, and the place of partners'

@@ -11,6 +11,7 @@ use std::time::Duration;
 use actix_tls::accept::rustls_0_23::TlsStream;
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Extensions, Payload, ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::middleware::Next;
 use actix_web::rt::net::TcpStream;
 use actix_web::web::{Bytes, Data};
@@ -20,6 +21,7 @@ use futures_util::future::{LocalBoxFuture, Ready, ready};
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use crate::exchange::lifecycle::introduction;
 use crate::exchange::partner::Partner;
 use crate::metrics::Door;
 use crate::node::{Node, Place, Uncounted};
@@ -95,6 +97,10 @@ pub async fn admit(
         return Ok(request.into_response(silence()));
     };
     let Some((partner, identity, address)) = recognise(&request, &node) else {
+        let request = match introduced(request, &node).await {
+            Ok(response) => return Ok(response),
+            Err(request) => request,
+        };
         node.count(Uncounted::Stranger);
         node.metrics().stranger();
         return Ok(request.into_response(silence()));
@@ -127,6 +133,30 @@ fn recognise(request: &ServiceRequest, node: &Node) -> Option<(Arc<Partner>, Arc
         Some(why) => {
             tracing::warn!(partner = %partner.ori(), why, "an enrolled partner's certificate does not count");
             None
+        }
+    }
+}
+
+/// Hears the new keys of a partner, of which only they themselves can say that they are its own: one path and one method,
+/// a body of bounded length, some a second of each agency. The body is read whoever sends it, so that nobody learns from
+/// how long it takes who is enrolled. The request is given back when it is nothing else than a stranger's.
+async fn introduced(mut request: ServiceRequest, node: &Arc<Node>) -> Result<ServiceResponse<BoxBody>, ServiceRequest> {
+    let path = request.path().strip_prefix("/peer/v1/agreements/").and_then(|rest| rest.strip_suffix("/rekeyed"));
+    let Some(id) = path.filter(|_| request.method() == Method::POST).map(str::to_owned) else { return Err(request) };
+    let identity = request.conn_data::<Caller>().and_then(|caller| caller.identity.clone());
+    let Some(identity) = identity else { return Err(request) };
+    if node.trust().objection(&identity, node.now()).is_some() || node.over_introductions(identity.ori) {
+        return Err(request);
+    }
+    let payload = request.extract::<actix_web::web::Payload>().await;
+    let Ok(payload) = payload else { return Err(request) };
+    let body = timeout(BODY_TIME, payload.to_bytes_limited(introduction::MAX_BODY)).await;
+    let Ok(Ok(Ok(body))) = body else { return Err(request) };
+    match introduction::hear(node, identity.ori, identity.spki, &id, &body).await {
+        None => Err(request),
+        Some(text) => {
+            node.metrics().request(Door::Peer, 200);
+            Ok(request.into_response(HttpResponse::Ok().content_type("application/json").body(text)))
         }
     }
 }

@@ -22,6 +22,7 @@ use crate::exchange::{answer, lifecycle};
 use crate::hotlists::asserting;
 use crate::metrics::Decided;
 use crate::node::{Desk, Node};
+use crate::renewal::hearing;
 use crate::tls;
 
 pub use gate::{Body, Peer};
@@ -61,8 +62,10 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/node").route(web::get().to(describe)))
                     .service(door("/queries").route(web::post().to(queries)))
                     .service(door("/agreements").route(web::post().to(offer)))
+                    .service(door("/agreements/{id}/renewal").route(web::post().to(renewal)))
                     .service(door("/agreements/{id}").route(web::get().to(agreement)))
                     .service(door("/agreements/{id}/events").route(web::post().to(event)))
+                    .service(door("/agreements/{id}/rekeyed").route(web::post().to(rekeyed)))
                     .service(door("/hotlists").route(web::get().to(hotlists)))
                     .service(door("/hotlists/{list}/pull").route(web::post().to(pull))),
             )
@@ -93,7 +96,7 @@ async fn no_such_method(_: Peer) -> Result<HttpResponse, Problem> {
 }
 
 async fn describe(_: Peer, node: Data<Node>) -> Result<HttpResponse, Problem> {
-    let description = Description { protocols: Spoken::OURS.versions(), at: node.now(), party: node.party() };
+    let description = Description { protocols: Spoken::OURS.versions(), at: node.now(), party: &node.party() };
     let text = serde_json::to_string(&description).map_err(|error| crate::exchange::Failure::Internal(error.into()))?;
     Ok(json_reply(HttpResponse::Ok(), text))
 }
@@ -127,6 +130,18 @@ async fn offer(peer: Peer, node: Data<Node>, Body(body): Body) -> Result<HttpRes
 
 async fn event(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body) -> Result<HttpResponse, Problem> {
     let text = lifecycle::hear_event(&node, peer.partner(), Some(parsed(&id)?), &body).await?;
+    Ok(json_reply(HttpResponse::Ok(), text))
+}
+
+/// New keys of a partner whose TLS key is the known one; [`gate`] takes those of one whose TLS key is new as well.
+async fn rekeyed(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body) -> Result<HttpResponse, Problem> {
+    let (ori, key) = (peer.partner().ori(), peer.identity().spki);
+    let text = lifecycle::introduction::hear(&node, ori, key, &id, &body).await;
+    Ok(json_reply(HttpResponse::Ok(), text.ok_or(Problem::NoNewKeys)?))
+}
+
+async fn renewal(peer: Peer, node: Data<Node>, id: Path<String>, Body(body): Body) -> Result<HttpResponse, Problem> {
+    let text = hearing::hear_packet(&node, peer.partner(), parsed(&id)?, &body).await?;
     Ok(json_reply(HttpResponse::Ok(), text))
 }
 

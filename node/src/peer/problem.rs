@@ -30,6 +30,8 @@ pub enum Problem {
     NoSuchMethod,
     /// An id in the path is none.
     NoSuchId(String),
+    /// What came are no new keys that this node can take.
+    NoNewKeys,
     /// No agreement with the asking agency by that id: where it stands is all there is to say.
     NotBetweenUs,
 }
@@ -52,6 +54,9 @@ impl fmt::Display for Problem {
             Self::NoSuchPath => f.write_str("there is no such path; the protocol's paths begin with /peer/v1/"),
             Self::NoSuchMethod => f.write_str("this path takes another method"),
             Self::NoSuchId(why) => write!(f, "the id in the path: {why}"),
+            Self::NoNewKeys => {
+                f.write_str("what came are no new keys of yours under this agreement that this node can take")
+            }
             Self::NotBetweenUs => f.write_str("there is no such agreement between the two agencies"),
         }
     }
@@ -92,6 +97,7 @@ impl Problem {
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "No such path"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "No such method"),
             Self::NoSuchId(_) => (StatusCode::BAD_REQUEST, "no-such-id", "No such id"),
+            Self::NoNewKeys => (StatusCode::UNPROCESSABLE_ENTITY, "no-new-keys", "No new keys"),
             Self::NotBetweenUs => (StatusCode::FORBIDDEN, "no-agreement", "No agreement between the two agencies"),
         }
     }

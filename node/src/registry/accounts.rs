@@ -59,11 +59,13 @@ pub enum Action {
     ApproveHotlists,
     /// To see hits and to verify them.
     VerifyHits,
+    /// To tell partners of this node's new keys or place.
+    ChangeKeys,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Query,
         Self::ManageAgreements,
         Self::SignAgreements,
@@ -76,6 +78,7 @@ impl Action {
         Self::LoadHotlists,
         Self::ApproveHotlists,
         Self::VerifyHits,
+        Self::ChangeKeys,
     ];
 }
 
@@ -122,6 +125,7 @@ impl Role {
             Action::Ingest => self == Self::SystemAdministrator,
             Action::LoadHotlists => matches!(self, Self::Analyst | Self::Supervisor | Self::SystemAdministrator),
             Action::ApproveHotlists => matches!(self, Self::Supervisor | Self::Custodian),
+            Action::ChangeKeys => matches!(self, Self::Custodian | Self::SystemAdministrator),
             Action::VerifyHits => matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor),
         }
     }

@@ -3,8 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agreements::agreement::Agreement;
-use agreements::ids::{AgreementId, Ori, RequestId, Salt};
+use agreements::entry::Leaf;
+use agreements::ids::{AgreementId, Digest, Ori, RequestId, Salt};
 use agreements::message::StreamEvent;
+use agreements::stream::Event;
 use agreements::time::Instant;
 use diesel::prelude::*;
 
@@ -182,6 +184,72 @@ pub fn unacknowledged(conn: &mut Conn, us: Ori) -> QueryResult<Vec<AgreementId>>
         .load(conn)?;
     let all: BTreeSet<String> = events.into_iter().chain(offers).collect();
     all.into_iter().map(|id| parsed("agreement", id.parse())).collect()
+}
+
+/// An event by which a partner's keys or place changed, as it is kept.
+#[derive(Debug, Clone)]
+pub(crate) struct KeptChange {
+    /// Whose.
+    pub(crate) partner: Ori,
+    /// In which agreement.
+    pub(crate) agreement: AgreementId,
+    /// The id of its entry there.
+    pub(crate) rid: RequestId,
+    /// Its leaf hash.
+    pub(crate) leaf_hash: Digest,
+    /// What was said.
+    pub(crate) said: StreamEvent,
+}
+
+/// What partners, or one of them, said of their keys and places, in no order.
+pub(crate) fn changes(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<KeptChange>> {
+    type Row = (String, String, Vec<u8>, Vec<u8>, Vec<u8>);
+    let mut query = stream_event::table
+        .inner_join(agreement::table)
+        .filter(stream_event::party.eq(agreement::partner))
+        .select((stream_event::party, agreement::id, stream_event::rid, stream_event::leaf, stream_event::message))
+        .into_boxed();
+    if let Some(partner) = partner {
+        query = query.filter(agreement::partner.eq(partner.as_str().to_owned()));
+    }
+    let mut found = Vec::new();
+    for (partner, id, rid, leaf, message) in query.load::<Row>(conn)? {
+        // Most events are others, and are told apart without being read; what is written with escapes is read.
+        let has = |part: &[u8]| message.windows(part.len()).any(|bytes| bytes == part);
+        if ![b"rekeyed".as_slice(), b"moved", b"\\"].into_iter().any(has) {
+            continue;
+        }
+        let said: StreamEvent = parsed("stream_event", agreements::json::parse(&message))?;
+        if matches!(said.event, Event::Rekeyed { .. } | Event::Moved { .. }) {
+            found.push(KeptChange {
+                partner: parsed("stream_event", partner.parse())?,
+                agreement: parsed("agreement", id.parse())?,
+                rid: parsed("stream_event", RequestId::from_slice(&rid))?,
+                leaf_hash: Leaf::hash_of(&leaf),
+                said,
+            });
+        }
+    }
+    Ok(found)
+}
+
+/// The leaf hashes of what `partner` acknowledged of ours about agreements, as it is kept.
+pub(crate) fn acknowledgements(conn: &mut Conn, partner: Ori) -> QueryResult<Vec<Digest>> {
+    let ours: Vec<Vec<u8>> = stream_event::table
+        .inner_join(agreement::table)
+        .filter(agreement::partner.eq(partner.as_str()))
+        .filter(stream_event::party.ne(partner.as_str()))
+        .select(stream_event::rid)
+        .load(conn)?;
+    let offers: Vec<Option<Vec<u8>>> =
+        agreement::table.filter(agreement::partner.eq(partner.as_str())).select(agreement::offer).load(conn)?;
+    let mut hashes: Vec<Vec<u8>> = Vec::new();
+    for rid in ours.into_iter().chain(offers.into_iter().flatten()) {
+        hashes.extend(receipt::table.filter(receipt::of.eq(rid)).select(receipt::leaf_hash).load::<Vec<u8>>(conn)?);
+    }
+    let digest =
+        |bytes: Vec<u8>| parsed("receipt", bytes.try_into().map(Digest).map_err(|_| "a hash of another length"));
+    hashes.into_iter().map(digest).collect()
 }
 
 /// Appends event `n` to a party's stream. A number that is taken is an error.

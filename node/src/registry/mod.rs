@@ -15,6 +15,7 @@ pub mod hits;
 pub mod hotlists;
 pub mod job_runs;
 pub mod outbox;
+pub mod papers;
 pub mod roster;
 mod schema;
 

@@ -232,3 +232,12 @@ diesel::table! {
         verified_by -> Nullable<Text>,
     }
 }
+
+diesel::table! {
+    paper (id) {
+        id -> Binary,
+        typ -> Text,
+        body -> Binary,
+        kept_at -> BigInt,
+    }
+}

@@ -280,7 +280,22 @@ pub fn client(
     clock: Arc<dyn Clock>,
     pinned: (Ori, Digest),
 ) -> Result<ClientConfig, TlsError> {
-    client_with(own, clock, Arc::new(Pinned { trust: trust.clone(), pinned }))
+    let (ori, key) = pinned;
+    client_with(own, clock, Arc::new(Pinned { trust: trust.clone(), ori, key: Some(key) }))
+}
+
+/// The client's side towards whoever has a certificate of an authority that we trust with this ORI and this host, whatever
+/// its key: for telling a partner our new keys whose own may have changed too. What it answers proves nothing.
+///
+/// # Errors
+/// rustls refuses the settings.
+pub(crate) fn client_unpinned(
+    own: &OwnStore,
+    trust: &TrustStore,
+    clock: Arc<dyn Clock>,
+    ori: Ori,
+) -> Result<ClientConfig, TlsError> {
+    client_with(own, clock, Arc::new(Pinned { trust: trust.clone(), ori, key: None }))
 }
 
 /// The client's side with this verifier of servers.
@@ -343,7 +358,8 @@ impl ClientCertVerifier for Clients {
 #[derive(Debug)]
 struct Pinned {
     trust: TrustStore,
-    pinned: (Ori, Digest),
+    ori: Ori,
+    key: Option<Digest>,
 }
 
 impl ServerCertVerifier for Pinned {
@@ -357,7 +373,7 @@ impl ServerCertVerifier for Pinned {
     ) -> Result<ServerCertVerified, rustls::Error> {
         let verified = self.trust.current.load().servers.verify_server_cert(leaf, chain, name, ocsp, now)?;
         match Identity::from_der(leaf) {
-            Ok(identity) if (identity.ori, identity.spki) == self.pinned => Ok(verified),
+            Ok(identity) if identity.ori == self.ori && self.key.is_none_or(|key| key == identity.spki) => Ok(verified),
             _ => Err(rustls::CertificateError::ApplicationVerificationFailure.into()),
         }
     }

@@ -1,8 +1,9 @@
 //! This node's own TLS certificate and key, following their files while the node runs.
 //!
 //! A certificate that was renewed for the same key is shown from the next handshake on; connections that are open go on.
-//! Whatever else comes (a certificate that does not belong to its key yet, another agency's, an expired one, one that
-//! partners would refuse, another key) leaves the last good one in place, with the reason.
+//! Another key is taken when the trail announced it (`concordat key rotate`). Whatever else comes (a certificate that does
+//! not belong to its key yet, another agency's, an expired one, one that partners would refuse, a key that nobody
+//! announced) leaves the last good one in place, with the reason.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -75,7 +76,7 @@ pub enum NotTaken {
     OtherAgency(Ori, Ori),
     /// Another key than the one that partners have pinned.
     #[error(
-        "it is of another key, and partners have pinned the one in use: they would refuse this node. Put the key in use back and have the certificate issued for it (`concordat ca issue --csr keys/tls.csr`)"
+        "it is of another key, and partners have pinned the one in use: they would refuse this node. Put the key in use back and have the certificate issued for it (`concordat ca issue --csr keys/tls.csr`); a new key is made by `concordat key prepare`"
     )]
     OtherKey,
     /// Partners would refuse it.
@@ -135,11 +136,17 @@ impl OwnStore {
     }
 
     /// Takes what the files hold now, when that is another certificate and a partner of the node at `host` would accept
-    /// it at `now`. Whether it did. Called every second by a running node.
+    /// it at `now`. Another key than the one in use only where it is the `announced` one. Whether it did. Called every second by a running node.
     ///
     /// # Errors
     /// Why not; the last good pair still counts. Said once for each reason: `Ok(false)` while the same holds on.
-    pub fn refresh(&self, trust: &TrustStore, host: &str, now: Instant) -> Result<bool, NotTaken> {
+    pub fn refresh(
+        &self,
+        trust: &TrustStore,
+        host: &str,
+        announced: Option<Digest>,
+        now: Instant,
+    ) -> Result<bool, NotTaken> {
         let mut seen = self.0.seen.lock().unwrap_or_else(PoisonError::into_inner);
         let stamp = stamp(&self.0.certificate, &self.0.key);
         // What is not taken is looked at again each time: its authority may only now have come to be trusted.
@@ -147,7 +154,7 @@ impl OwnStore {
             return Ok(false);
         }
         seen.stamp = stamp;
-        match self.acceptable(trust, host, now) {
+        match self.acceptable(trust, host, announced, now) {
             Ok(new) => {
                 seen.trouble = None;
                 let same = new.chain() == self.current().chain();
@@ -165,13 +172,19 @@ impl OwnStore {
         }
     }
 
-    fn acceptable(&self, trust: &TrustStore, host: &str, now: Instant) -> Result<OwnCertificate, NotTaken> {
+    fn acceptable(
+        &self,
+        trust: &TrustStore,
+        host: &str,
+        announced: Option<Digest>,
+        now: Instant,
+    ) -> Result<OwnCertificate, NotTaken> {
         let held = self.current();
         let new = OwnCertificate::read(&self.0.certificate, &self.0.key)?;
         if new.identity.ori != held.identity.ori {
             return Err(NotTaken::OtherAgency(new.identity.ori, held.identity.ori));
         }
-        if new.identity.spki != held.identity.spki {
+        if new.identity.spki != held.identity.spki && announced != Some(new.identity.spki) {
             return Err(NotTaken::OtherKey);
         }
         // The files as they are shown already need nobody's word: a list that became void does not change them.

@@ -170,7 +170,7 @@ fn with_facts(note: &[u8], facts: &Facts) -> QueryResult<Vec<u8>> {
 }
 
 /// The facts and the note in a stored note; `None` if it is none.
-pub(super) fn read_note(stored: &[u8]) -> Option<(Facts, &str)> {
+pub(crate) fn read_note(stored: &[u8]) -> Option<(Facts, &str)> {
     let StoredNote { facts, note } = serde_json::from_slice(stored).ok()?;
     Some((facts, note.get()))
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use agreements::ids::Digest;
 use base64::Engine as _;
@@ -31,6 +32,12 @@ pub trait LogSigner: Send + Sync {
 
     /// The Ed25519 signature (RFC 8032) of `message`.
     fn sign(&self, message: &[u8]) -> Result<[u8; 64], SignError>;
+
+    /// Other keys of this node under the same name, looked up anew: another process may have put one in the place of this
+    /// one, or be about to. Whichever of them signed the head is the log's.
+    fn others(&self) -> Vec<Arc<dyn LogSigner>> {
+        Vec::new()
+    }
 }
 
 /// The log's key did not sign.

@@ -51,6 +51,11 @@ impl CheckpointCache {
     /// How many checkpoints are kept.
     pub const CAPACITY: usize = 64;
 
+    /// Forgets everything: the key of a log was replaced.
+    pub fn forget(&self) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     fn verify(&self, text: &str, vkey: &Vkey) -> Result<Checkpoint, NoteError> {
         // The key belongs to the name of what was verified: another log's key must not find it.
         let name = Digest::of(&[vkey.to_string().as_bytes(), b"\n", text.as_bytes()].concat());

@@ -17,6 +17,8 @@ use crate::db::{Conn, steady};
 /// An entry as it was recorded.
 #[derive(Debug)]
 pub(crate) struct Told {
+    /// Its position in the trail.
+    pub(crate) index: u64,
     /// Its id.
     pub(crate) rid: RequestId,
     /// When.
@@ -97,6 +99,36 @@ fn changed(idx: i64, what: &str) -> ToldError {
     ToldError::Changed(format!("entry {idx} of the trail is not the one that was recorded: {what}"))
 }
 
+/// How many entries are looked at in one go.
+const PAGE: i64 = 256;
+
+/// Whether one of the entries of `kind` within `range` says what `wanted` looks for, and is as it was recorded.
+pub(crate) fn any(
+    conn: &mut Conn,
+    kind: Kind,
+    range: std::ops::Range<u64>,
+    wanted: impl Fn(&[u8]) -> bool,
+) -> QueryResult<bool> {
+    let (mut from, until) = (range.start.cast_signed(), i64::try_from(range.end).unwrap_or(i64::MAX));
+    loop {
+        let page: Vec<(i64, Vec<u8>, Vec<u8>)> = leaf::table
+            .inner_join(detail::table)
+            .filter(leaf::kind.eq(kind.as_str()).and(leaf::idx.ge(from)).and(leaf::idx.lt(until)))
+            .select((leaf::idx, leaf::rid, detail::message))
+            .order(leaf::idx)
+            .limit(PAGE)
+            .load(conn)?;
+        let Some((last, ..)) = page.last() else { return Ok(false) };
+        from = last.saturating_add(1);
+        for (_, rid, _) in page.iter().filter(|(.., message)| wanted(message)) {
+            let rid = RequestId::from_slice(rid).map_err(|error| Error::DeserializationError(Box::new(error)))?;
+            if let Ok(Some((told, _))) = by_rid(conn, kind, rid)? {
+                return Ok(range.contains(&told.index) && wanted(&told.message));
+            }
+        }
+    }
+}
+
 /// How many entries of `kind` there are.
 pub(crate) fn count(conn: &mut Conn, kind: Kind) -> QueryResult<i64> {
     leaf::table.filter(leaf::kind.eq(kind.as_str())).select(count_star()).first(conn)
@@ -136,5 +168,44 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
         tlog_tiles::check_record(&path, head.size, Hash(head.root.0), index, hash)
             .map_err(|_| changed("it is not in the tree"))?;
     }
-    Ok(Told { rid: leaf.rid, at: leaf.at, message })
+    Ok(Told { index, rid: leaf.rid, at: leaf.at, message })
+}
+
+/// An entry with its note; the inner error says that it is not as it was recorded.
+type WithNote = Result<Option<(Told, Vec<u8>)>, String>;
+
+type Row = (i64, Vec<u8>, Option<(Vec<u8>, Vec<u8>)>, Option<(Vec<u8>, Vec<u8>)>);
+
+/// The entry `rid` of `kind` and its note, both verified, or `None` if the trail has none; the inner error says that it is
+/// not as it was recorded.
+pub(crate) fn by_rid(conn: &mut Conn, kind: Kind, rid: RequestId) -> QueryResult<WithNote> {
+    let found = steady(conn, |conn| {
+        let row: Option<Row> = leaf::table
+            .left_join(detail::table)
+            .filter(leaf::rid.eq(rid.as_bytes().to_vec()))
+            .select((
+                leaf::idx,
+                leaf::body,
+                (detail::message, detail::message_salt).nullable(),
+                (detail::note, detail::note_salt).nullable(),
+            ))
+            .first(conn)
+            .optional()?;
+        let Some((idx, body, message, note)) = row else { return Ok(None) };
+        let leaf = Leaf::from_bytes(&body).map_err(|_| changed(idx, "it is no leaf"))?;
+        let (note, salt) = note.ok_or_else(|| changed(idx, "its note is missing"))?;
+        let salt = salt.try_into().map(Salt).map_err(|_| changed(idx, "its salt is none"))?;
+        if leaf.rid != rid || Digest::salted(&salt, &note) != leaf.note {
+            return Err(changed(idx, "its id or its note is another one"));
+        }
+        let head = Head::read(conn)?;
+        let cache = TileCache::default();
+        let told = verified(&Tree::new(conn, &cache), &head, kind, (idx, body, message))?;
+        Ok(Some((told, note)))
+    });
+    match found {
+        Ok(found) => Ok(Ok(found)),
+        Err(ToldError::Changed(what)) => Ok(Err(what)),
+        Err(ToldError::Store(error)) => Err(error),
+    }
 }

@@ -2,11 +2,12 @@
 
 use std::fs;
 
+use certs::key::SigningKey;
 use concordat::demo::generator::shared_plates;
 use concordat::exchange::draft::TEMPLATE;
 use serde_json::Value;
 
-use super::program::{County, Node, Ran, SEED, now};
+use super::program::{County, Node, PASSPHRASE, Ran, SEED, now};
 
 const ALDER: &str = "CA0990000";
 const BIRCH: &str = "CA0990100";
@@ -61,8 +62,21 @@ fn ask(node: &Node, reason: &str, more: &[&str]) -> Ran {
 
 const REASON: &str = "vehicle fled the scene of an armed robbery on Main Street";
 
+/// The file of the signature that an official's smart card makes over what it is given.
+fn signed_by_card(node: &Node, id: &str) -> String {
+    let (input, output) = (node.path("official.input"), node.path("official.sig"));
+    node.run(&["agreement", "tosign", id, "--out", &input]).ended(0);
+    let pem = fs::read(node.path("official.key")).unwrap();
+    let card = SigningKey::from_locked_pem(&pem, PASSPHRASE.as_bytes()).unwrap();
+    fs::write(&output, card.sign(b"something else").unwrap()).unwrap();
+    let sign = ["agreement", "sign", id, "--reason", "the board approved it", "--official-signature", &output];
+    assert!(node.run_as("agreements", &sign).ended(1).contains("does not verify"));
+    fs::write(&output, card.sign(&fs::read(&input).unwrap()).unwrap()).unwrap();
+    output
+}
+
 /// Proposes what opens sharing; the change's id.
-fn proposed(node: &Node, args: &[&str]) -> String {
+pub fn proposed(node: &Node, args: &[&str]) -> String {
     let said = node.run_as("agreements", &[args, &["--json"]].concat()).json();
     said["change"].as_str().unwrap().to_owned()
 }
@@ -104,7 +118,14 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     assert!(vague.contains("too vague"), "{vague}");
     let not_in_force = ask(&alder, REASON, &[]).ended(1);
     assert!(not_in_force.contains("not asked") && not_in_force.contains("not signed by"), "{not_in_force}");
-    let change = proposed(&alder, &sign);
+    let missing = alder.run_as("agreements", &sign).ended(1);
+    for what in ["counsel has not approved", "1798.90.55(a)", "--official-key FILE"] {
+        assert!(missing.contains(what), "{missing}");
+    }
+    alder.approves(&id);
+    birch.approves(&id);
+    let by_key = alder.signing(&id, why[1]);
+    let change = proposed(&alder, &by_key.iter().map(String::as_str).collect::<Vec<_>>());
     let own = alder.run_as("agreements", &["change", "approve", &change]).ended(1);
     assert!(own.contains("nobody approves their own change"), "{own}");
     let waits = alder.run(&["change", "list", "--json"]).json();
@@ -112,9 +133,15 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     let shown = alder.run(&["change", "show", &change]).ended(0);
     assert!(shown.contains("opens: ") && shown.contains(&format!("once {BIRCH} has signed too")), "{shown}");
     alder.run_as("custodian", &["change", "approve", &change]).ended(0);
-    let signed = birch.run_as("custodian", &["change", "approve", &proposed(&birch, &sign)]).ended(0);
+    let by_card = signed_by_card(&birch, &id);
+    let by_card = [&sign[..], &["--official-signature", &by_card]].concat();
+    let signed = birch.run_as("custodian", &["change", "approve", &proposed(&birch, &by_card)]).ended(0);
     assert!(signed.contains("in force until"), "{signed}");
     let authorized = alder.run(&["authorization", "list", "--json"]).json();
+    let access = alder.run(&["agreement", "access", "--json"]).json();
+    assert_eq!((access.as_array().unwrap().len(), &access[0]["under"]), (2, &Value::from(id.as_str())));
+    assert!(alder.run(&["agreement", "access", "--as-of", "2026-01-01"]).ended(0).lines().count() <= 1);
+    assert!(alder.run(&["agreement", "access", "--as-of", "2999-01-01"]).ended(2).contains("still to come"));
     assert_eq!((&authorized[0]["agreement"], &authorized[0]["live"]), (&Value::from(id.as_str()), &Value::from(true)));
     let shown = alder.run(&["agreement", "show", &id]).ended(0);
     assert!(shown.contains("in force until") && shown.contains(&format!("{BIRCH} 1: signed")), "{shown}");

@@ -9,3 +9,4 @@ mod intake;
 mod node_files;
 mod one_node;
 mod program;
+mod renewal;

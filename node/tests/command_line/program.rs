@@ -12,11 +12,15 @@ use agreements::time::Instant;
 use concordat::clock::{Clock as _, SystemClock};
 use concordat::config::{Config, Elements, FILE_NAME, LoopbackAddr};
 use concordat::demo::generator::{Agency, lines};
+use concordat::keyfile::write_secret;
 use serde_json::Value;
 use tempfile::TempDir;
 
 /// The seed of all synthetic reads.
 pub const SEED: u64 = 7;
+
+/// What locks every official's key.
+pub const PASSPHRASE: &str = "correct horse battery staple";
 
 /// How a command ended.
 pub struct Ran {
@@ -97,7 +101,15 @@ impl County {
         let issue = ["--ori", ori, "--host", &host, "--csr", &csr, "--out", &pem];
         concordat([&["ca", "issue", "--dir", &self.path("ca")], &issue[..]].concat()).ended(0);
         let ca = self.0.path().join("ca");
-        node.configure(|config| complete(config, &ca));
+        let (key, phrase) = (node.path("official.key"), node.path("passphrase"));
+        write_secret(Path::new(&phrase), format!("{PASSPHRASE}\n").as_bytes()).unwrap();
+        let enroll = ["official", "enroll", "--out", &key, "--passphrase-file", &phrase, "--json"];
+        let enrolled = node.run(&enroll).json();
+        let official = enrolled["official_key"].as_str().unwrap().to_owned();
+        node.configure(|config| {
+            complete(config, &ca);
+            config.agency.official_key = official;
+        });
         node
     }
 }
@@ -175,6 +187,22 @@ impl Node {
             }
         }
         self.run_as("agreements", &["ag", "check", "--source", "oag.ca.gov", "--result", "nothing"]).ended(0);
+    }
+
+    /// Enters every approval of an agreement's document, as of today.
+    pub fn approves(&self, id: &str) {
+        let today = now().date().unwrap().to_string();
+        for kind in ["counsel", "public_meeting", "signing_authority"] {
+            let about = ["--kind", kind, "--by", "County Counsel", "--reference", "memo 26-118", "--date", &today];
+            self.run_as("custodian", &[&["agreement", "approve", id], &about[..]].concat()).ended(0);
+        }
+    }
+
+    /// The arguments with which an agreement is proposed to be signed, by the official's key file.
+    pub fn signing(&self, id: &str, reason: &str) -> Vec<String> {
+        let (key, phrase) = (self.path("official.key"), self.path("passphrase"));
+        let about = ["agreement", "sign", id, "--official-key", &key, "--passphrase-file", &phrase, "--reason", reason];
+        about.map(str::to_owned).to_vec()
     }
 
     /// Writes so many synthetic reads up to now into a file.

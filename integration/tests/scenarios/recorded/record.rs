@@ -300,7 +300,7 @@ async fn endings(recorder: &mut Recorder) {
         ("event.declined", Act::Decline { reason: "the lookback is too long".to_owned() }),
         ("event.withdrawn", Act::Withdraw { reason: "the dates are wrong".to_owned() }),
     ] {
-        let document = terms().between(recorder.pair.alder.node().party(), recorder.pair.birch.node().party());
+        let document = terms().between(&recorder.pair.alder.node().party(), &recorder.pair.birch.node().party());
         let by = recorder.pair.alder.fiction.person("agreements");
         let bytes = document.to_bytes().unwrap();
         let (other, _) = lifecycle::propose(recorder.pair.alder.node(), bytes, &by).await.unwrap();

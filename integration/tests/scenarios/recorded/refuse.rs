@@ -6,6 +6,7 @@ use agreements::entry::Kind;
 use agreements::hotlist::{Assertion, Pull};
 use agreements::ids::Ori;
 use agreements::message::{Acknowledgement, Answer, Offer, Question, StreamEvent};
+use agreements::party::Party;
 use agreements::protocol::Spoken;
 use concordat::exchange::partner::Partner;
 use concordat::exchange::sworn::{self, SwornError};
@@ -20,7 +21,7 @@ use super::{sets, terms};
 /// Verifies an entry as the door for its kind does, and forgets what it says.
 fn heard(kind: Kind, text: &str, from: &TestNode, to: Ori) -> Result<(), SwornError> {
     let envelope = Envelope::parse(text.as_bytes()).unwrap();
-    let partner = Partner::new(from.node().party().clone()).unwrap();
+    let partner = Partner::new(Party::clone(&from.node().party())).unwrap();
     let cache = CheckpointCache::default();
     match kind {
         Kind::QueryAsked => sworn::verify::<Question>(&envelope, kind, &partner, to, &cache).map(drop),

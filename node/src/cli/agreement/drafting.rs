@@ -19,8 +19,8 @@ use crate::config::Config;
 use crate::document::kept;
 use crate::exchange::draft::frame::{self, Frame};
 use crate::exchange::draft::{HOTLIST_TEMPLATE, Read, TEMPLATE};
+use crate::exchange::partner::known;
 use crate::keyfile;
-use crate::registry::agencies;
 
 /// Arguments of `agreement draft`.
 #[derive(Debug, Args)]
@@ -84,7 +84,7 @@ pub(super) fn draft(place: &Place, args: DraftArgs, out: &mut Output<'_>) -> Res
     let config = place.config()?;
     let ours = own_party(&config, place.now())?;
     let theirs = match draft.partner() {
-        Some(partner) => agencies::find(&mut place.registry_of(&config)?.reader()?, partner)?,
+        Some(partner) => known(&mut place.registry_of(&config)?.reader()?, partner)?,
         None => None,
     };
     let framework = draft.framework().map(|name| adopted(&config, &beside(&file, name))).transpose()?;
@@ -184,7 +184,7 @@ pub(super) fn frame(place: &Place, args: &FrameArgs, out: &mut Output<'_>) -> Re
         let mut pair = Pair { partner, sunset_on, id: None, file, outcome: Outcome::NotEnrolled };
         if pair.file.exists() {
             pair.outcome = Outcome::ThereAlready;
-        } else if let Some(theirs) = agencies::find(&mut conn, partner)? {
+        } else if let Some(theirs) = known(&mut conn, partner)? {
             let draft = frame.pair(&ours, partner, n, partners.len())?;
             let drafted = draft.between(&ours, &theirs, Some(framework.clone()), place.now());
             let (agreement, bytes) = drafted.map_err(|error| frame.located(error))?;

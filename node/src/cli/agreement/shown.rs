@@ -1,9 +1,10 @@
 //! Agreements as people read them.
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use agreements::agreement::{Agreement, Authorization, Grant, QueryGrant};
-use agreements::ids::{AgreementId, Ori};
+use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::status::Status;
 use agreements::stream::Event;
 use jiff::civil::Date;
@@ -24,37 +25,63 @@ struct Listed {
     revision: u32,
     effective_on: Date,
     sunset_on: Date,
+    /// Whole days until the sunset; negative after it.
+    days_left: Option<i64>,
+    /// The agreement that renews it, offered or signed.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renewed_by: Option<AgreementId>,
     #[serde(flatten)]
     status: Status,
+}
+
+/// The agreements that would renew another one and that nobody ended, by the hash of what they renew.
+fn renewals(all: &[(Verified, Status)]) -> BTreeMap<Digest, AgreementId> {
+    let alive = |(found, _): &&(Verified, Status)| found.streams.parties.iter().all(|it| it.ended().is_none());
+    all.iter().filter(alive).filter_map(|(it, _)| Some((it.agreement.supersedes?, it.agreement.id))).collect()
 }
 
 pub(super) fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let config = place.config()?;
     let db = place.registry_of(&config)?;
     let us = config.agency.ori;
-    let items: Vec<Listed> = lifecycle::list(&mut db.reader()?, place.now())?
+    let all = lifecycle::list(&mut db.reader()?, place.now())?;
+    let (renewals, today) = (renewals(&all), place.now().date());
+    let items: Vec<Listed> = all
         .into_iter()
-        .map(|(Verified { agreement, .. }, status)| Listed {
+        .map(|(Verified { agreement, document, .. }, status)| Listed {
             id: agreement.id,
             partner: agreement.other(us).map(|party| party.ori),
             partner_name: agreement.other(us).map(|party| party.legal_name.clone()).unwrap_or_default(),
             revision: agreement.revision,
             effective_on: agreement.effective_on,
             sunset_on: agreement.sunset_on,
+            days_left: today.map(|today| today.duration_until(agreement.sunset_on).as_hours() / 24),
+            renewed_by: renewals.get(&Digest::of(&document)).copied(),
             status,
         })
         .collect();
-    out.list(&["agreement", "partner", "agency", "effective", "sunset", "status"], &items, |item| {
+    out.list(&["agreement", "partner", "agency", "effective", "sunset", "days left", "status"], &items, |item| {
         vec![
             item.id.to_string(),
             item.partner.map(|ori| ori.to_string()).unwrap_or_default(),
             item.partner_name.clone(),
             item.effective_on.to_string(),
             item.sunset_on.to_string(),
-            item.status.says(),
+            item.days_left.map(|days| days.to_string()).unwrap_or_default(),
+            said_of(item),
         ]
     })?;
     Ok(Exit::Done)
+}
+
+/// Where it stands, and whether it is a renewal that waits to be signed or has one.
+fn said_of(item: &Listed) -> String {
+    let status = item.status.says();
+    match (&item.status, item.renewed_by) {
+        (Status::Unsigned { .. }, _) if item.revision > 1 => format!("{status}; renewal offered"),
+        (Status::Superseded { .. }, _) | (_, None) => status,
+        (_, Some(id)) => format!("{status}; renewed by {id}"),
+    }
 }
 
 #[derive(Serialize)]

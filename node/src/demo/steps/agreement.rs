@@ -1,7 +1,9 @@
 //! Step 3: Alder and Birch agree.
 
 use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, HotlistGrant, QueryGrant};
+use agreements::approval::ApprovalKind;
 use agreements::ids::AgreementId;
+use agreements::party::Party;
 use agreements::purpose::Purpose;
 use agreements::status::Status;
 use agreements::time::Instant;
@@ -11,6 +13,7 @@ use jiff::ToSpan as _;
 use super::founding::LOOKBACK_DAYS;
 use super::hotlist;
 use crate::changes::{self, Command};
+use crate::demo::agency;
 use crate::demo::page::Page;
 use crate::demo::stage::{Site, Stage};
 use crate::exchange::lifecycle::{self, Delivery};
@@ -42,7 +45,19 @@ pub(super) async fn step(stage: &mut Stage, page: &mut Page<'_>) -> anyhow::Resu
     for site in [alder, birch] {
         let by = site.person("agreements", Action::ManageAgreements)?;
         let word = site.fiction.word;
-        page.typed(&format!("concordat --dir $D/{word} agreement sign {id} --reason \"{REASON}\" --as {by}"))?;
+        let today = site.node.now().date().context("a date")?;
+        for kind in ApprovalKind::ALL {
+            page.typed(&format!(
+                "concordat --dir $D/{word} agreement approve {id} --kind {kind} --by \"{}, {kind}\" --reference \"minutes, item 4\" --date {today} --as {}",
+                site.fiction.legal_name,
+                site.fiction.person("custodian"),
+            ))?;
+        }
+        agency::approve(site.node.registry(), &site.node.config().keys.folder, &site.fiction, id, today).await?;
+        page.typed(&format!(
+            "concordat --dir $D/{word} agreement sign {id} --official-key $D/{word}/{} --reason \"{REASON}\" --as {by}",
+            agency::OFFICIAL_KEY
+        ))?;
         let change = changes::propose_from(&site.node, Command::Sign { agreement: id }, &by, REASON, None).await?;
         for line in &change.proposed.shows {
             page.say(line)?;
@@ -105,7 +120,7 @@ fn draft(alder: &Site, birch: &Site, now: Instant) -> anyhow::Result<Agreement> 
         id: AgreementId::new(now, random),
         revision: 1,
         supersedes: None,
-        parties: [alder.node.party().clone(), birch.node.party().clone()],
+        parties: [Party::clone(&alder.node.party()), Party::clone(&birch.node.party())],
         grants: vec![grant(alder, birch), grant(birch, alder), list],
         commitments: Commitments {
             lawful_use: true,

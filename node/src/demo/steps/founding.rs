@@ -82,7 +82,7 @@ async fn enrol(site: &Site, partner: &Site, page: &mut Page<'_>) -> anyhow::Resu
     let Fiction { word, .. } = partner.fiction;
     let identity = read_key(&partner.node.config().keys.identity_key())?;
     let file = partner.folder.join("descriptor.json");
-    std::fs::write(&file, descriptor::write(partner.node.party(), &identity)?)?;
+    std::fs::write(&file, descriptor::write(&partner.node.party(), &identity)?)?;
     let spoken = descriptor::spoken(identity.public().id());
     let by = site.person("agreements", Action::EnrolPartners)?;
     let confirmed_by = site.person("custodian", Action::EnrolPartners)?;

@@ -10,7 +10,7 @@ use diesel::result::Error;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
-use super::{hear_event, other, stream_of};
+use super::{hear_event, introduction, other, stream_of};
 use crate::db::Tx;
 use crate::exchange::ask::{problem, receipt_of};
 use crate::exchange::failure::Failure;
@@ -47,7 +47,20 @@ pub async fn deliver(node: &Node, id: AgreementId) -> Delivery {
     }
 }
 
+/// Sends what the partner lacks; where it does not know this node's keys of today yet, these first.
 async fn send_missing(node: &Node, id: AgreementId) -> Result<Option<Status>, String> {
+    let why = match send_in_order(node, id).await {
+        Err(why) => why,
+        sent => return sent,
+    };
+    match introduction::introduce(node, id).await {
+        Ok(true) => send_in_order(node, id).await,
+        Ok(false) => Err(why),
+        Err(also) => Err(format!("{why}; nor did it take this node's new keys: {also}")),
+    }
+}
+
+async fn send_in_order(node: &Node, id: AgreementId) -> Result<Option<Status>, String> {
     let desk = node.desk();
     let failed = |error: Failure| error.to_string();
     let found =
@@ -105,6 +118,9 @@ async fn send(
     }
     let (acknowledgement, evidence) = sworn.into_parts();
     let keep = move |tx: &mut Tx<'_>| {
+        if !evidence.under.still(tx)? {
+            return Err(Error::RollbackTransaction);
+        }
         let now = tx.now();
         exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)

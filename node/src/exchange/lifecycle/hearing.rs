@@ -3,14 +3,15 @@
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest};
 use agreements::message::{Acknowledgement, Offer, StreamEvent, To};
+use agreements::stream::Event;
 use diesel::result::{Error, QueryResult};
 
 use super::{acceptable, stream_of};
-use crate::db::{Entry, Recorded, Slot, Tx};
+use crate::db::{Conn, Entry, Recorded, Slot, Tx};
 use crate::exchange::answer::canonical;
 use crate::exchange::failure::Failure;
-use crate::exchange::partner::Partner;
-use crate::exchange::standing;
+use crate::exchange::partner::{Named, Partner};
+use crate::exchange::standing::{self, Verified};
 use crate::exchange::sworn::{self, Evidence, Sworn};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Node, fresh_rid};
@@ -41,6 +42,9 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
     let (id, from) = (agreement.id, partner.ori());
     let (offer, evidence) = sworn.into_parts();
     let job = move |tx: &mut Tx<'_>| {
+        if !evidence.under.still(tx)? {
+            return Ok(Err(Refused::Overtaken));
+        }
         if let Some(again) = heard_before(tx, &evidence)? {
             return Ok(again);
         }
@@ -55,7 +59,7 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
             documents::insert(tx.conn(), id, from, &document, None, now)?;
             tx.bump_epoch();
         }
-        acknowledge(tx, id, offer.v, &evidence, standing::OFFER_RECEIVED)
+        acknowledge(tx, id, offer.v, &evidence, (standing::OFFER_RECEIVED, b"{}".to_vec()))
     };
     acknowledged(node.registry().record(job).await?)
 }
@@ -82,14 +86,35 @@ pub async fn hear_event(
         return Err(Failure::Unacceptable("the event is of another agreement than the path names".to_owned()));
     }
     let (message, evidence) = sworn.into_parts();
-    let job = move |tx: &mut Tx<'_>| keep_event(tx, agreement, &message, &evidence);
-    acknowledged(node.registry().record(job).await?)
+    let changes = is_change(&message.event);
+    let mut from = partner.clone();
+    let job = move |tx: &mut Tx<'_>| {
+        if !evidence.under.still(tx)? {
+            return Ok(Err(Refused::Overtaken));
+        }
+        keep_event(tx, agreement, &message, &evidence, &mut from)
+    };
+    let text = acknowledged(node.registry().record(job).await?)?;
+    if changes {
+        node.desk().registry(|conn| node.refresh_partners(conn))?;
+    }
+    Ok(text)
+}
+
+/// Whether an event changes the keys or the place of the node of whoever says it.
+fn is_change(event: &Event) -> bool {
+    matches!(event, Event::Rekeyed { .. } | Event::Moved { .. })
 }
 
 /// Why a partner's entry is not kept, decided inside the transaction.
-enum Refused {
+pub(super) enum Refused {
     Conflict,
-    OutOfOrder { found: u32, expected: u32 },
+    /// The key that swore it is not the partner's any more.
+    Overtaken,
+    OutOfOrder {
+        found: u32,
+        expected: u32,
+    },
     Unacceptable(String),
 }
 
@@ -97,15 +122,16 @@ impl From<Refused> for Failure {
     fn from(refused: Refused) -> Self {
         match refused {
             Refused::Conflict => Self::Conflict,
+            Refused::Overtaken => Self::Overtaken,
             Refused::OutOfOrder { found, expected } => Self::OutOfOrder { found, expected },
             Refused::Unacceptable(why) => Self::Unacceptable(why),
         }
     }
 }
 
-type Heeded = Result<Slot, Refused>;
+pub(super) type Heeded = Result<Slot, Refused>;
 
-fn acknowledged(recorded: Recorded<Heeded>) -> Result<String, Failure> {
+pub(super) fn acknowledged(recorded: Recorded<Heeded>) -> Result<String, Failure> {
     let slot = match &*recorded {
         Ok(slot) => *slot,
         Err(_) => return Err(recorded.into_inner().err().map_or(Failure::Unrecorded, Failure::from)),
@@ -124,7 +150,14 @@ fn heard_before(tx: &mut Tx<'_>, evidence: &Evidence) -> QueryResult<Option<Heed
     Ok(Some(Ok(slot)))
 }
 
-fn keep_event(tx: &mut Tx<'_>, id: AgreementId, said: &StreamEvent, evidence: &Evidence) -> QueryResult<Heeded> {
+/// Keeps and acknowledges an event of `from`, and takes over what it says of that partner's keys or place.
+pub(super) fn keep_event(
+    tx: &mut Tx<'_>,
+    id: AgreementId,
+    said: &StreamEvent,
+    evidence: &Evidence,
+    from: &mut Partner,
+) -> QueryResult<Heeded> {
     if let Some(again) = heard_before(tx, evidence)? {
         return Ok(again);
     }
@@ -146,22 +179,43 @@ fn keep_event(tx: &mut Tx<'_>, id: AgreementId, said: &StreamEvent, evidence: &E
     if let Err(why) = standing::sealed(&found.agreement, &found.document, party, said, stream) {
         return Ok(Err(Refused::Unacceptable(why)));
     }
+    if is_change(&said.event)
+        && let Err(why) = from.heed(id, said)
+    {
+        return Ok(Err(Refused::Unacceptable(why)));
+    }
+    let note = named_before(tx.conn(), &found, said)?;
     let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();
     documents::append(tx.conn(), id, party, said.n, &Kept { rid, leaf, message, salt, proof: Some(proof) })?;
     tx.bump_epoch();
-    acknowledge(tx, id, said.v, evidence, said.event.name())
+    acknowledge(tx, id, said.v, evidence, (said.event.name(), note))
+}
+
+/// The note of our acknowledgement: with a change of keys it names the partner's receipts that no entry of ours names, so
+/// that our trail named them before it recorded that the key which signed them is replaced.
+fn named_before(conn: &mut Conn, found: &Verified, said: &StreamEvent) -> QueryResult<Vec<u8>> {
+    if !matches!(said.event, Event::Rekeyed { .. }) {
+        return Ok(b"{}".to_vec());
+    }
+    let partner = documents::partner(conn, found.agreement.id)?.ok_or(Error::NotFound)?;
+    canonical(&Named { receipts: documents::acknowledgements(conn, partner)? })
 }
 
 /// Acknowledges in the version `v` in which it was said.
-fn acknowledge(tx: &mut Tx<'_>, id: AgreementId, v: u16, evidence: &Evidence, what: &str) -> QueryResult<Heeded> {
+fn acknowledge(
+    tx: &mut Tx<'_>,
+    id: AgreementId,
+    v: u16,
+    evidence: &Evidence,
+    (what, note): (&str, Vec<u8>),
+) -> QueryResult<Heeded> {
     let now = tx.now();
     let status = standing::status(tx.conn(), id, now)?;
     let to = vec![To { ori: evidence.origin, agreement: id }];
     let message = Acknowledgement { v, to, of: evidence.leaf_hash, status };
     let rid = fresh_rid(now)?;
     let facts = Facts { partner: Some(evidence.origin), decision: Some(what.to_owned()), ..Facts::default() };
-    let draft =
-        Draft { kind: Kind::AgreementAcknowledged, rid, message: canonical(&message)?, note: b"{}".to_vec(), facts };
+    let draft = Draft { kind: Kind::AgreementAcknowledged, rid, message: canonical(&message)?, note, facts };
     let slot = tx.append(draft)?;
     let this = Heard { leaf: evidence.leaf_hash, answer: rid };
     // Whoever acknowledges has looked, under the same lock, that it was not heard before.

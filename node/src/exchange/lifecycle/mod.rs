@@ -1,8 +1,10 @@
 //! The life of an agreement: offered, signed, suspended, resumed, ended. Each party writes its own stream of events as
-//! entries of its own trail; here ours are written, [`delivery`] sends them, and [`hearing`] takes the partner's.
+//! entries of its own trail; here ours are written, [`delivery`] sends them, [`hearing`] takes the partner's, and
+//! [`introduction`] is how two nodes whose keys changed find each other again.
 
 pub mod delivery;
 pub mod hearing;
+pub mod introduction;
 
 use std::sync::Arc;
 
@@ -11,7 +13,7 @@ use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::message::{Offer, StreamEvent, To};
 use agreements::status::{Status, activation_problems};
-use agreements::stream::{Event, Stream};
+use agreements::stream::{Event, Seal as Signature, Stream};
 use agreements::time::Instant;
 use certs::jws;
 use diesel::result::{Error, QueryResult};
@@ -30,6 +32,7 @@ use crate::node::{Node, fresh_rid};
 use crate::registry::accounts::{self, Action};
 use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
+use crate::renewal::{held, renew, signing};
 use crate::seal::Seal;
 use crate::trail::{self, Draft, Facts};
 
@@ -104,14 +107,14 @@ impl Act {
 }
 
 impl ActError {
-    fn refused(why: impl Into<String>) -> Self {
+    pub(crate) fn refused(why: impl Into<String>) -> Self {
         Self::Refused(vec![why.into()])
     }
 }
 
 /// What goes into the note of an administrative entry: who did it, and who approved it by which change.
 #[derive(Serialize)]
-struct By<'a> {
+pub(crate) struct By<'a> {
     by: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     approved_by: Option<&'a str>,
@@ -120,7 +123,8 @@ struct By<'a> {
 }
 
 impl<'a> By<'a> {
-    fn one(by: &'a str) -> Self {
+    /// One person's doing.
+    pub(crate) fn one(by: &'a str) -> Self {
         Self { by, approved_by: None, change: None }
     }
 }
@@ -143,6 +147,11 @@ pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(Agreem
         }
         if documents::find(tx.conn(), id)?.is_some() {
             return Ok(Err(vec![format!("agreement {id} was offered already; `concordat agreement show {id}`")]));
+        }
+        if let Some(other) = renew::offered_already(tx.conn(), &agreement, to)? {
+            return Ok(Err(vec![format!(
+                "agreement {other} renews the same one and nobody ended it: sign that, or withdraw or decline it first"
+            )]));
         }
         let now = tx.now();
         let message = Offer { v, to: vec![To { ori: to, agreement: id }], document: Digest::of(&document) };
@@ -167,7 +176,7 @@ fn acceptable(node: &Node, document: &[u8]) -> Result<Agreement, ActError> {
     })?;
     let ours =
         agreement.party(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
-    if ours != node.party() {
+    if *ours != *node.party() {
         return Err(ActError::refused(format!(
             "the agreement describes {} otherwise than its node does today (names, policy, approvals, keys or URL): draft it again from current descriptors",
             node.ori()
@@ -234,7 +243,7 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
     if let Err(why) = accounts::operator(tx.conn(), by, act.needs())? {
         return Ok(Err(vec![why]));
     }
-    say(tx, actor, id, act, &By::one(by))
+    act_on(tx, actor, id, act, &By::one(by))
 }
 
 /// The same for what two people decided.
@@ -246,10 +255,10 @@ pub(crate) fn say_decided(
     approved: &Approved<'_>,
 ) -> QueryResult<Refusable<()>> {
     let (by, approved_by) = (approved.proposed_by(), Some(approved.approved_by()));
-    say(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
+    act_on(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
 }
 
-fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
+fn act_on(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
     let Actor { us, seal, versions } = actor;
     let us = *us;
     let now = tx.now();
@@ -260,7 +269,14 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
     };
     let Some(stream) = stream_of(&found, us) else { return Ok(Err(vec!["this agency is no party to it".to_owned()])) };
     let register = ag::register(tx.conn())?;
-    let event = match event(act, &found, us, stream, seal) {
+    let official = match act {
+        Act::Sign => match held::settled(signing::official_signature(tx.conn(), &found.document))? {
+            Ok(official) => official,
+            Err(why) => return Ok(Err(why)),
+        },
+        _ => None,
+    };
+    let event = match event(act, &found, us, stream, (seal, official)) {
         Ok(event) => event,
         Err(error) => return Ok(Err(vec![format!("the seal key does not sign: {error}")])),
     };
@@ -268,13 +284,33 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
         return Ok(Err(vec![why]));
     }
     if matches!(act, Act::Sign) {
-        let problems = activation_problems(&found.agreement, &register, now);
+        let mut problems = activation_problems(&found.agreement, &register, now);
+        match held::settled(signing::problems(tx.conn(), us, &found, now))? {
+            Ok(missing) => problems.extend(missing.into_iter().filter(|it| !problems.contains(it)).collect::<Vec<_>>()),
+            Err(why) => problems.extend(why),
+        }
         if !problems.is_empty() {
             return Ok(Err(problems));
         }
     }
-    let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { return Ok(Err(Vec::new())) };
-    let n = stream.next_number();
+    say(tx, us, &found, event, versions, by)?;
+    Ok(Ok(()))
+}
+
+/// Appends `event` to our stream under an agreement, and to the trail. Whoever calls has asked the stream whether it admits
+/// it.
+pub(crate) fn say(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    found: &Verified,
+    event: Event,
+    versions: &Versions,
+    by: &By<'_>,
+) -> QueryResult<()> {
+    let now = tx.now();
+    let id = found.agreement.id;
+    let partner = found.agreement.other(us).map(|party| party.ori).ok_or(Error::NotFound)?;
+    let n = stream_of(found, us).ok_or(Error::NotFound)?.next_number();
     let name = event.name();
     let document = Digest::of(&found.document);
     let v = versions.choose(&[partner]).v;
@@ -287,16 +323,22 @@ fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) 
     let kept = Kept { rid, leaf: stored.leaf, message: stored.message, salt: stored.salt, proof: None };
     documents::append(tx.conn(), id, us, n, &kept)?;
     tx.bump_epoch();
-    Ok(Ok(()))
+    Ok(())
 }
 
 fn stream_of(found: &Verified, party: Ori) -> Option<&Stream> {
     found.streams.party(&found.agreement, party)
 }
 
-fn event(act: &Act, found: &Verified, us: Ori, stream: &Stream, seal: &Seal) -> Result<Event, jws::JwsError> {
+fn event(
+    act: &Act,
+    found: &Verified,
+    us: Ori,
+    stream: &Stream,
+    (seal, official): (&Seal, Option<Signature>),
+) -> Result<Event, jws::JwsError> {
     Ok(match act.clone() {
-        Act::Sign => Event::Signed { seal: seal.sign(&found.document, AGREEMENT_TYP)?, official: None },
+        Act::Sign => Event::Signed { seal: seal.sign(&found.document, AGREEMENT_TYP)?, official },
         Act::Decline { reason } => Event::Declined { reason },
         Act::Withdraw { reason } => Event::Withdrawn { reason },
         Act::Suspend { reason } => Event::Suspended { reason },

@@ -1,0 +1,572 @@
+//! S10: a partner's keys rotate and its node moves, and exchange goes on without a new agreement.
+
+use std::fs;
+use std::path::Path;
+
+use agreements::entry::Kind;
+use agreements::ids::{AgreementId, Digest};
+use agreements::message::{Answer, Outcome, PROTOCOL, StreamEvent, To};
+use agreements::status::Status;
+use agreements::stream::Event;
+use agreements::time::Instant;
+use certs::key::SigningKey;
+use concordat::auditing::{self, ReceiptError};
+use concordat::clock::Clock as _;
+use concordat::exchange::ask::Gave;
+use concordat::exchange::lifecycle::{self, Act, Delivery};
+use concordat::exchange::standing;
+use concordat::exchange::{Failure, answer};
+use concordat::registry::agencies::{self, Enrolled};
+use concordat::registry::exchanged::{self, Receipt};
+use concordat::rotation::{self, KeyKind};
+use concordat::trail::search::Filter;
+use integration::pair::{Pair, Terms, agree};
+use integration::rotation::rekeyed;
+use integration::{Reply, TestNode};
+
+const PLATE: &str = "7ROT410";
+
+async fn answers(from: &TestNode, to: &TestNode) {
+    let gave = from.queries(to, PLATE).await;
+    assert!(matches!(gave, Gave::Reads { .. }), "{gave:?}");
+}
+
+fn is_silence(reply: &Reply) {
+    assert_eq!((reply.status, reply.body.len()), (404, 0), "{}", reply.text());
+    assert_eq!(reply.header("connection"), Some("close"));
+}
+
+/// The number that the next event of `party` will bear in the books of `node`.
+fn next(node: &TestNode, id: AgreementId, party: &TestNode) -> u32 {
+    let found = standing::verified(&mut node.conn(), id).unwrap().unwrap();
+    found.streams.party(&found.agreement, party.ori()).unwrap().next_number()
+}
+
+async fn delivers(node: &TestNode, id: AgreementId) {
+    let delivery = lifecycle::deliver(node.node(), id).await;
+    assert!(matches!(delivery, Delivery::Delivered { .. }), "{delivery:?}");
+}
+
+#[actix_web::test]
+async fn s10_log_seal_and_tls_keys_rotate_and_exchange_goes_on_without_a_new_agreement() {
+    let pair = Pair::in_force().await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    pair.birch_saw(PLATE).await;
+    answers(alder, birch).await;
+    let before = alder.node().party().node.keys();
+    let thief = alder.robbed(&pair.federation.folder().join("thief"));
+    let mut line = thief.calls(birch).connect().await.unwrap();
+    assert_eq!(line.send("GET", "/peer/v1/node", None).await.unwrap().status, 200, "the key in use");
+
+    alder.prepares(&pair.federation, &KeyKind::ALL);
+    answers(alder, birch).await;
+    let told = alder.rotates().await;
+    assert_eq!((told.agreements, told.delivered, told.pending.len()), (1, 1, 0), "{told:?}");
+
+    // The new ones, at both.
+    let after = alder.node().party().node.keys();
+    assert_eq!(birch.knows(alder), after);
+    assert_ne!((before.tls_spki, &before.seal_key), (after.tls_spki, &after.seal_key));
+    assert_ne!((&before.log_vkey, &before.witness_vkey), (&after.log_vkey, &after.witness_vkey));
+    assert!(!alder.settings().keys.next_folder().exists(), "what was new is in use");
+    // Exchange goes on under the same agreement, both ways, by the same serving processes.
+    alder.ingests(PLATE, alder.clock_now().plus(-Instant::HOUR)).await;
+    for (from, to) in [(alder, birch), (birch, alder)] {
+        assert!(matches!(from.status(pair.id), Status::InForce { .. }));
+        answers(from, to).await;
+    }
+    // The new seal lifts a suspension; the old trail is under the new head.
+    alder.suspends(pair.id).await;
+    let resumed = alder.acts(pair.id, Act::Resume { reason: "the audit is over".to_owned() }).await.unwrap();
+    assert!(matches!(resumed, Delivery::Delivered { .. }), "{resumed:?}");
+    answers(birch, alder).await;
+    assert_eq!(alder.trail_problems(), Vec::new());
+
+    // The old keys, from then on: the open connection, a new one, and what the old log key swears.
+    let reply = line.send("GET", "/peer/v1/node", None).await.unwrap();
+    is_silence(&reply);
+    is_silence(&thief.calls(birch).get("/peer/v1/node").await);
+    let touched = birch.touches();
+    let text = thief.trail().asks(&alder.question(birch, pair.id, PLATE)).await;
+    let refused = alder.posts_query(birch, &text).await;
+    assert!(refused.problem(400, "unsworn").contains("signature"), "{}", refused.text());
+    assert_eq!(birch.touches(), touched);
+}
+
+#[actix_web::test]
+async fn s10_all_this_holds_after_both_are_started_again_and_a_second_rotation() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    for _ in 0..2 {
+        pair.alder.prepares(&pair.federation, &KeyKind::ALL);
+        pair.alder.rotates().await;
+        answers(&pair.alder, &pair.birch).await;
+        pair.alder.restart();
+        pair.birch.restart();
+        answers(&pair.alder, &pair.birch).await;
+    }
+    // Each key alone.
+    for kind in KeyKind::ALL {
+        pair.alder.prepares(&pair.federation, &[kind]);
+        let told = pair.alder.rotates().await;
+        assert_eq!(told.pending, Vec::new(), "{kind:?}");
+        assert_eq!(pair.birch.knows(&pair.alder), pair.alder.node().party().node.keys(), "{kind:?}");
+        answers(&pair.alder, &pair.birch).await;
+    }
+    assert_eq!(pair.alder.trail_problems(), Vec::new());
+    pair.birch.looks().await;
+    assert_eq!(*pair.birch.node().changed(), Vec::new());
+}
+
+#[actix_web::test]
+async fn s10_a_partner_that_was_down_for_two_rotations_and_a_suspension_hears_all_of_it_in_order() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    pair.birch.stop();
+    assert!(matches!(pair.alder.suspends(pair.id).await, Delivery::Pending { .. }));
+    for _ in 0..2 {
+        pair.alder.prepares(&pair.federation, &KeyKind::ALL);
+        let told = pair.alder.rotates().await;
+        assert_eq!((told.agreements, told.pending.len()), (1, 1), "{told:?}");
+    }
+    pair.birch.try_start().unwrap();
+    delivers(&pair.alder, pair.id).await;
+    assert!(matches!(pair.birch.status(pair.id), Status::Suspended { .. }));
+    assert_eq!(pair.birch.knows(&pair.alder), pair.alder.node().party().node.keys());
+    let resumed = pair.alder.acts(pair.id, Act::Resume { reason: "the audit is over".to_owned() }).await.unwrap();
+    assert!(matches!(resumed, Delivery::Delivered { .. }), "{resumed:?}");
+    answers(&pair.alder, &pair.birch).await;
+}
+
+#[actix_web::test]
+async fn s10_two_nodes_whose_keys_changed_while_they_could_not_reach_each_other_find_each_other_again() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    pair.birch.stop();
+    pair.alder.prepares(&pair.federation, &KeyKind::ALL);
+    assert_eq!(pair.alder.rotates().await.pending.len(), 1);
+    pair.birch.try_start().unwrap();
+    // Alder is not heard before Birch has changed its keys as well.
+    pair.birch.prepares(&pair.federation, &KeyKind::ALL);
+    let told = pair.birch.rotates().await;
+    assert_eq!(told.pending.len(), 1, "nobody is believed by a key that is not known: {told:?}");
+    // What their jobs do every five minutes.
+    for _ in 0..2 {
+        for node in [&pair.alder, &pair.birch] {
+            let _ = lifecycle::deliver(node.node(), pair.id).await;
+        }
+    }
+    delivers(&pair.alder, pair.id).await;
+    delivers(&pair.birch, pair.id).await;
+    answers(&pair.alder, &pair.birch).await;
+}
+
+#[actix_web::test]
+async fn s10_a_node_moves_with_new_contacts_and_is_found_where_it_is() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    // The name of the new place is known to DNS.
+    let (host, at) = ("new.birch.test", integration::federation::address());
+    pair.alder.restart_with(|config| {
+        config.peer.hosts.insert(host.to_owned(), at);
+    });
+    let nothing = rotation::moved(pair.birch.node(), pair.birch.order("moved"), &mut |_, _| {}).await.unwrap_err();
+    assert!(nothing.to_string().contains("peer.url"), "{nothing}");
+
+    // A certificate for the new host is one for a new key here; both are told at once.
+    pair.birch.restart_with(|config| {
+        config.peer.url = format!("https://{host}").parse().unwrap();
+        config.agency.contacts = vec![format!("records@{host}")];
+        config.peer.listen = at;
+    });
+    pair.birch.prepares_for(&pair.federation, &[KeyKind::Tls], host);
+    pair.birch.rotates().await;
+    assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Unreachable { .. }), "it is not where it was");
+    let told = rotation::moved(pair.birch.node(), pair.birch.order("new data centre"), &mut |_, _| {}).await.unwrap();
+    assert_eq!((told.agreements, told.pending.len()), (1, 0), "{told:?}");
+    let known = pair.alder.node().partners();
+    let known = known.find(pair.birch.ori()).unwrap().party();
+    assert_eq!(
+        (known.node.url.as_str(), &known.contacts[..]),
+        ("https://new.birch.test", &[format!("records@{host}")][..])
+    );
+    answers(&pair.alder, &pair.birch).await;
+    assert!(matches!(pair.alder.status(pair.id), Status::InForce { .. }));
+    pair.alder.restart();
+    answers(&pair.alder, &pair.birch).await;
+}
+
+#[actix_web::test]
+async fn s10_forged_new_keys_get_a_strangers_answer_and_change_nothing() {
+    let pair = Pair::in_force().await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    let folder = pair.federation.folder();
+    let known = birch.knows(alder);
+    let (trail, n) = (birch.trail_size(), next(birch, pair.id, alder));
+    let path = format!("/peer/v1/agreements/{}/rekeyed", pair.id);
+    // Somebody got the authority to issue a certificate for Alder.
+    let credentials = pair.federation.pki.issue(alder.fiction.ori);
+    let config = pair.federation.pki.client(Some(&credentials), &birch.clock);
+    let caller = integration::Caller::new(config, &birch.fiction.host(), birch.peer());
+    let usual = caller.get("/peer/v1/node").await;
+    is_silence(&usual);
+    let mut thief = alder.robbed(&folder.join("thief"));
+    let keys = thief.with_own_log(&folder.join("own"), credentials.spki(), &known);
+    let seals = [
+        ("another seal", SigningKey::generate_p256().unwrap()),
+        ("Birch's own seal", birch.seal_key()),
+        ("another identity key", SigningKey::generate_ed25519().unwrap()),
+    ];
+    for (what, seal) in seals {
+        let text = thief.introduces(birch, pair.id, n, &keys, &seal).await;
+        let reply = caller.post(&path, &text).await;
+        assert_eq!(reply.undated(), usual.undated(), "{what}");
+    }
+    // Rightly sealed, and for other keys than those that speak: of the connection, of the log.
+    let seal = alder.seal_key();
+    let other_tls = agreements::party::Keys { tls_spki: known.tls_spki, ..keys.clone() };
+    let other_log = agreements::party::Keys { log_vkey: known.log_vkey.clone(), ..keys.clone() };
+    let text = thief.introduces(birch, pair.id, n, &keys, &seal).await;
+    for (what, path, text) in [
+        ("another TLS key", path.clone(), thief.introduces(birch, pair.id, n, &other_tls, &seal).await),
+        ("another log key", path.clone(), thief.introduces(birch, pair.id, n, &other_log, &seal).await),
+        ("a later number", path.clone(), thief.introduces(birch, pair.id, n + 1, &keys, &seal).await),
+        ("not as a list", path.clone(), text.trim_matches(['[', ']']).to_owned()),
+        ("nothing", path.clone(), "[]".to_owned()),
+        ("too much", path.clone(), format!("[{}]", " ".repeat(300 * 1024))),
+        ("the door for events", format!("/peer/v1/agreements/{}/events", pair.id), text.clone()),
+        ("another agreement", format!("/peer/v1/agreements/{}/rekeyed", integration::pair::agreement_id()), text),
+    ] {
+        let reply = caller.post(&path, &text).await;
+        assert_eq!(reply.undated(), usual.undated(), "{what}");
+    }
+    // What is before the change is taken with it or not at all.
+    let found = standing::verified(&mut birch.conn(), pair.id).unwrap().unwrap();
+    let suspended = StreamEvent {
+        v: PROTOCOL,
+        to: vec![To { ori: birch.ori(), agreement: pair.id }],
+        document: Digest::of(&found.document),
+        n,
+        seen: None,
+        event: Event::Suspended { reason: "a thief says so".to_owned() },
+    };
+    let own = thief.trail();
+    let first = own.swears(Kind::AgreementEvent, None, &suspended).await.1;
+    let gap = rekeyed(birch, (alder.ori(), pair.id), n + 2, &keys, &seal);
+    let second = own.swears(Kind::AgreementEvent, None, &gap).await.1;
+    let reply = caller.post(&path, &format!("[{first},{second}]")).await;
+    assert_eq!(reply.undated(), usual.undated(), "with a gap");
+    assert_eq!(next(birch, pair.id, alder), n);
+    assert_eq!(birch.knows(alder), known);
+    assert_eq!(birch.trail_size(), trail, "strangers wrote into the trail");
+}
+
+#[actix_web::test]
+async fn s10_what_the_replaced_seal_says_of_keys_counts_for_nothing_even_where_it_was_not_told_yet() {
+    let mut pair = Pair::in_force().await;
+    // Two agreements between the same two; under the second the change is not heard yet.
+    let second = agree(&pair.alder, &pair.birch, &Terms::default()).await.unwrap();
+    let folder = pair.federation.folder().to_owned();
+    let mut thief = pair.alder.robbed(&folder.join("thief"));
+    pair.birch.stop();
+    pair.alder.prepares(&pair.federation, &KeyKind::ALL);
+    assert_eq!(pair.alder.rotates().await.pending.len(), 2);
+    pair.birch.try_start().unwrap();
+    delivers(&pair.alder, pair.id).await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    let known = birch.knows(alder);
+    assert_eq!(known, alder.node().party().node.keys());
+
+    let credentials = pair.federation.pki.issue(alder.fiction.ori);
+    let config = pair.federation.pki.client(Some(&credentials), &birch.clock);
+    let caller = integration::Caller::new(config, &birch.fiction.host(), birch.peer());
+    let old_seal = thief.seal_key();
+    let keys = thief.with_own_log(&folder.join("own"), credentials.spki(), &known);
+    let n = next(birch, second, alder);
+    let text = thief.introduces(birch, second, n, &keys, &old_seal).await;
+    is_silence(&caller.post(&format!("/peer/v1/agreements/{second}/rekeyed"), &text).await);
+    assert_eq!(birch.knows(alder), known);
+
+    // Not even by Alder's own keys of today.
+    let said = rekeyed(birch, (alder.ori(), second), n, &keys, &old_seal);
+    let text = alder.forger().swears(Kind::AgreementEvent, None, &said).await.1;
+    let reply = alder.calls(birch).post(&format!("/peer/v1/agreements/{second}/events"), &text).await;
+    assert!(reply.problem(422, "unacceptable").contains("the seal of"), "{}", reply.text());
+    assert_eq!(birch.knows(alder), known);
+
+    // The change that Alder said under the second one, sealed when the seal was its own, arrives and changes nothing.
+    delivers(alder, second).await;
+    assert_eq!((birch.knows(alder), next(birch, second, alder)), (known, n + 1));
+    let partners = birch.node().partners();
+    assert_eq!(partners.find(alder.ori()).unwrap().news().len(), 1, "said twice, news once");
+}
+
+#[actix_web::test]
+async fn s10_the_identity_key_takes_back_what_a_thief_of_the_seal_did() {
+    let pair = Pair::in_force().await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    pair.birch_saw(PLATE).await;
+    let folder = pair.federation.folder();
+    let known = birch.knows(alder);
+    // The thief has Alder's seal and a certificate for it: it is believed.
+    let mut thief = alder.robbed(&folder.join("thief"));
+    let credentials = pair.federation.pki.issue(alder.fiction.ori);
+    let config = pair.federation.pki.client(Some(&credentials), &birch.clock);
+    let caller = integration::Caller::new(config, &birch.fiction.host(), birch.peer());
+    let keys = thief.with_own_log(&folder.join("own"), credentials.spki(), &known);
+    let n = next(birch, pair.id, alder);
+    let text = thief.introduces(birch, pair.id, n, &keys, &thief.seal_key()).await;
+    assert_eq!(caller.post(&format!("/peer/v1/agreements/{}/rekeyed", pair.id), &text).await.status, 200);
+    assert_eq!(birch.knows(alder), keys);
+    is_silence(&alder.calls(birch).get("/peer/v1/node").await);
+
+    // A compromised seal is not replaced by its own word.
+    alder.prepares(&pair.federation, &KeyKind::ALL);
+    let refused = rotation::rotate(alder.node(), alder.order("stolen"), true, &mut |_, _| {}).await.unwrap_err();
+    assert!(refused.to_string().contains("identity"), "{refused}");
+    let mut order = alder.order("the server was broken into");
+    order.identity = Some(alder.identity_key());
+    let told = alder.rotates_by(order, true).await;
+    // The thief wrote event n of Alder's stream at Birch, and Alder's own n is another: nothing more is heard under this
+    // agreement. People meet, and enrol Alder's new descriptor, of the same identity key.
+    assert_eq!(told.pending.len(), 1, "{told:?}");
+    birch.enrols(alder).await;
+    assert_eq!(birch.knows(alder), alder.node().party().node.keys());
+    is_silence(&caller.get("/peer/v1/node").await);
+    birch.acts(pair.id, Act::Terminate { reason: "a thief wrote into it".to_owned() }).await.unwrap();
+    agree(birch, alder, &Terms::default()).await.unwrap();
+    answers(alder, birch).await;
+    // What was put in front of it does not come back: not the thief's keys, not the first file.
+    let old = birch.enrols_file(thief.descriptor(), &thief.fingerprint()).await.unwrap_err().to_string();
+    assert!(old.contains("older"), "{old}");
+}
+
+#[actix_web::test]
+async fn s10_what_a_replaced_key_signed_stands_if_our_trail_named_it_before_and_not_otherwise() {
+    let pair = Pair::in_force().await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    pair.birch_saw(PLATE).await;
+    answers(alder, birch).await;
+    let all = |node: &TestNode| exchanged::receipts(&mut node.conn(), None, 100).unwrap();
+    let verified = |receipt: &Receipt| auditing::verify_receipt(&mut alder.conn(), receipt).unwrap();
+    let early = all(alder);
+    assert!(early.len() >= 3, "of the offer, of the signature, of the question: {}", early.len());
+    let thief = birch.robbed(&pair.federation.folder().join("thief"));
+
+    birch.prepares(&pair.federation, &KeyKind::ALL);
+    birch.rotates().await;
+    answers(alder, birch).await;
+    let late = all(alder);
+    assert_eq!(late.len(), early.len() + 1);
+    for receipt in &late {
+        assert!(verified(receipt).is_ok(), "{:?}", verified(receipt));
+    }
+
+    // Whoever has the old key of the log makes another answer to the same question, later.
+    let asked = early.iter().find(|receipt| receipt.message.windows(8).any(|bytes| bytes == b"question")).unwrap();
+    let answer: Answer = serde_json::from_slice(&asked.message).unwrap();
+    let forged = Answer {
+        v: PROTOCOL,
+        to: vec![To { ori: alder.ori(), agreement: pair.id }],
+        question: answer.question,
+        outcome: Outcome::Denied { rules: Vec::new(), status: None },
+    };
+    let (_, text) = thief.trail().swears(Kind::QueryAnswered, None, &forged).await;
+    let receipt = receipt_of(&text, asked);
+    assert!(matches!(verified(&receipt), Err(ReceiptError::Replaced { .. })), "{:?}", verified(&receipt));
+    // Not even when our trail names it now.
+    let filter = Filter { kind: Some(Kind::QueryReceived), limit: 1, ..Filter::default() };
+    let row = alder.entries(&filter).remove(0);
+    let mut message: serde_json::Value = serde_json::from_slice(&row.detail.unwrap().message).unwrap();
+    message["answers"][0]["answer"] = receipt.leaf_hash.to_string().into();
+    alder.forger().swears(Kind::QueryReceived, None, &message).await;
+    assert!(matches!(verified(&receipt), Err(ReceiptError::Replaced { .. })), "{:?}", verified(&receipt));
+    // What nobody's key signed is no receipt.
+    let foreign = pair.alder.robbed(&pair.federation.folder().join("foreign"));
+    let (_, text) = foreign.trail().swears(Kind::QueryAnswered, None, &forged).await;
+    assert!(matches!(verified(&receipt_of(&text, asked)), Err(ReceiptError::Proof(_))));
+}
+
+/// A text for the wire, as it would be kept in the place of `like`.
+fn receipt_of(text: &str, like: &Receipt) -> Receipt {
+    let envelope = concordat::exchange::wire::Envelope::parse(text.as_bytes()).unwrap();
+    let leaf = envelope.entry.leaf.get().as_bytes().to_vec();
+    Receipt {
+        leaf_hash: agreements::entry::Leaf::hash_of(&leaf),
+        leaf,
+        message: envelope.entry.message.get().as_bytes().to_vec(),
+        salt: envelope.entry.salt,
+        proof: envelope.proof.clone(),
+        ..like.clone()
+    }
+}
+
+#[actix_web::test]
+async fn s10_a_rotation_that_was_cut_off_between_any_two_files_is_completed_at_the_next_start() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    let used = pair.alder.settings().keys.folder.clone();
+    let next = pair.alder.settings().keys.next_folder();
+    let spare = pair.federation.folder().join("spare");
+    // In the order in which they are moved.
+    let order = ["tls.key", "tls.pem", "tls.csr", "seal.key", "seal.csr", "log.key", "witness.key"];
+    for moved in 0..order.len() {
+        copy(&used, &spare);
+        pair.alder.prepares(&pair.federation, &KeyKind::ALL);
+        pair.alder.rotates().await;
+        pair.alder.stop();
+        // As if the process had ended after so many files.
+        fs::create_dir(&next).unwrap();
+        for name in &order[moved..] {
+            fs::rename(used.join(name), next.join(name)).unwrap();
+            fs::copy(spare.join(name), used.join(name)).unwrap();
+        }
+        pair.alder.try_start().unwrap();
+        assert!(!next.exists(), "{moved}: the new keys are in use");
+        answers(&pair.alder, &pair.birch).await;
+        assert_eq!(pair.alder.trail_problems(), Vec::new(), "{moved}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for file in fs::read_dir(from).unwrap().map(Result::unwrap).filter(|file| file.path().is_file()) {
+        fs::copy(file.path(), to.join(file.file_name())).unwrap();
+    }
+}
+
+#[actix_web::test]
+async fn s10_keys_are_rotated_by_who_may_and_only_when_all_is_there() {
+    let pair = Pair::in_force().await;
+    let alder = &pair.alder;
+    let before = (alder.node().party().node.keys(), alder.trail_size());
+    let rotate = |order| async move { rotation::rotate(alder.node(), order, false, &mut |_, _| {}).await.unwrap_err() };
+    assert!(rotate(alder.order("yearly")).await.to_string().contains("concordat key prepare"));
+    rotation::prepare(alder.settings(), &[KeyKind::Tls, KeyKind::Log]).unwrap();
+    let missing = rotate(alder.order("yearly")).await.to_string();
+    assert!(missing.contains("tls.pem is missing") && missing.contains("ca issue"), "{missing}");
+    alder.prepares(&pair.federation, &[KeyKind::Tls]);
+    let mut order = alder.order("yearly");
+    order.by = alder.fiction.person("investigator");
+    assert!(rotate(order).await.to_string().contains("does not allow this"), "who may");
+    assert!(rotate(alder.order(" ")).await.to_string().contains("say why"));
+    let mut order = alder.order("yearly");
+    order.identity = Some(SigningKey::generate_ed25519().unwrap());
+    assert!(rotate(order).await.to_string().contains("not this agency's"));
+    assert_eq!((alder.node().party().node.keys(), alder.trail_size()), before);
+    let told = alder.rotates().await;
+    assert_eq!(told.pending, Vec::new());
+    let (row, message) = {
+        let filter = Filter { kind: Some(Kind::KeysChanged), limit: 1, ..Filter::default() };
+        let row = alder.entries(&filter).remove(0);
+        let message: serde_json::Value = serde_json::from_slice(&row.detail.as_ref().unwrap().message).unwrap();
+        (row, message)
+    };
+    assert_eq!(row.facts.username, Some(alder.fiction.person("admin")), "who did it is on record");
+    assert_eq!((message["agreements"].as_u64(), message["change"]["kind"].as_str()), (Some(1), Some("rekeyed")));
+}
+
+#[actix_web::test]
+async fn s10_an_agreement_that_pins_another_identity_key_than_the_one_enrolled_counts_for_nothing() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    answers(&pair.alder, &pair.birch).await;
+    // Alder as it is, vouched for by another identity; the row and the trail's entry agree, as after a new enrolment.
+    let identity = SigningKey::generate_ed25519().unwrap();
+    let party = agreements::party::Party {
+        identity_key: identity.public().to_string(),
+        ..agreements::party::Party::clone(&pair.alder.node().party())
+    };
+    let file = concordat::exchange::descriptor::write(&party, &identity).unwrap();
+    let message = serde_json::json!({
+        "confirmed_by": "a", "descriptor": agreements::ids::Digest::of(&file), "fingerprint": identity.public().id(),
+        "ori": pair.alder.ori(), "v": 1,
+    });
+    pair.birch.forger().swears(Kind::PeerEnrolled, None, &message).await;
+    pair.birch.stop();
+    let hex = file.iter().fold(String::new(), |text, byte| text + &format!("{byte:02x}"));
+    let sql = format!("UPDATE agency SET descriptor = X'{hex}' WHERE ori = '{}'", pair.alder.fiction.ori);
+    integration::tamper::run(&pair.birch.registry_file(), &sql);
+    pair.birch.try_start().unwrap();
+    assert!(pair.birch.node().partners().find(pair.alder.ori()).is_some(), "the partner is enrolled");
+    assert_eq!(pair.birch.status(pair.id), Status::NoAgreement {});
+    let gave = pair.alder.queries(&pair.birch, PLATE).await;
+    assert!(matches!(&gave, Gave::Denied { status: Some(Status::NoAgreement {}), .. }), "{gave:?}");
+}
+
+#[actix_web::test]
+async fn s10_the_administrators_of_a_partner_are_told_once_by_mail() {
+    let mut pair = Pair::in_force().await;
+    pair.birch.restart_with(|config| config.mail.administrators = vec!["agreements@birch.test".parse().unwrap()]);
+    pair.birch.works_it_off().await;
+    pair.alder.prepares(&pair.federation, &KeyKind::ALL);
+    let mut order = pair.alder.order("the server was broken into");
+    order.identity = Some(pair.alder.identity_key());
+    pair.alder.rotates_by(order, true).await;
+    for _ in 0..3 {
+        pair.birch.clock.forward(6 * Instant::MINUTE);
+        pair.birch.rings().await;
+    }
+    let mails = pair.birch.mails();
+    let told: Vec<_> = mails.iter().filter(|mail| mail.subject.contains("new keys")).collect();
+    assert_eq!(told.len(), 1, "{mails:?}");
+    assert!(told[0].subject.contains("Alder County Sheriff") && told[0].body.contains("the server was broken into"));
+    assert!(told[0].body.contains("review"), "{}", told[0].body);
+}
+
+#[actix_web::test]
+async fn s10_three_hundred_partners_are_told_of_new_keys_in_one_transaction() {
+    let pair = Pair::in_force().await;
+    let alder = &pair.alder;
+    let ours = agreements::party::Party::clone(&alder.node().party());
+    let documents: Vec<_> = (0..299)
+        .map(|n| {
+            let ori = format!("CA{:03}{:02}00", 100 + n / 50, n % 50).parse().unwrap();
+            let theirs =
+                agreements::party::Party { ori, ..agreements::party::Party::clone(&pair.birch.node().party()) };
+            let agreement = Terms::default().between(&ours, &theirs);
+            let file = concordat::exchange::descriptor::write(&theirs, &pair.birch.identity_key()).unwrap();
+            (agreement.id, ori, agreement.to_bytes().unwrap(), theirs, file)
+        })
+        .collect();
+    let keep = move |tx: &mut concordat::db::Tx<'_>| {
+        let now = tx.now();
+        for (id, ori, document, theirs, file) in documents {
+            let enrolled =
+                Enrolled { party: theirs, enrolled_at: now, enrolled_by: "a".to_owned(), confirmed_by: "b".to_owned() };
+            agencies::insert(tx.conn(), &enrolled, &file)?;
+            concordat::registry::agreements::insert(tx.conn(), id, ori, &document, None, now)?;
+        }
+        Ok(())
+    };
+    alder.node().registry().record(keep).await.unwrap();
+    alder.prepares(&pair.federation, &KeyKind::ALL);
+    let began = concordat::clock::SystemClock.now();
+    let told = rotation::rotate(alder.node(), alder.order("yearly"), false, &mut |_, _| {}).await.unwrap();
+    let took = concordat::clock::SystemClock.now().since(began);
+    println!("300 agreements: said, files moved, and tried to deliver in {} ms", took / 1000);
+    assert_eq!((told.agreements, told.delivered), (300, 1), "{:?}", told.pending.first());
+    assert!(took < 30 * Instant::SECOND, "{took}");
+    alder.follows().await;
+    assert_eq!(alder.trail_problems(), Vec::new());
+}
+
+#[actix_web::test]
+async fn s10_what_was_verified_under_a_key_that_is_replaced_before_the_commit_is_not_named_any_more() {
+    let pair = Pair::in_force().await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    pair.birch_saw(PLATE).await;
+    let partners = birch.node().partners();
+    let before = partners.find(alder.ori()).unwrap();
+    let thief = alder.robbed(&pair.federation.folder().join("thief"));
+    let text = thief.trail().asks(&alder.question(birch, pair.id, PLATE)).await;
+    alder.prepares(&pair.federation, &[KeyKind::Log]);
+    alder.rotates().await;
+    let trail = birch.trail_size();
+    // As a request that was let in a moment before: by the partner as it was then.
+    let desk = birch.node().desk();
+    let answered = answer::answer(birch.node(), &desk, before, "127.0.0.1", text.as_bytes()).await;
+    assert!(matches!(answered, Err(Failure::Overtaken)), "{:?}", answered.map(|answered| answered.outcome));
+    assert_eq!(birch.trail_size(), trail, "nothing under the old key is recorded");
+    answers(alder, birch).await;
+}

@@ -1,0 +1,137 @@
+//! A year's renewal at the command line: packets, reviews as forms, the draft, approvals, signatures, the calendar.
+
+use std::fs;
+
+use serde_json::Value;
+
+use super::between_nodes::{draft, enrol, proposed};
+use super::program::{County, Node, now};
+
+const ALDER: &str = "CA0990000";
+const BIRCH: &str = "CA0990100";
+
+/// The official and both people sign for this agency.
+pub(super) fn signs(node: &Node, id: &str) {
+    node.approves(id);
+    let line = node.signing(id, "renewal of last year");
+    let change = proposed(node, &line.iter().map(String::as_str).collect::<Vec<_>>());
+    node.run_as("custodian", &["change", "approve", &change]).ended(0);
+}
+
+/// The packet's answers, filled in as a person does with an editor; the file.
+fn answers(node: &Node) -> String {
+    let template = node.run(&["agreement", "packet", "make", "--template"]).ended(0);
+    let today = now().date().unwrap();
+    let year_ago = today.checked_sub(jiff::Span::new().years(1)).unwrap();
+    let filled = template
+        .replace("from = \"2025-11-01\"", &format!("from = \"{year_ago}\""))
+        .replace("until = \"2026-10-31\"", &format!("until = \"{}\"", today.yesterday().unwrap()))
+        .replace("on = \"2026-10-15\"", &format!("on = \"{}\"", today.yesterday().unwrap()))
+        .replace(" = false  ", " = true  ")
+        .replace("by = \"\"", "by = \"Inspection unit\"")
+        .replace("queries = 0", "queries = 40")
+        .replace("statement = \"\"", "statement = \"none\"");
+    let file = node.path("packet.toml");
+    fs::write(&file, &filled).unwrap();
+    file
+}
+
+#[test]
+fn a_years_renewal_from_the_packet_to_the_calendar() {
+    let county = County::new();
+    let (alder, birch) = (county.node("alder", ALDER), county.node("birch", BIRCH));
+    for node in [&alder, &birch] {
+        node.staff();
+    }
+    enrol(&alder, &birch);
+    enrol(&birch, &alder);
+    let (serving_alder, serving_birch) = (alder.serve(), birch.serve());
+    for node in [&alder, &birch] {
+        node.configure(|config| {
+            config.peer.hosts.insert("alder.test".to_owned(), serving_alder.peer);
+            config.peer.hosts.insert("birch.test".to_owned(), serving_birch.peer);
+        });
+    }
+    let document = draft(&alder, BIRCH);
+    alder.run_as("agreements", &["agreement", "propose", &document]).ended(0);
+    let id = alder.run(&["agreement", "list", "--json"]).json()[0]["id"].as_str().unwrap().to_owned();
+    signs(&alder, &id);
+    signs(&birch, &id);
+
+    // The packet: what is missing is named, each with what to write.
+    let file = answers(&alder);
+    let whole = fs::read_to_string(&file).unwrap();
+    fs::write(&file, whole.replace("queries = 40", "queries = 0").replace("\"none\"", "\"\"")).unwrap();
+    let missing = alder.run_as("agreements", &["agreement", "packet", "make", &file]).ended(1);
+    assert!(missing.contains("audit.queries") && missing.contains("out_of_state.statement"), "{missing}");
+    fs::write(&file, whole.replace("queries = 40", "querys = 40")).unwrap();
+    let typo = alder.run_as("agreements", &["agreement", "packet", "make", &file]).ended(2);
+    assert!(typo.contains("querys") && typo.contains("line"), "{typo}");
+    fs::write(&file, &whole).unwrap();
+    assert!(alder.run_as("investigator", &["agreement", "packet", "make", &file]).ended(1).contains("does not allow"));
+    let made = alder.run_as("agreements", &["agreement", "packet", "make", &file]).ended(0);
+    assert!(made.contains("1 of 1 partners that lacked it have it now"), "{made}");
+    let again = alder.run_as("agreements", &["agreement", "packet", "make", &file]).ended(0);
+    assert!(again.contains("sealed before"), "{again}");
+    birch.run_as("agreements", &["agreement", "packet", "make", &answers(&birch)]).ended(0);
+    let shown = birch.run(&["agreement", "packet", "show", "--partner", ALDER]).ended(0);
+    assert!(shown.contains("1 may query, 1 of them trained"), "{shown}");
+    assert_eq!(birch.run(&["agreement", "packet", "list", "--json"]).json().as_array().unwrap().len(), 2);
+
+    // The review, as forms.
+    let renew = ["agreement", "renew", &id];
+    assert!(alder.run_as("agreements", &renew).ended(1).contains("agreement review start"));
+    for (node, partner) in [(&alder, BIRCH), (&birch, ALDER)] {
+        let folder = node.path("reviews");
+        let next = node.run(&["agreement", "review", "next"]).ended(0);
+        assert!(next.contains(partner) && next.contains("never reviewed"), "{next}");
+        node.run(&["agreement", "review", "start", &folder]).ended(0);
+        let form = format!("{folder}/{partner}.toml");
+        let blank = fs::read_to_string(&form).unwrap();
+        assert!(blank.contains("#   people.may_query: 1"), "{blank}");
+        let open = node.run_as("agreements", &["agreement", "review", "submit", &folder]).ended(0);
+        assert!(open.contains("open: policy, attestations"), "{open}");
+        fs::write(&form, blank.replace("= \"\"  #", "= \"fine\"  #")).unwrap();
+        let wrong = node.run_as("agreements", &["agreement", "review", "submit", &folder]).ended(1);
+        assert!(wrong.contains("`fine`: write \"ok\""), "{wrong}");
+        fs::write(&form, blank.replace("= \"\"  #", "= \"ok\"  #")).unwrap();
+        node.run(&["agreement", "review", "start", &folder]).ended(0);
+        let done = node.run_as("agreements", &["agreement", "review", "submit", &folder]).ended(0);
+        assert!(done.contains("all ok; recorded"), "{done}");
+        let shown = node.run(&["agreement", "review", "show", partner]).ended(0);
+        assert!(shown.contains("out_of_state   ok"), "{shown}");
+    }
+    let listed = alder.run(&["agreement", "review", "list"]).ended(0);
+    assert!(listed.contains("reviewed") && listed.contains("all ok"), "{listed}");
+
+    // A year ahead nothing is due; by name it is drafted from today on.
+    assert_eq!(
+        alder.run_as("agreements", &["agreement", "renew", "--all-due", "--spread", "--json"]).json(),
+        Value::Array(vec![])
+    );
+    let today = now().date().unwrap().to_string();
+    let renewed =
+        alder.run_as("agreements", &[&renew[..], &["--effective-on", &today, "--spread", "--json"]].concat()).json();
+    let new = renewed["id"].as_str().unwrap().to_owned();
+    let again = alder.run_as("agreements", &[&renew[..], &["--json"]].concat()).json();
+    assert_eq!((&again["id"], &again["already"]), (&Value::from(new.as_str()), &Value::from(true)));
+    let at_birch = birch.run(&["agreement", "list"]).ended(0);
+    assert!(at_birch.contains("renewal offered") && at_birch.contains(&format!("renewed by {new}")), "{at_birch}");
+    signs(&birch, &new);
+    signs(&alder, &new);
+    let listed = alder.run(&["agreement", "list", "--json"]).json();
+    let (old, successor) = (&listed[0], &listed[1]);
+    assert_eq!((&old["status"], &successor["status"]), (&"superseded".into(), &"in_force".into()), "{listed}");
+    assert!(successor["days_left"].as_i64().unwrap() > 180, "{listed}");
+
+    let calendar = alder.path("agreements.ics");
+    for _ in 0..2 {
+        alder.run(&["agreement", "calendar", "--out", &calendar]).ended(0);
+    }
+    let text = fs::read_to_string(&calendar).unwrap();
+    assert!(text.contains(&format!("UID:{new}-sunset@alder.test")) && !text.contains(&id), "{text}");
+    for node in [&alder, &birch] {
+        node.run(&["trail", "verify"]).ended(0);
+    }
+    drop((serving_alder, serving_birch));
+}

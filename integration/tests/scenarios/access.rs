@@ -53,7 +53,7 @@ fn finding(pair: &Pair, kind: FindingKind) -> Finding {
 async fn any_instant_of_a_walk_through_an_agreements_life_is_answered_as_it_was() {
     let (federation, alder, birch) = Pair::enrolled().await;
     let terms = Terms { lists: vec![("stolen", vec!["stolen_vehicle"])], ..Terms::default() };
-    let document = terms.between(alder.node().party(), birch.node().party());
+    let document = terms.between(&alder.node().party(), &birch.node().party());
     let by = alder.fiction.person("agreements");
     let (id, _) = lifecycle::propose(alder.node(), document.to_bytes().unwrap(), &by).await.unwrap();
     let mut pair = Pair { alder, birch, id, federation };

@@ -50,7 +50,7 @@ async fn doctor_finds_nothing_where_nothing_is_wrong() {
         ("key-exchange", "X25519MLKEM768"),
         ("certificate", "CA0990100"),
         ("names", "urn:ori:CA0990100, birch.test"),
-        ("pinned-key", "descriptor"),
+        ("pinned-key", "known as its own"),
         ("chain", "not revoked"),
         ("answer", "knows this node"),
         ("clock", "0 s"),

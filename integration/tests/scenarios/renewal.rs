@@ -15,6 +15,7 @@ use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::wire::Bulk;
 use concordat::renewal::renew::Options;
 use concordat::renewal::{PACKET_TYP, calendar, held, sending};
+use concordat::rotation::KeyKind;
 use concordat::tampering::Table;
 use concordat::trail::search::Filter;
 use integration::node::{SIGNING, TestNode};
@@ -62,7 +63,7 @@ fn written_by_hand(pair: &Pair, renewal: Renewal) -> Agreement {
         revision: 2,
         supersedes: Some(Digest::of(&old.document)),
         renewal: Some(renewal),
-        ..terms.between(pair.alder.node().party(), pair.birch.node().party())
+        ..terms.between(&pair.alder.node().party(), &pair.birch.node().party())
     }
 }
 
@@ -108,7 +109,7 @@ async fn s08_renewal_without_application_without_review_or_signed_by_one_side_on
     withdraws(alder, forged).await;
     // Nor is another first agreement a way round it.
     let terms = Terms { sunset_on: days_from_start(300), ..Terms::default() };
-    let first = offers(alder, &terms.between(alder.node().party(), birch.node().party())).await;
+    let first = offers(alder, &terms.between(&alder.node().party(), &birch.node().party())).await;
     says(&why(alder.acts(first, Act::Sign).await), &["audit (half of the sample named no case)"]);
     says(&why(birch.acts(first, Act::Sign).await), &["CA0990000 has not applied for renewal"]);
     withdraws(alder, first).await;
@@ -342,6 +343,22 @@ async fn a_packet_is_taken_only_sealed_by_its_own_agency_about_itself_and_as_it_
     assert_eq!(birch.packets_of(alder), 1);
     alder.clock.forward(400 * Instant::DAY);
     says(&why(alder.makes_packet_of(answers(alder)).await), &["attestations.trained_users", "who may query"]);
+}
+
+#[actix_web::test]
+async fn a_packet_that_an_older_key_sealed_is_sealed_again_before_it_is_sent() {
+    let pair = Pair::in_force().await;
+    let first = pair.alder.makes_packet_of(answers(&pair.alder)).await.unwrap();
+    pair.alder.prepares(&pair.federation, &KeyKind::ALL);
+    pair.alder.rotates().await;
+    let sent = sending::send_all(pair.alder.node()).await.unwrap();
+    assert!(sent[0].pending.as_ref().unwrap().contains("not required here"), "{sent:?}");
+    assert_eq!(pair.birch.packets_of(&pair.alder), 0);
+    pair.alder.clock.forward(Instant::SECOND);
+    let again = pair.alder.makes_packet().await;
+    assert_eq!((again.already, again.held.id == first.held.id), (false, false));
+    assert_eq!(pair.birch.packets_of(&pair.alder), 1);
+    pair.birch.reviews(&pair.alder, None).await.unwrap();
 }
 
 #[actix_web::test]

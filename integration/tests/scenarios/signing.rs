@@ -21,9 +21,9 @@ use super::renewal::{offers, says, why};
 #[actix_web::test]
 async fn a_signature_needs_each_approval_of_this_document_and_the_officials_own_hand() {
     let (_federation, alder, birch) = Pair::enrolled().await;
-    let document = Terms::default().between(alder.node().party(), birch.node().party());
+    let document = Terms::default().between(&alder.node().party(), &birch.node().party());
     let id = offers(&alder, &document).await;
-    let other = offers(&alder, &Terms::default().between(alder.node().party(), birch.node().party())).await;
+    let other = offers(&alder, &Terms::default().between(&alder.node().party(), &birch.node().party())).await;
     let sign = || alder.proposes(Command::Sign { agreement: id }, SIGNING);
     let all = why(sign().await);
     says(
@@ -91,7 +91,7 @@ async fn a_signature_needs_each_approval_of_this_document_and_the_officials_own_
 #[actix_web::test]
 async fn a_partners_signature_without_its_officials_own_is_none() {
     let (_federation, alder, birch) = Pair::enrolled().await;
-    let agreement = Terms::default().between(alder.node().party(), birch.node().party());
+    let agreement = Terms::default().between(&alder.node().party(), &birch.node().party());
     let id = offers(&alder, &agreement).await;
     let document = agreement.to_bytes().unwrap();
     let seal = |typ: &str| jws::sign(&document, typ, &alder.seal_key(), None).unwrap();
@@ -123,7 +123,7 @@ async fn a_party_whose_official_has_no_key_cannot_be_signed_with() {
     birch.restart_with(|config| config.agency.official_key = String::new());
     alder.enrols(&birch).await;
     birch.enrols(&alder).await;
-    let id = offers(&alder, &Terms::default().between(alder.node().party(), birch.node().party())).await;
+    let id = offers(&alder, &Terms::default().between(&alder.node().party(), &birch.node().party())).await;
     for node in [&alder, &birch] {
         says(&why(node.acts(id, Act::Sign).await), &["CA0990100: no key is named", "concordat official enroll"]);
     }

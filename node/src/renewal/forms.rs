@@ -310,7 +310,7 @@ fn read_list(path: &Path, all: &mut Read) -> Result<(), FormError> {
     }
     // A partner that is decided apart need not be decided here.
     let decided: Vec<Ori> = all.decided.iter().map(|it| it.partner).collect();
-    all.open.retain(|(ori, what)| what != &["decision"] || !decided.contains(ori));
+    all.open.retain(|(ori, what)| what.as_slice() != ["decision"] || !decided.contains(ori));
     Ok(())
 }
 

@@ -72,6 +72,10 @@ fn keep(
     evidence: &Evidence,
     sealed: &[u8],
 ) -> QueryResult<Result<Slot, Failure>> {
+    // Its keys were others when it was verified.
+    if !evidence.under.still(tx)? {
+        return Ok(Err(Failure::Overtaken));
+    }
     if let Some(heard) = exchanged::heard(tx.conn(), evidence.origin, evidence.rid)? {
         if heard.leaf != evidence.leaf_hash {
             return Ok(Err(Failure::Conflict));

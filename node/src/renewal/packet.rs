@@ -7,6 +7,7 @@ use agreements::packet::{Attestations, Audit, FORMAT, OutOfState, Packet, People
 use agreements::party::Party;
 use agreements::time::Instant;
 use certs::jws;
+use certs::key::PublicKey;
 use diesel::result::{Error, QueryResult};
 use jiff::civil::Date;
 use serde::Deserialize;
@@ -69,7 +70,7 @@ pub struct Made {
 /// # Errors
 /// `by` may not, or the answers are incomplete or contradict the registry.
 pub async fn make(node: &Node, answers: Answers, by: &str) -> Result<Made, ActError> {
-    let (party, seal, by) = (node.party().clone(), node.seal(), by.to_owned());
+    let (party, seal, by) = (node.party(), node.seal(), by.to_owned());
     let job = move |tx: &mut Tx<'_>| {
         if let Err(why) = operator(tx.conn(), &by, Action::ManageAgreements)? {
             return Ok(Err(vec![why]));
@@ -81,7 +82,10 @@ pub async fn make(node: &Node, answers: Answers, by: &str) -> Result<Made, ActEr
         };
         match held::settled(held::newest_own(tx.conn()))? {
             Err(why) => return Ok(Err(why)),
-            Ok(Some(held)) if (Packet { made_at: now, ..held.packet.clone() }) == packet => {
+            Ok(Some(held))
+                if (Packet { made_at: now, ..held.packet.clone() }) == packet
+                    && opens_today(tx.conn(), held.id, &party)? =>
+            {
                 return Ok(Ok(Made { held, already: true }));
             }
             Ok(_) => {}
@@ -98,6 +102,13 @@ pub async fn make(node: &Node, answers: Answers, by: &str) -> Result<Made, ActEr
     };
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     recorded.into_inner().map_err(ActError::Refused)
+}
+
+/// Whether a packet is sealed by the key of today: partners that lack it take no other.
+fn opens_today(conn: &mut Conn, id: Digest, party: &Party) -> QueryResult<bool> {
+    let paper = papers::find(conn, id, PACKET_TYP)?;
+    let key = party.node.seal_key.parse::<PublicKey>();
+    Ok(paper.zip(key.ok()).is_some_and(|(paper, key)| jws::open_flattened(&paper.sealed, PACKET_TYP, &key).is_ok()))
 }
 
 /// The packet of these answers, or everything that is wrong with them.

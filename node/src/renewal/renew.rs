@@ -2,6 +2,7 @@
 
 use agreements::agreement::{Agreement, Renewal};
 use agreements::ids::{AgreementId, Digest, Ori};
+use agreements::party::Party;
 use agreements::renewal::{self, Terms};
 use agreements::stream::Stream;
 use agreements::time::Instant;
@@ -81,7 +82,7 @@ pub async fn renew(node: &Node, id: AgreementId, options: Options, by: &str) -> 
     let rid = fresh_rid(now).map_err(Failure::from)?;
     let terms = Terms {
         id: AgreementId::from_slice(rid.as_bytes()).map_err(|error| refused(error.to_string()))?,
-        parties: [agreements::party::Party::clone(&node.party()), theirs.party().clone()],
+        parties: [Party::clone(&node.party()), theirs.party().clone()],
         effective_on,
         sunset_on,
         renewal: basis,
@@ -112,7 +113,7 @@ impl There {
 }
 
 enum Plan {
-    There(There),
+    There(Box<There>),
     Draft { old: Box<Verified>, partner: Ori, basis: Renewal, effective_on: Date, sunset_on: Date },
 }
 
@@ -143,7 +144,7 @@ fn plan(
     if let Some(other) = successors(conn, &found, partner)?.into_iter().next() {
         let ours = documents::offer(conn, other.agreement.id)?.is_some();
         return if ours {
-            Ok(Ok(Plan::There(There { id: other.agreement.id, agreement: other.agreement })))
+            Ok(Ok(Plan::There(Box::new(There { id: other.agreement.id, agreement: other.agreement }))))
         } else {
             let id = other.agreement.id;
             no(format!(

@@ -6,7 +6,7 @@ use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::message::{PacketReceived, PacketSent, To};
 use agreements::time::Instant;
-use diesel::result::QueryResult;
+use diesel::result::{Error, QueryResult};
 use serde::Serialize;
 
 use super::held::{self, HeldError, PACKET_TYP};
@@ -154,6 +154,9 @@ async fn acknowledged(
     }
     let (_, evidence) = sworn.into_parts();
     let keep = move |tx: &mut Tx<'_>| {
+        if !evidence.under.still(tx)? {
+            return Err(Error::RollbackTransaction);
+        }
         let now = tx.now();
         exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)

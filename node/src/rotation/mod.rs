@@ -29,7 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::db::{Conn, Tx};
 use crate::exchange::answer::canonical;
 use crate::exchange::failure::Failure;
-use crate::exchange::lifecycle::{self, ActError, By, Delivery};
+use crate::exchange::lifecycle::{self, ActError, Delivery};
 use crate::exchange::standing::{CHANGE_TYP, Verified};
 use crate::exchange::versions::Versions;
 use crate::node::{Node, fresh_rid, next_log_signer};
@@ -259,7 +259,7 @@ fn say(tx: &mut Tx<'_>, saying: Saying) -> QueryResult<Result<u32, Vec<String>>>
     }
     let agreements = u32::try_from(events.len()).unwrap_or(u32::MAX);
     for (found, event) in events {
-        lifecycle::say(tx, us, &found, event, &versions, &By::one(&order.by))?;
+        lifecycle::say_event(tx, us, &found, event, (&versions, &order.by))?;
     }
     let what = match change {
         Changed::Rekeyed { .. } => "rekeyed",

@@ -114,7 +114,7 @@ impl ActError {
 
 /// What goes into the note of an administrative entry: who did it, and who approved it by which change.
 #[derive(Serialize)]
-pub(crate) struct By<'a> {
+struct By<'a> {
     by: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     approved_by: Option<&'a str>,
@@ -123,8 +123,7 @@ pub(crate) struct By<'a> {
 }
 
 impl<'a> By<'a> {
-    /// One person's doing.
-    pub(crate) fn one(by: &'a str) -> Self {
+    fn one(by: &'a str) -> Self {
         Self { by, approved_by: None, change: None }
     }
 }
@@ -243,7 +242,7 @@ fn apply(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &str) -
     if let Err(why) = accounts::operator(tx.conn(), by, act.needs())? {
         return Ok(Err(vec![why]));
     }
-    act_on(tx, actor, id, act, &By::one(by))
+    say(tx, actor, id, act, &By::one(by))
 }
 
 /// The same for what two people decided.
@@ -255,10 +254,10 @@ pub(crate) fn say_decided(
     approved: &Approved<'_>,
 ) -> QueryResult<Refusable<()>> {
     let (by, approved_by) = (approved.proposed_by(), Some(approved.approved_by()));
-    act_on(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
+    say(tx, actor, id, act, &By { by, approved_by, change: Some(approved.change().id) })
 }
 
-fn act_on(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
+fn say(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
     let Actor { us, seal, versions } = actor;
     let us = *us;
     let now = tx.now();
@@ -293,19 +292,28 @@ fn act_on(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_
             return Ok(Err(problems));
         }
     }
-    say(tx, us, &found, event, versions, by)?;
+    write(tx, us, &found, event, (versions, by))?;
     Ok(Ok(()))
 }
 
-/// Appends `event` to our stream under an agreement, and to the trail. Whoever calls has asked the stream whether it admits
-/// it.
-pub(crate) fn say(
+/// Appends `event` to our stream under an agreement, and to the trail, as one person says it. Whoever calls has asked the
+/// stream whether it admits it.
+pub(crate) fn say_event(
     tx: &mut Tx<'_>,
     us: Ori,
     found: &Verified,
     event: Event,
-    versions: &Versions,
-    by: &By<'_>,
+    (versions, by): (&Versions, &str),
+) -> QueryResult<()> {
+    write(tx, us, found, event, (versions, &By::one(by)))
+}
+
+fn write(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    found: &Verified,
+    event: Event,
+    (versions, by): (&Versions, &By<'_>),
 ) -> QueryResult<()> {
     let now = tx.now();
     let id = found.agreement.id;

@@ -1,6 +1,6 @@
 //! Many partners without nodes of their own: each has its name, its ORI and its place in agreements; what they say is
 //! sworn by one trail and sealed by one key, which all their descriptors name. So enrolment, verification, streams and
-//! jobs of the node under test are the product's, while three hundred doors and databases are not opened.
+//! jobs of the node under test are the product's, while hundreds of doors and databases are not opened.
 
 use std::sync::Arc;
 

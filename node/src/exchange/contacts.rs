@@ -22,10 +22,8 @@ const SLACK: i64 = Instant::MINUTE;
 /// What is known of one partner.
 #[derive(Debug, Default)]
 struct Contact {
-    /// When something of it arrived last.
+    /// When something of it arrived last; nothing if it could not be reached since.
     heard: Option<Instant>,
-    /// Whether it was not to be reached since.
-    missed: bool,
     /// Whether it has to be brought up to date.
     due: bool,
     /// Whether that is in work.
@@ -75,18 +73,17 @@ impl Contacts {
         let mut all = self.all();
         let contact = all.entry(partner).or_default();
         let long = |heard: Instant| now.since(heard).unsigned_abs() >= ABSENCE.unsigned_abs();
-        if contact.missed || contact.failures > 0 || contact.heard.is_none_or(long) {
+        if contact.failures > 0 || contact.heard.is_none_or(long) {
             contact.due = true;
             contact.woken = true;
             self.news.notify_one();
         }
         contact.heard = Some(now);
-        contact.missed = false;
     }
 
     /// `partner` could not be reached.
     pub fn missed(&self, partner: Ori) {
-        self.all().entry(partner).or_default().missed = true;
+        self.all().entry(partner).or_default().heard = None;
     }
 
     /// `partner` has to be brought up to date.

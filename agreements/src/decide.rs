@@ -144,6 +144,7 @@ pub struct Permit {
     images: bool,
     capped: Vec<Cap>,
     daily_quota: u32,
+    made: Instant,
     dies: Instant,
     epoch: i64,
 }
@@ -197,10 +198,10 @@ impl Permit {
         &self.capped
     }
 
-    /// Whether it is dead at `now`: at its instant it is.
+    /// Whether it is dead at `now`: at its instant it is, and so it is to a clock that was set back since it was made.
     #[must_use]
     pub fn dead(&self, now: Instant) -> bool {
-        now >= self.dies
+        !(self.made..self.dies).contains(&now)
     }
 
     /// The epoch of the standing that it was made from.
@@ -282,6 +283,7 @@ pub fn decide(question: &Question, standing: &Standing, usage: Usage, now: Insta
         images: question.images && grant.images,
         capped: bounds.capped,
         daily_quota: grant.daily_quota,
+        made: now,
         dies: authorized.map_or(*dies, |end| end.min(*dies)),
         epoch: standing.epoch,
     })

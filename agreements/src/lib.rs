@@ -9,6 +9,7 @@ pub mod access;
 pub mod agreement;
 pub mod approval;
 pub mod authorization;
+pub mod commit;
 pub mod decide;
 pub mod difference;
 pub mod eligibility;

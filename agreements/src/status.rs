@@ -129,8 +129,10 @@ impl Status {
         if let Some(signed_at) = signed_at.filter(|signed_at| !register.activates(*signed_at, now)) {
             return Self::NotActivated { signed_at, checked_at: register.checked_at };
         }
-        if now < agreement.effective() {
-            return Self::NotYet { effective: agreement.effective() };
+        // Not before the instants of the signatures: what it takes the place of is in force until exactly then.
+        let begins = streams.begins(agreement).unwrap_or(agreement.effective());
+        if now < begins {
+            return Self::NotYet { effective: begins };
         }
         let taken_over = heir.map(|heir| heir.takes_effect);
         let ends = [Some(agreement.sunset()), Some(stale_at), agreement.determinations_end(), taken_over];

@@ -315,17 +315,22 @@ impl Streams {
         self.heirs.iter().min().copied()
     }
 
-    /// When an agreement with these streams takes effect, or took it, whatever came afterwards: at its effective date, or
-    /// when the second party signed, if that is later. `None` where it never does: a party did not sign, took its
-    /// signature back, or ended it before. It needs only what both parties know, so both compute the same.
+    /// From when on an agreement with these streams can be in force: its effective date, or when the second party signed,
+    /// if that is later. `None` until both signed.
+    #[must_use]
+    pub fn begins(&self, agreement: &Agreement) -> Option<Instant> {
+        let [first, second] = &self.parties;
+        Some(agreement.effective().max(first.signed_at()?).max(second.signed_at()?))
+    }
+
+    /// When an agreement with these streams takes effect, or took it, whatever came afterwards: see [`Self::begins`].
+    /// `None` where it never does: a party did not sign, took its signature back, or ended it before. It needs only what
+    /// both parties know, so both compute the same.
     #[must_use]
     pub fn takes_effect(&self, agreement: &Agreement) -> Option<Instant> {
-        let [first, second] = &self.parties;
-        let at = agreement.effective().max(first.signed_at()?).max(second.signed_at()?);
-        let never = self.parties.iter().filter_map(Stream::ended).any(|end| match end.event {
-            Event::Terminated { .. } => end.at <= at,
-            _ => true,
-        });
+        let at = self.begins(agreement)?;
+        // What ended later was in force, and what it took the place of does not come back.
+        let never = self.parties.iter().filter_map(Stream::ended).any(|end| end.at <= at);
         (!never && at < agreement.sunset()).then_some(at)
     }
 }

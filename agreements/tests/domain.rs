@@ -4,6 +4,8 @@
 mod access_properties;
 mod agreement_content;
 #[cfg(test)]
+mod commit_properties;
+#[cfg(test)]
 mod common;
 #[cfg(test)]
 mod decide_edges;
@@ -16,8 +18,12 @@ mod golden;
 #[cfg(test)]
 mod messages;
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod rules;
 #[cfg(test)]
 mod screen;
 #[cfg(test)]
 mod status_properties;
+#[cfg(test)]
+mod succession_properties;

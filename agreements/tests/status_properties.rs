@@ -154,7 +154,7 @@ proptest! {
             says(stream, "signed").is_some()
                 && says(stream, "suspended") <= says(stream, "resumed")
                 && ["declined", "withdrawn", "terminated"].iter().all(|end| says(stream, end).is_none())
-        }) && (agreement.effective()..agreement.sunset()).contains(now)
+        }) && streams.begins(agreement).is_some_and(|begins| (begins..agreement.sunset()).contains(now))
             && case.parties().iter().all(|party| !register.adverse.contains(party))
             && register.checked_at.is_some_and(|at| now.since(at) < AG_CHECK_IN_FORCE && at.since(*now) <= 5 * Instant::MINUTE)
             && register.checked_at.is_some_and(|at| activated(streams, at))
@@ -214,7 +214,8 @@ fn the_sunset_is_a_wall_to_the_microsecond() {
 
 #[test]
 fn it_takes_effect_by_itself() {
-    let (agreement, streams) = (agreement(), streams());
+    let (mut agreement, streams) = (agreement(), streams());
+    agreement.effective_on = date(2026, 12, 1);
     let effective = agreement.effective();
     let register = Register { checked_at: Some(effective.plus(-Instant::DAY)), ..Register::default() };
     let status = |now| Status::at(&agreement, &streams, &register, now);

@@ -5,6 +5,8 @@
 
 pub mod clock;
 pub mod compliance;
+pub mod counterparties;
+pub mod cut;
 pub mod database;
 pub mod federation;
 pub mod forge;

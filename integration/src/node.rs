@@ -153,6 +153,11 @@ impl TestNode {
         Ok(())
     }
 
+    /// Closes its doors, and with them its own driver of jobs: nobody rings but the test.
+    pub fn closes_its_doors(&mut self) {
+        self.doors.take().expect("the node runs").close();
+    }
+
     /// Stops, and waits until nothing has the stores open any more.
     pub fn stop(&mut self) {
         if let Some(doors) = self.doors.take() {

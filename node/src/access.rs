@@ -24,7 +24,8 @@ use serde::de::DeserializeOwned;
 use crate::changes::{authorizing, rules};
 use crate::db::{Conn, steady};
 use crate::exchange::failure::Failure;
-use crate::exchange::standing::{self, OFFER_RECEIVED, Owner, Verified};
+use crate::exchange::known;
+use crate::exchange::standing::{OFFER_RECEIVED, Owner};
 use crate::node::Node;
 use crate::registry::{ag, agreements as documents};
 use crate::trail;
@@ -194,10 +195,7 @@ pub fn present(conn: &mut Conn, owner: &Owner, now: Instant) -> QueryResult<Vec<
     let register = ag::register(conn)?;
     let rules = rules::counting(conn, &owner.rules)?;
     let given = authorizing::all(conn)?;
-    let mut all: Vec<Verified> = Vec::new();
-    for id in documents::ids(conn, None)? {
-        all.extend(standing::verified(conn, id)?);
-    }
+    let all = known::all(conn)?;
     let held: Vec<(Digest, &Agreement, &Streams)> =
         all.iter().map(|found| (Digest::of(&found.document), &found.agreement, &found.streams)).collect();
     let held: Vec<Held<'_>> =

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agreements::commit::{Upheld, uphold};
 use agreements::decide::{Decision, Denial, Permit, Standing, Usage, decide, sensitive};
 use agreements::entry::Kind;
 use agreements::ids::{Digest, Ori, ReadId};
@@ -199,17 +200,16 @@ fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Com
 /// What a permit became between its making and the commit: nothing when it still holds.
 fn overtaken(tx: &mut Tx<'_>, asked: &Asked, permit: &Permit, today: u32) -> QueryResult<Option<Outcome>> {
     let now = tx.now();
-    let moved = permit.epoch() != tx.epoch();
-    if !moved && !permit.dead(now) && permit.within_quota(today) {
+    if permit.stands(tx.epoch(), today, now) {
         return Ok(None);
     }
     let partner = asked.sworn.evidence().origin;
     let (standing, _) = standing::load(tx.conn(), &asked.owner, partner, asked.sworn.agreement(), now)?;
-    Ok(match decide(asked.sworn.message(), &standing, Usage { today, over_rate: false }, now) {
-        Decision::Permit(fresh) if fresh.covers(permit) => None,
-        Decision::Refer(rules) => Some(referred(asked, &rules)),
-        Decision::Deny(Denial { status: None, rules }) => Some(denied(Denial { rules, status: None })),
-        Decision::Permit(_) | Decision::Deny(_) => Some(Outcome::Withheld { status: standing.status(now) }),
+    Ok(match uphold(permit, asked.sworn.message(), &standing, today, now) {
+        Upheld::Stands => None,
+        Upheld::Refer(rules) => Some(referred(asked, &rules)),
+        Upheld::Deny(rules) => Some(denied(Denial { rules, status: None })),
+        Upheld::Withheld(status) => Some(Outcome::Withheld { status }),
     })
 }
 

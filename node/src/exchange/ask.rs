@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use agreements::agreement::Area;
+use agreements::commit::Term;
 use agreements::decide::{screen_own, sensitive, training_ends};
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
@@ -113,22 +114,6 @@ struct Targets {
     lines: Vec<Line>,
 }
 
-/// For how long the agreements of a question are known to be in force.
-#[derive(Debug, Clone, Copy)]
-struct Term {
-    /// The standing epoch under which they are.
-    epoch: i64,
-    /// The first instant at which one of them stops being so by itself.
-    until: Instant,
-}
-
-impl Term {
-    /// Whether it is over for the job of `tx`.
-    fn over(self, tx: &Tx<'_>) -> bool {
-        tx.epoch() != self.epoch || tx.now() >= self.until
-    }
-}
-
 /// Asks. The question is durably recorded before it leaves, and what came before it is shown.
 ///
 /// # Errors
@@ -179,7 +164,7 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
     };
     oris.sort_unstable();
     oris.dedup();
-    let term = Term { epoch, until: Instant::from_micros(i64::MAX) };
+    let term = Term { epoch, since: now, until: Instant::from_micros(i64::MAX) };
     let mut targets = Targets { partners: Vec::new(), term, lines: Vec::new() };
     for ori in oris {
         let Some(partner) = partners.find(ori) else {
@@ -308,7 +293,7 @@ struct Asked {
 /// or a sunset, keeps it here.
 async fn record(node: &Node, question: Question, term: Term) -> Result<Asked, Failure> {
     let job = move |tx: &mut Tx<'_>| {
-        if term.over(tx) {
+        if term.over(tx.epoch(), tx.now()) {
             return Ok(None);
         }
         let draft = Draft {
@@ -403,14 +388,20 @@ pub(crate) fn problem(body: &[u8]) -> String {
 /// Records what came, keeps the receipts, and checks under the head's lock that each agreement is still in force on our
 /// side: at its sunset nothing flows in either.
 async fn received(node: &Node, asked: &Asked, term: Term, came: Vec<Came>) -> Result<Vec<Line>, Failure> {
-    let (rid, leaf_hash) = (asked.rid, asked.leaf_hash);
-    let recorded = node.registry().record(move |tx| keep(tx, (rid, leaf_hash), term, came)).await?;
+    let (us, rid, leaf_hash) = (node.ori(), asked.rid, asked.leaf_hash);
+    let recorded = node.registry().record(move |tx| keep(tx, us, (rid, leaf_hash), term, came)).await?;
     Ok(recorded.into_inner())
 }
 
-fn keep(tx: &mut Tx<'_>, (rid, leaf_hash): (RequestId, Digest), term: Term, came: Vec<Came>) -> QueryResult<Vec<Line>> {
+fn keep(
+    tx: &mut Tx<'_>,
+    us: Ori,
+    (rid, leaf_hash): (RequestId, Digest),
+    term: Term,
+    came: Vec<Came>,
+) -> QueryResult<Vec<Line>> {
     let now = tx.now();
-    let over = term.over(tx);
+    let over = term.over(tx.epoch(), now);
     let came = under_keys_of_today(tx, came)?;
     let mut lines = Vec::new();
     let mut answers = Vec::new();
@@ -424,7 +415,7 @@ fn keep(tx: &mut Tx<'_>, (rid, leaf_hash): (RequestId, Digest), term: Term, came
         if let Gave::Reads { receipt, .. } = line.gave
             && over
         {
-            let status = standing::status(tx.conn(), agreement, now)?;
+            let status = standing::status_for(tx.conn(), us, agreement, now)?;
             if !matches!(status, Status::InForce { .. }) {
                 line.gave = Gave::Withheld { status, receipt };
             }

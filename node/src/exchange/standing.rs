@@ -1,10 +1,12 @@
 //! What a decision stands on, read from the registry and verified: once for each standing epoch.
 
 use std::collections::{BTreeSet, HashMap};
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::agreement::Agreement;
 use agreements::authorization::Authorized;
+use agreements::commit;
 use agreements::decide::{OwnerRules, Standing};
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori};
@@ -12,13 +14,14 @@ use agreements::json;
 use agreements::message::{Change, Changed, Resumption, StreamEvent};
 use agreements::register::Register;
 use agreements::status::Status;
-use agreements::stream::{Event, Said, Stream, Streams, heirs};
+use agreements::stream::{Event, Heir, Said, Stream, Streams, heirs};
 use agreements::time::Instant;
 use certs::jws;
 use certs::key::PublicKey;
 use diesel::result::{Error, QueryResult};
 
 use super::descriptor;
+use super::known::{self, Known};
 use crate::changes::{authorizing, rules};
 use crate::db::Conn;
 use crate::registry::agreements::Kept;
@@ -115,15 +118,22 @@ fn read_family(conn: &mut Conn, partner: Ori) -> QueryResult<Result<Vec<Verified
             Err(why) => return Ok(Err(format!("agreement {id} with {partner}: {why}"))),
         }
     }
-    let of = |found: &Verified| {
-        let others = family.iter().map(|other| (&other.agreement, &other.streams));
-        heirs(&found.agreement, Digest::of(&found.document), others)
-    };
-    let all: Vec<_> = family.iter().map(of).collect();
-    for (found, heirs) in family.iter_mut().zip(all) {
+    Ok(Ok(with_heirs(family)))
+}
+
+/// The agreements between the same two, each with what supersedes it.
+pub(super) fn with_heirs(mut family: Vec<Verified>) -> Vec<Verified> {
+    let heirs: Vec<Vec<Heir>> = family
+        .iter()
+        .map(|found| {
+            let others = family.iter().map(|other| (&other.agreement, &other.streams));
+            heirs(&found.agreement, Digest::of(&found.document), others)
+        })
+        .collect();
+    for (found, heirs) in family.iter_mut().zip(heirs) {
         found.streams.heirs = heirs;
     }
-    Ok(Ok(family))
+    family
 }
 
 /// An agreement and its own streams, without what supersedes it.
@@ -178,7 +188,13 @@ pub(crate) fn complete(conn: &mut Conn, us: Ori, partner: Ori) -> QueryResult<bo
     Ok(said <= documents::events(conn, partner, us)? && heard <= documents::events(conn, partner, partner)?)
 }
 
-fn check(id: AgreementId, document: &[u8], agreement: &Agreement, kept: &[Vec<Kept>; 2]) -> Result<Streams, String> {
+/// Both parties' streams, from rows that are what was sworn; or why they are not.
+pub(super) fn check(
+    id: AgreementId,
+    document: &[u8],
+    agreement: &Agreement,
+    kept: &[Vec<Kept>; 2],
+) -> Result<Streams, String> {
     if agreement.id != id {
         return Err("the document has another id than its row".to_owned());
     }
@@ -312,6 +328,15 @@ pub fn status(conn: &mut Conn, id: AgreementId, now: Instant) -> QueryResult<Sta
     Ok(found.map_or(Status::NoAgreement {}, |found| Status::at(&found.agreement, &found.streams, &register, now)))
 }
 
+/// Where the agreement `id` stands at `now` for what `us` does under it: its own early review holds that too.
+pub fn status_for(conn: &mut Conn, us: Ori, id: AgreementId, now: Instant) -> QueryResult<Status> {
+    let register = ag::register(conn)?;
+    let found = verified(conn, id)?;
+    Ok(found.map_or(Status::NoAgreement {}, |found| {
+        Status::of_grants(us, &found.agreement, &found.streams, &register, now)
+    }))
+}
+
 /// Whose node this is and what its owner allows: the part of every standing that configuration gives.
 #[derive(Debug, Clone)]
 pub struct Owner {
@@ -331,7 +356,7 @@ pub fn load(
 ) -> QueryResult<(Standing, Instant)> {
     // The epoch is read first: what is read after it can only be newer, and then the commit decides again.
     let epoch = trail::head::epoch(conn)?;
-    let all = |conn: &mut Conn, register: &Register| in_force(conn, owner.ori, register, now);
+    let all = |conn: &mut Conn, register: &Register| Ok(in_force(&known::all(conn)?, owner.ori, register, now));
     let decided = Decided::read(conn, owner)?;
     load_with(conn, owner, partner, agreement, epoch, &decided, all)
 }
@@ -396,13 +421,9 @@ fn load_with(
 /// The agencies that may query `us` under an agreement in force at `now` (nobody gets reads through a partner that it could
 /// not ask for itself), and the first later instant at which one of them
 /// begins or ends by itself.
-pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> QueryResult<(BTreeSet<Ori>, Instant)> {
+fn in_force(all: &[Verified], us: Ori, register: &Register, now: Instant) -> (BTreeSet<Ori>, Instant) {
     let mut partners = BTreeSet::new();
     let mut changes = Instant::from_micros(i64::MAX);
-    let mut all = Vec::new();
-    for partner in documents::counterparts(conn)? {
-        all.append(&mut family(conn, partner)?);
-    }
     for found in all {
         match Status::of_grants(us, &found.agreement, &found.streams, register, now) {
             Status::InForce { until } => {
@@ -414,7 +435,7 @@ pub fn in_force(conn: &mut Conn, us: Ori, register: &Register, now: Instant) -> 
             _ => {}
         }
     }
-    Ok((partners, changes))
+    (partners, changes)
 }
 
 /// Standings by partner and agreement, each good for its epoch and until something changes by itself.
@@ -427,6 +448,8 @@ pub struct StandingCache {
     decided: Mutex<Option<(i64, Arc<Decided>)>>,
     /// Under which agreement each partner may be asked.
     asking: Mutex<HashMap<Ori, Asking>>,
+    /// Every agreement as it was verified last.
+    known: Known,
 }
 
 /// The agreement in force under which a partner may be asked.
@@ -434,6 +457,8 @@ pub struct StandingCache {
 pub struct Asking {
     /// It.
     pub agreement: AgreementId,
+    /// When that was looked up.
+    pub since: Instant,
     /// The first instant at which it stops being in force by itself.
     pub until: Instant,
     /// The epoch under which it is in force.
@@ -444,11 +469,12 @@ pub struct Asking {
 struct InForce {
     epoch: i64,
     partners: BTreeSet<Ori>,
-    changes: Instant,
+    good: Range<Instant>,
 }
 
-/// A standing, and the instant at which something about it changes by itself.
-type Cached = (Arc<Standing>, Instant);
+/// A standing, from when it was read to when something about it changes by itself: what a clock that was set back asks for
+/// is read again.
+type Cached = (Arc<Standing>, Range<Instant>);
 
 impl StandingCache {
     /// Partners name agreements; what they name must not fill the memory.
@@ -478,9 +504,9 @@ impl StandingCache {
         now: Instant,
     ) -> QueryResult<Arc<Standing>> {
         let key = (partner, agreement);
-        if let Some((standing, changes)) = self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
+        if let Some((standing, good)) = self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
             && standing.epoch == epoch
-            && now < *changes
+            && good.contains(&now)
         {
             return Ok(Arc::clone(standing));
         }
@@ -492,12 +518,18 @@ impl StandingCache {
         if known.len() >= Self::CAPACITY {
             known.clear();
         }
-        known.insert(key, (Arc::clone(&standing), changes));
+        known.insert(key, (Arc::clone(&standing), now..changes));
         Ok(standing)
+    }
+
+    /// Every agreement, verified: see [`Known::all`].
+    pub fn all(&self, conn: &mut Conn) -> QueryResult<Vec<Verified>> {
+        self.known.all(conn)
     }
 
     /// Forgets everything, so that the rows are read and verified again.
     pub fn forget(&self) {
+        self.known.forget();
         self.standings.lock().unwrap_or_else(PoisonError::into_inner).clear();
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = None;
         *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = None;
@@ -523,11 +555,11 @@ impl StandingCache {
         now: Instant,
     ) -> QueryResult<(BTreeSet<Ori>, Instant)> {
         let known = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(InForce { partners, changes, .. }) = known.filter(|it| it.epoch == epoch && now < it.changes) {
-            return Ok((partners, changes));
+        if let Some(InForce { partners, good, .. }) = known.filter(|it| it.epoch == epoch && it.good.contains(&now)) {
+            return Ok((partners, good.end));
         }
-        let (partners, changes) = in_force(conn, us, register, now)?;
-        let fresh = InForce { epoch, partners: partners.clone(), changes };
+        let (partners, changes) = in_force(&self.known.all(conn)?, us, register, now);
+        let fresh = InForce { epoch, partners: partners.clone(), good: now..changes };
         *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
         Ok((partners, changes))
     }
@@ -537,10 +569,11 @@ impl StandingCache {
         // The epoch is read first: what is read after it can only be newer, and then the commit sees that it moved.
         let epoch = trail::head::epoch(conn)?;
         let known = self.asking.lock().unwrap_or_else(PoisonError::into_inner).get(&owner).copied();
-        if let Some(known) = known.filter(|known| known.epoch == epoch && now < known.until) {
+        if let Some(known) = known.filter(|known| known.epoch == epoch && (known.since..known.until).contains(&now)) {
             return Ok(Ok(known));
         }
-        let found = under(conn, us, owner, now)?.map(|(agreement, until)| Asking { agreement, until, epoch });
+        let found =
+            under(conn, us, owner, now)?.map(|(agreement, until)| Asking { agreement, since: now, until, epoch });
         if let Ok(found) = &found {
             self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(owner, *found);
         }
@@ -552,25 +585,8 @@ impl StandingCache {
 /// ends. Or why there is none.
 fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
     let register = ag::register(conn)?;
-    // Of several that are not in force, the newest says why.
-    let mut why = None;
-    let (mut newest, mut begins) = (None, Instant::from_micros(i64::MAX));
-    for found in family(conn, owner)?.into_iter().rev() {
-        let id = found.agreement.id;
-        // Under the other's grant: an early review that we have opened holds only our own.
-        match Status::at(&found.agreement, &found.streams, &register, now) {
-            Status::InForce { until } if found.agreement.query_grant(owner, us).is_some() => {
-                newest = newest.or(Some((id, until)));
-            }
-            Status::InForce { .. } => why = Some("the agreement in force grants this agency no queries".to_owned()),
-            status => {
-                if let Status::NotYet { effective } = status {
-                    begins = begins.min(effective);
-                }
-                why.get_or_insert_with(|| format!("agreement {id}: {}", status.says()));
-            }
-        }
-    }
+    let all = family(conn, owner)?;
+    let agreements = all.iter().map(|found| (&found.agreement, &found.streams));
     let none = || "no agreement with it; draft one with `concordat agreement draft`".to_owned();
-    Ok(newest.map(|(id, until)| (id, until.min(begins))).ok_or_else(|| why.unwrap_or_else(none)))
+    Ok(commit::under(us, owner, agreements, &register, now).map_err(|why| why.unwrap_or_else(none)))
 }

@@ -57,7 +57,7 @@ impl Source for Reminders {
 
     fn look(&self, node: &Node) -> Result<Vec<Standing>, JobError> {
         let now = node.now();
-        let all = node.desk().registry(|conn| lifecycle::list(conn, now))?;
+        let all = node.desk().registry(|conn| lifecycle::list_of(node, conn, now))?;
         // A successor counts from the moment at which both signed it, whatever keeps it from being in force today.
         let signed = |status: &Status| {
             !matches!(

@@ -151,6 +151,18 @@ fn first_from(conn: &mut Conn, since: Instant) -> QueryResult<i64> {
     Ok(from.first(conn).optional()?.unwrap_or(i64::MAX))
 }
 
+/// How many entries of `kind` about each partner there are, apart from those that were decided as `except`.
+pub(crate) fn counts(conn: &mut Conn, kind: Kind, except: &str) -> QueryResult<BTreeMap<String, i64>> {
+    let query = leaf::table
+        .inner_join(fact::table)
+        .filter(leaf::kind.eq(kind.as_str()))
+        .filter(fact::decision.ne(except))
+        .filter(fact::partner.is_not_null())
+        .group_by(fact::partner)
+        .select((fact::partner.assume_not_null(), count_star()));
+    Ok(each!(conn, c => query.load::<(String, i64)>(c))?.into_iter().collect())
+}
+
 /// How many entries of `kind` that were decided as `decision` each partner has from `since` on, before `until`.
 pub(crate) fn decided(
     conn: &mut Conn,

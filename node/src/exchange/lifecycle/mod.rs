@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::answer::canonical;
 use super::failure::Failure;
+use super::known;
 use super::partner::Partner;
 use super::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP, Verified};
 use super::versions::{self, Versions};
@@ -388,14 +389,23 @@ fn draft<M: Serialize>(
 
 /// Every agreement with where it stands, oldest first.
 pub fn list(conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
+    listed(conn, known::all, now)
+}
+
+/// The same of a node that runs, which verifies again only what changed.
+pub fn list_of(node: &Node, conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
+    listed(conn, |conn| node.standings().all(conn), now)
+}
+
+fn listed(
+    conn: &mut Conn,
+    all: impl FnOnce(&mut Conn) -> QueryResult<Vec<Verified>>,
+    now: Instant,
+) -> QueryResult<Vec<(Verified, Status)>> {
     let register = ag::register(conn)?;
-    let mut all = Vec::new();
-    for partner in documents::counterparts(conn)? {
-        for found in standing::family(conn, partner)? {
-            let status = Status::at(&found.agreement, &found.streams, &register, now);
-            all.push((found, status));
-        }
-    }
-    all.sort_unstable_by_key(|(found, _)| found.agreement.id);
-    Ok(all)
+    let with_status = |found: Verified| {
+        let status = Status::at(&found.agreement, &found.streams, &register, now);
+        (found, status)
+    };
+    Ok(all(conn)?.into_iter().map(with_status).collect())
 }

@@ -7,6 +7,7 @@ use agreements::agreement::{Agreement, Renewal};
 use agreements::ids::{AgreementId, Digest};
 use agreements::status::Status;
 use agreements::stream::Stream;
+use concordat::changes::{self, Command};
 use concordat::exchange::lifecycle::{Act, ActError, Delivery};
 use concordat::exchange::standing;
 use concordat::exchange::wire::{self, Bulk};
@@ -14,7 +15,7 @@ use concordat::node::Node;
 use concordat::registry::agreements as documents;
 use concordat::renewal::renew::Options;
 
-use crate::node::TestNode;
+use crate::node::{SIGNING, TestNode};
 use crate::pair::{Pair, days_from_start};
 use crate::wire::Reply;
 
@@ -32,21 +33,30 @@ pub fn renewing(document: Agreement, old: Digest) -> Agreement {
 impl TestNode {
     /// Lifts this agency's own suspension.
     pub async fn resumes(&self, id: AgreementId) -> Delivery {
-        self.opens(id, Act::Resume { reason: "the partner's audit is closed".to_owned() }).await
+        self.opens(Command::Resume { agreement: id }, "the partner's audit is closed").await.unwrap()
     }
 
     pub async fn signs(&self, id: AgreementId) -> Delivery {
-        self.opens(id, Act::Sign).await
+        self.tries_to_sign(id).await.unwrap()
+    }
+
+    pub async fn tries_to_sign(&self, id: AgreementId) -> Result<Delivery, ActError> {
+        self.has_approved(id).await;
+        self.opens(Command::Sign { agreement: id }, SIGNING).await
     }
 
     /// Two people do it; when something of the partner arrives between the two, they look again.
-    async fn opens(&self, id: AgreementId, act: Act) -> Delivery {
-        for _ in 0..3 {
-            if let Ok(delivery) = self.acts(id, act.clone()).await {
-                return delivery;
+    async fn opens(&self, command: Command, reason: &str) -> Result<Delivery, ActError> {
+        let mut tries = 0;
+        loop {
+            let change = self.proposes(command.clone(), reason).await?;
+            match self.approves(change).await {
+                Ok(approval) => return Ok(approval.delivery.expect("what is signed or resumed is sent")),
+                Err(error) if tries == 3 => return Err(error),
+                Err(_) => _ = changes::withdraw(self.node(), change, &self.fiction.person("agreements")).await.unwrap(),
             }
+            tries += 1;
         }
-        self.acts(id, act).await.unwrap()
     }
 
     pub async fn takes_back(&self, id: AgreementId) -> Delivery {

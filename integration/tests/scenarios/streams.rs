@@ -150,7 +150,7 @@ async fn s37_withdrawn_by_one_while_the_others_signature_is_on_its_way_is_never_
         lines.become_(fault);
         tokio::join!(pair.alder.takes_back(new), async {
             // Where the withdrawal arrived already there is nothing left to sign.
-            let signed = pair.birch.acts(new, Act::Sign).await;
+            let signed = pair.birch.tries_to_sign(new).await;
             let ended = matches!(pair.birch.status(new), Status::Ended { .. });
             assert!(signed.is_ok() || ended, "{what}: {signed:?}");
         });

@@ -184,7 +184,10 @@ async fn again_if_overtaken(node: &Node, id: AgreementId) -> Result<Together, Un
     match introduction::introduce(node, id).await {
         Ok(true) => together(node, id).await,
         Ok(false) => Err(why),
-        Err(also) => Err(Undelivered::Away(format!("{why}; nor did it take this node's new keys: {also}"))),
+        // It may know them by now: another process told it, or it looked itself.
+        Err(also) => together(node, id)
+            .await
+            .map_err(|_| Undelivered::Away(format!("{why}; nor did it take this node's new keys: {also}"))),
     }
 }
 

@@ -362,7 +362,8 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let cases: [(fn(&mut Packet), &str); 8] = [
+        type Case = (fn(&mut Packet), &'static str);
+        let cases: [Case; 8] = [
             (|it| it.audit.on = date(2025, 11, 22), "IX-01"),
             (|it| it.audit.on = date(2026, 11, 24), "must not be after"),
             (|it| it.until = date(2025, 10, 1), "before from"),

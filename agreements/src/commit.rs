@@ -78,7 +78,7 @@ pub fn under<'a>(
     let mut why = None;
     let (mut newest, mut begins) = (None, Instant::from_micros(i64::MAX));
     for (agreement, streams) in agreements.rev() {
-        // Under the other's grant: an early review that `us` has opened holds only its own.
+        // Under the other's grant: an early review that we have opened holds only our own.
         match Status::at(agreement, streams, register, now) {
             Status::InForce { until } if agreement.query_grant(owner, us).is_some() => {
                 newest = newest.or(Some((agreement.id, until)));

@@ -304,6 +304,8 @@ fn compare(path: &str, old: Option<&Value>, new: Option<&Value>, into: &mut Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    type Case = (fn(&mut Packet), &'static str);
     use jiff::civil::date;
 
     fn packet() -> Packet {
@@ -362,7 +364,7 @@ mod tests {
 
     #[test]
     fn what_is_missing_is_named() {
-        let cases: [(fn(&mut Packet), &str); 8] = [
+        let cases: [Case; 8] = [
             (|it| it.audit.on = date(2025, 11, 22), "IX-01"),
             (|it| it.audit.on = date(2026, 11, 24), "must not be after"),
             (|it| it.until = date(2025, 10, 1), "before from"),

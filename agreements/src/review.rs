@@ -244,6 +244,8 @@ impl Review {
 mod tests {
     use super::*;
 
+    type Case = (fn(&mut Review), &'static str);
+
     fn review() -> Review {
         let ok = |item| Decided { item, verdict: Verdict::Ok, note: String::new(), evidence: None };
         let at: Instant = "2026-11-23T20:17:00Z".parse().unwrap();
@@ -267,7 +269,7 @@ mod tests {
     fn every_item_is_decided_once_with_words_where_it_is_not_ok() {
         let bytes = review().to_bytes().unwrap();
         assert_eq!(Review::from_bytes(&bytes).unwrap(), review());
-        let cases: [(fn(&mut Review), &str); 5] = [
+        let cases: [Case; 5] = [
             (|it| drop(it.items.remove(3)), "not decided: audit"),
             (|it| it.items.swap(0, 1), "in the order"),
             (|it| it.items[2].verdict = Verdict::NotOk, "people: say in words"),

@@ -4,6 +4,7 @@
 //! In scope: reading the history from the trail alone, asking the doors, comparing the two. Out of scope: what access is (the
 //! crate `agreements`), and when it is compared (see [`crate::jobs`]).
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 
 use agreements::access::{Access, Held, What, effective};
@@ -102,17 +103,21 @@ fn ours(conn: &mut Conn, us: Ori, missing: &mut Vec<String>) -> Result<BTreeMap<
     let mut without = BTreeSet::new();
     for (told, event) in said::<StreamEvent>(conn, Kind::AgreementEvent)? {
         let Some(id) = event.to.first().map(|to| to.agreement) else { continue };
-        if !all.contains_key(&id) {
-            let text = texts.get(&event.document).and_then(|text| Agreement::from_bytes(text).ok());
-            let Some(agreement) = text.filter(|agreement| agreement.id == id && agreement.party(us).is_some()) else {
-                if without.insert(id) {
-                    missing.push(format!("agreement {id}: its document is not kept as this agency's events name it"));
-                }
-                continue;
-            };
-            all.insert(id, Past { agreement, document: event.document, events: [Vec::new(), Vec::new()] });
-        }
-        let Some(past) = all.get_mut(&id) else { continue };
+        let past = match all.entry(id) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(unknown) => {
+                let text = texts.get(&event.document).and_then(|text| Agreement::from_bytes(text).ok());
+                let Some(agreement) = text.filter(|agreement| agreement.id == id && agreement.party(us).is_some())
+                else {
+                    if without.insert(id) {
+                        missing
+                            .push(format!("agreement {id}: its document is not kept as this agency's events name it"));
+                    }
+                    continue;
+                };
+                unknown.insert(Past { agreement, document: event.document, events: [Vec::new(), Vec::new()] })
+            }
+        };
         stream_of(past, us).push((told.at, Said { event: event.event, at: told.at }));
     }
     Ok(all)

@@ -214,21 +214,17 @@ impl Scope {
         Some(seat.clock)
     }
 
-    fn permits(&self, view: &View, paper: usize, now: Tick) -> bool {
-        spec::permits(view, &self.days, paper, &self.product.instants, now)
-    }
-
     /// A person's act, or what a person enters.
     fn does(&self, state: &mut State, step: Step) -> Option<()> {
         state.acts = state.acts.checked_sub(1)?;
-        let who = match step {
-            Step::Says(who, ..)
-            | Step::Finding(who)
-            | Step::Cleared(who)
-            | Step::ReviewOpened(who)
-            | Step::ReviewClosed(who)
-            | Step::Checked(who) => who,
-            _ => return None,
+        let (Step::Says(who, ..)
+        | Step::Finding(who)
+        | Step::Cleared(who)
+        | Step::ReviewOpened(who)
+        | Step::ReviewClosed(who)
+        | Step::Checked(who)) = step
+        else {
+            return None;
         };
         let seat = &mut state.seats[who];
         let before = seat.view;
@@ -322,7 +318,8 @@ impl Scope {
         } else if view.lines[paper].iter().any(|line| spec::signed(*line).is_none()) {
             Some(Broken::Signatures)
         } else {
-            (!self.permits(view, paper, now)).then_some(general)
+            let permits = if general == Broken::OwnersView { spec::discloses } else { spec::in_force };
+            (!permits(view, &self.days, paper, &self.product.instants, now)).then_some(general)
         }
     }
 

@@ -140,7 +140,7 @@ pub struct Product {
     pub instants: Vec<Instant>,
     agreements: Vec<(Agreement, Digest)>,
     said: RwLock<HashMap<Key, Arc<Told>>>,
-    permits: RwLock<HashMap<(View, usize, Tick), Option<Arc<Permit>>>>,
+    permits: RwLock<HashMap<Key, Option<Arc<Permit>>>>,
     settled: RwLock<HashMap<View, bool>>,
 }
 
@@ -270,12 +270,12 @@ impl Product {
         said
     }
 
-    /// Where what `who` does under an agreement stands: its own review holds it too.
+    /// Whether an agreement is in force for `who`, as its node looks when an answer arrives.
     pub fn holds(&self, view: &View, who: usize, paper: usize, now: Tick) -> bool {
         let family = self.family(view, false);
         let streams = &family.iter().find(|(n, _)| *n == paper).unwrap().1;
         let register = self.register(view, who);
-        let status = Status::of_grants(oris()[who], &self.agreements[paper].0, streams, &register, self.at(now));
+        let status = Status::at(&self.agreements[paper].0, streams, &register, self.at(now));
         matches!(status, Status::InForce { .. })
     }
 

@@ -47,8 +47,8 @@ pub fn replaced(view: &View, days: &[Days], paper: usize) -> Option<Tick> {
     (0..days.len()).filter_map(heir).min()
 }
 
-/// Whether whoever has this view may let reads flow under an agreement at `now`.
-pub fn permits(view: &View, days: &[Days], paper: usize, instants: &[Instant], now: Tick) -> bool {
+/// Whether an agreement is in force at `now` for whoever has this view.
+pub fn in_force(view: &View, days: &[Days], paper: usize, instants: &[Instant], now: Tick) -> bool {
     let lines = view.lines[paper];
     let time = |tick: Tick| instants[usize::from(tick)];
     let both = lines.into_iter().all(|line| signed(line).is_some_and(|at| at <= now));
@@ -58,7 +58,11 @@ pub fn permits(view: &View, days: &[Days], paper: usize, instants: &[Instant], n
         && lines.into_iter().all(|line| ended(line).is_none() && !suspended(line))
         && (days[paper].effective..days[paper].sunset).contains(&now)
         && !view.adverse
-        && view.review.is_none_or(|since| since > now)
         && fresh
         && replaced(view, days, paper).is_none_or(|at| at > now)
+}
+
+/// Whether an owner that has this view may let its reads flow: its own early review of the partner holds its own grants.
+pub fn discloses(view: &View, days: &[Days], paper: usize, instants: &[Instant], now: Tick) -> bool {
+    in_force(view, days, paper, instants, now) && view.review.is_none_or(|since| since > now)
 }

@@ -16,7 +16,7 @@ use concordat::demo::agency::{ALDER, BIRCH, CEDAR};
 use concordat::exchange::ask::Gave;
 use concordat::exchange::descriptor;
 use concordat::exchange::lifecycle::{self, Act, ActError};
-use concordat::exchange::standing::{AGREEMENT_TYP, CHANGE_TYP};
+use concordat::exchange::standing::{AGREEMENT_TYP, CHANGE_TYP, OFFICIAL_TYP};
 use concordat::people::PeopleError;
 use concordat::registry::{ag, agreements as documents};
 use concordat::trail::search::Filter;
@@ -106,13 +106,16 @@ async fn s02_an_agreement_with_any_policy_element_missing_cannot_be_activated_an
     // A partner whose node signs all the same puts nothing in force.
     for (from, to) in [(&alder, &birch), (&birch, &alder)] {
         let seal = jws::sign(&document, AGREEMENT_TYP, &from.seal_key(), None).unwrap();
+        let hand = std::fs::read(from.settings().keys.folder.join("official.key")).unwrap();
+        let hand = certs::key::SigningKey::from_pem(&hand).unwrap();
+        let official = Some(jws::sign(&document, OFFICIAL_TYP, &hand, None).unwrap());
         let event = StreamEvent {
             v: PROTOCOL,
             to: vec![To { ori: to.ori(), agreement: id }],
             document: Digest::of(&document),
             n: 1,
             seen: None,
-            event: Event::Signed { seal, official: None },
+            event: Event::Signed { seal, official },
         };
         let (_, text) = from.forger().swears(Kind::AgreementEvent, None, &event).await;
         let reply = from.calls(to).post(&format!("/peer/v1/agreements/{id}/events"), text).await;

@@ -243,6 +243,7 @@ pub enum ChangeError {
 
 pub(crate) type Refusable<T> = Result<T, Vec<String>>;
 
+#[expect(clippy::unnecessary_wraps, reason = "it ends a transaction's job, which may fail")]
 fn no<T>(why: impl Into<String>) -> QueryResult<Refusable<T>> {
     Ok(Err(vec![why.into()]))
 }

@@ -100,17 +100,16 @@ impl Known {
         let kept = rows.streams.get(&id.to_string()).unwrap_or(&none);
         let name = name(&document, kept);
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        let (agreement, streams) = match known.filter(|(known, ..)| *known == name) {
-            Some((_, agreement, streams)) => (agreement, streams),
-            None => {
-                let agreement = Agreement::from_bytes(&document).ok()?;
-                let of = |n: usize| agreement.parties.get(n).and_then(|party| kept.get(party.ori.as_str()));
-                let both = [of(0).cloned().unwrap_or_default(), of(1).cloned().unwrap_or_default()];
-                let streams = standing::check(id, &document, &agreement, &both).ok()?;
-                let new = (name, agreement.clone(), streams.clone());
-                self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, new);
-                (agreement, streams)
-            }
+        let (agreement, streams) = if let Some((_, agreement, streams)) = known.filter(|(known, ..)| *known == name) {
+            (agreement, streams)
+        } else {
+            let agreement = Agreement::from_bytes(&document).ok()?;
+            let of = |n: usize| agreement.parties.get(n).and_then(|party| kept.get(party.ori.as_str()));
+            let both = [of(0).cloned().unwrap_or_default(), of(1).cloned().unwrap_or_default()];
+            let streams = standing::check(id, &document, &agreement, &both).ok()?;
+            let new = (name, agreement.clone(), streams.clone());
+            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, new);
+            (agreement, streams)
         };
         let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
         let complete = rows.complete(first, second) && rows.complete(second, first);

@@ -115,6 +115,7 @@ impl ActError {
 
 /// What goes into the note of an administrative entry: who did it, and who approved it by which change.
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "they are the names that the note has in the trail")]
 struct By<'a> {
     by: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]

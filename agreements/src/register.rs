@@ -247,7 +247,7 @@ impl OpenReview {
 /// What this node knows of findings, checks and reviews.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Register {
-    /// The agencies whose newest finding is adverse.
+    /// The agencies of which more was found than was cleared: a clearing clears one finding.
     pub adverse: Vec<Ori>,
     /// When the sources were last checked.
     pub checked_at: Option<Instant>,
@@ -259,11 +259,24 @@ impl Register {
     /// The register from all findings in the order in which they were entered, the newest check, and the open reviews.
     #[must_use]
     pub fn new(findings: &[Finding], checked_at: Option<Instant>, reviews: Vec<OpenReview>) -> Self {
-        let mut adverse: Vec<Ori> = Vec::new();
+        let mut standing: Vec<Ori> = Vec::new();
         for finding in findings {
-            adverse.retain(|ori| *ori != finding.ori);
-            if finding.is_adverse() {
-                adverse.push(finding.ori);
+            let of = |ori: &Ori| *ori == finding.ori;
+            match finding.kind {
+                FindingKind::Cleared => {
+                    if let Some(one) = standing.iter().rposition(of) {
+                        standing.remove(one);
+                    }
+                }
+                // It disputes what stands here already; where nothing does, it counts by itself.
+                FindingKind::Disputed if standing.iter().any(of) => {}
+                _ => standing.push(finding.ori),
+            }
+        }
+        let mut adverse: Vec<Ori> = Vec::new();
+        for ori in standing {
+            if !adverse.contains(&ori) {
+                adverse.push(ori);
             }
         }
         Self { adverse, checked_at, reviews }

@@ -202,6 +202,9 @@ impl Stream {
         if n != expected {
             return Err(NotTaken::OutOfOrder { found: n, expected });
         }
+        if self.0.last().is_some_and(|last| said.at < last.at) {
+            return Err(NotTaken::Unacceptable("it is said to be older than the event before it".to_owned()));
+        }
         self.admits(&said.event).map_err(NotTaken::Unacceptable)?;
         self.0.push(said);
         Ok(())

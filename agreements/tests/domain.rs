@@ -2,6 +2,7 @@
 
 #[cfg(test)]
 mod access_properties;
+#[cfg(test)]
 mod agreement_content;
 #[cfg(test)]
 mod commit_properties;

@@ -112,7 +112,7 @@ fn answer(mut stream: BufReader<openssl::ssl::SslStream<std::net::TcpStream>>, s
     shared.asked.lock().unwrap().push(path.clone());
     let page = shared.pages.lock().unwrap().get(&path).cloned().unwrap_or(Page::status(404));
     let Page { status, headers, body } = page;
-    let headers: String = headers.iter().map(|header| format!("{header}\r\n")).collect();
+    let headers = headers.iter().flat_map(|header| [header.as_ref(), "\r\n"]).collect::<String>();
     let stream = stream.get_mut();
     write!(stream, "HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n{headers}\r\n", body.len())?;
     stream.write_all(&body)?;

@@ -4,7 +4,7 @@ use agreements::entry::{Kind, Leaf, LeafError};
 use agreements::hotlist::Assertion;
 use agreements::ids::Digest;
 use agreements::json;
-use agreements::message::{Acknowledgement, Answer, Received};
+use agreements::message::{Acknowledgement, Answer, PacketReceived, Received};
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 use serde::{Deserialize, Serialize};
@@ -216,6 +216,7 @@ fn named(kind: Kind, message: &[u8]) -> Option<Digest> {
         Kind::AgreementAcknowledged => {
             json::parse::<Acknowledgement>(message).ok().map(|acknowledgement| acknowledgement.of)
         }
+        Kind::PacketReceived => json::parse::<PacketReceived>(message).ok().map(|received| received.of),
         Kind::HotlistAsserted => json::parse::<Assertion>(message).ok().map(|assertion| assertion.pull),
         _ => None,
     }

@@ -127,7 +127,7 @@ mod tests {
         assert!(matches!(evidence.read(Digest::of(b"")).await, Err(EvidenceError::Unknown(_))));
 
         std::fs::write(&file, "").unwrap();
-        assert!(matches!(evidence.keep_files(&[file.clone()]).await, Err(EvidenceError::Empty(_))));
+        assert!(matches!(evidence.keep_files(std::slice::from_ref(&file)).await, Err(EvidenceError::Empty(_))));
         std::fs::File::options().write(true).open(&file).unwrap().set_len(MAX_FILE + 1).unwrap();
         assert!(matches!(evidence.keep_files(&[file]).await, Err(EvidenceError::Long { .. })));
     }

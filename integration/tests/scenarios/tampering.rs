@@ -1,12 +1,16 @@
 //! Rows that decisions stand on, edited by hand in the database: noticed, refused, alarmed.
 
-use agreements::entry::Leaf;
+use agreements::entry::{Kind, Leaf};
 use agreements::ids::{Digest, Salt};
+use agreements::json;
+use agreements::message::{PROTOCOL, StreamEvent, To};
 use agreements::register::{Finding, FindingKind};
 use agreements::rule::Rule;
 use agreements::status::Status;
+use agreements::stream::Event;
 use concordat::demo::agency::CEDAR;
 use concordat::exchange::ask::{AskError, Gave};
+use concordat::node::fresh_rid;
 use concordat::people::{self, NewAccount, PeopleError};
 use concordat::registry::accounts::Role;
 use concordat::tampering::Table;
@@ -85,6 +89,43 @@ async fn s09_a_row_of_the_agreements_table_edited_by_hand_is_noticed_refused_and
         pair.birch.looks().await;
     }
     assert_eq!(answered(&pair).await, Ok(1), "as it was");
+}
+
+#[actix_web::test]
+async fn s09_an_event_that_somebody_made_up_in_place_of_a_suspension_brings_nothing_back() {
+    let pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    pair.birch.suspends(pair.id).await;
+    let (alder, birch) = (pair.alder.ori(), pair.birch.ori());
+    let document = Terms::default().between(&pair.birch.node().party(), &pair.alder.node().party());
+    let (id, bytes, now) = (document.id, document.to_bytes().unwrap(), pair.birch.clock_now());
+    let event = StreamEvent {
+        v: PROTOCOL,
+        to: vec![To { ori: alder, agreement: id }],
+        document: Digest::of(&bytes),
+        n: 1,
+        seen: None,
+        event: Event::Declined { reason: "made up".to_owned() },
+    };
+    let (message, rid, salt) = (json::canonical(&event).unwrap(), fresh_rid(now).unwrap(), Salt([7; 32]));
+    let leaf = Leaf::over(Kind::AgreementEvent, rid, now, (&salt, &message), (&salt, b"{}")).to_bytes();
+    let store = pair.birch.registry_store();
+    let row: Vec<String> =
+        [rid.as_bytes().as_slice(), &leaf, &message, &salt.0].into_iter().map(|cell| store.bytes(cell)).collect();
+    // As many rows as the trail has events, and each as sound as it can be made without a key.
+    store.run(&format!(
+        "DELETE FROM stream_event WHERE agreement = '{}' AND party = '{birch}' AND n = 2;
+         INSERT INTO agreement (id, partner, document, offer, kept_at) VALUES ('{id}', '{alder}', {}, NULL, 0);
+         INSERT INTO stream_event (agreement, party, n, rid, leaf, message, salt) VALUES ('{id}', '{birch}', 1, {})",
+        pair.id,
+        store.bytes(&bytes),
+        row.join(", "),
+    ));
+    pair.birch.looks().await;
+    let text = pair.question_text(PLATE).await;
+    let reply = pair.alder.posts_query(&pair.birch, &text).await;
+    assert_eq!(reply.message()["outcome"]["status"]["status"], "no_agreement", "{}", reply.text());
+    alarms(&pair.birch, &[Table::Agreement], "a made-up event").await;
 }
 
 #[actix_web::test]

@@ -259,8 +259,20 @@ fn carrying_out(tx: &mut Tx<'_>, owner: &Owner, actor: &Actor, id: ChangeId) -> 
             break;
         }
     }
+    // Who decided it must still be allowed to when it takes effect.
+    let allowed = match accounts::operator(tx.conn(), &proposed.by, proposed.command.needs())? {
+        Ok(_) => accounts::operator(tx.conn(), &approved_by, Action::ApproveSharing)?.map(drop),
+        Err(why) => Err(why),
+    };
     let outcome = match preview::of(tx.conn(), owner, &proposed.command, proposed.effective_at, now)? {
         Err(why) => Outcome::Overtaken { why },
+        Ok(_) if allowed.is_err() => {
+            let why = allowed.err().unwrap_or_default();
+            Outcome::Overtaken { why: vec![format!("one of the two who decided it may not any more: {why}")] }
+        }
+        Ok(_) if custodian.is_empty() => {
+            Outcome::Overtaken { why: vec!["neither of the two who decided it is the custodian any more".to_owned()] }
+        }
         Ok(shown) if shown.positions != proposed.on => Outcome::Overtaken { why: moved(&change, &shown.lines) },
         Ok(_) => match apply::apply(tx, actor, &Approved::new(&change, &approved_by, &custodian))? {
             Ok(()) => Outcome::Applied { by: approved_by.clone() },

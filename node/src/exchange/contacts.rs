@@ -21,7 +21,6 @@ const SLACK: i64 = Instant::MINUTE;
 
 /// What is known of one partner.
 #[derive(Debug, Default)]
-#[expect(clippy::struct_excessive_bools, reason = "each is known by itself")]
 struct Contact {
     /// When something of it arrived last; nothing if it could not be reached since.
     heard: Option<Instant>,

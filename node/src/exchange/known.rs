@@ -75,8 +75,14 @@ impl Known {
         let mut all = Vec::new();
         for (partner, family) in families {
             let ids: Vec<AgreementId> = family.iter().map(|(id, _)| *id).collect();
-            let sound: Option<Vec<Verified>> =
-                family.into_iter().map(|(id, document)| self.one(&rows, &partner, id, document)).collect();
+            let mut sound = Some(Vec::new());
+            for (id, document) in family {
+                let one = self.one(conn, &rows, &partner, id, document)?;
+                sound = sound.zip(one).map(|(mut family, one)| {
+                    family.push(one);
+                    family
+                });
+            }
             match sound {
                 Some(family) => all.extend(standing::with_heirs(family)),
                 // One by one, so that each that counts for nothing is said in the log.
@@ -92,9 +98,16 @@ impl Known {
     }
 
     /// One agreement without what supersedes it; `None` when its rows are not what was sworn.
-    fn one(&self, rows: &Rows, partner: &str, id: AgreementId, document: Vec<u8>) -> Option<Verified> {
+    fn one(
+        &self,
+        conn: &mut Conn,
+        rows: &Rows,
+        partner: &str,
+        id: AgreementId,
+        document: Vec<u8>,
+    ) -> QueryResult<Option<Verified>> {
         if rows.unreadable.contains(&id.to_string()) {
-            return None;
+            return Ok(None);
         }
         let none = BTreeMap::new();
         let kept = rows.streams.get(&id.to_string()).unwrap_or(&none);
@@ -103,10 +116,16 @@ impl Known {
         let (agreement, streams) = if let Some((_, agreement, streams)) = known.filter(|(known, ..)| *known == name) {
             (agreement, streams)
         } else {
-            let agreement = Agreement::from_bytes(&document).ok()?;
+            let Ok(agreement) = Agreement::from_bytes(&document) else { return Ok(None) };
             let of = |n: usize| agreement.parties.get(n).and_then(|party| kept.get(party.ori.as_str()));
             let both = [of(0).cloned().unwrap_or_default(), of(1).cloned().unwrap_or_default()];
-            let streams = standing::check(id, &document, &agreement, &both).ok()?;
+            let Some(with) = agreement.parties.iter().find(|party| party.ori.as_str() == partner) else {
+                return Ok(None);
+            };
+            if standing::told(conn, &agreement, with.ori, &both)?.is_err() {
+                return Ok(None);
+            }
+            let Ok(streams) = standing::check(id, &document, &agreement, &both) else { return Ok(None) };
             let new = (name, agreement.clone(), streams.clone());
             self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, new);
             (agreement, streams)
@@ -114,9 +133,9 @@ impl Known {
         let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
         let complete = rows.complete(first, second) && rows.complete(second, first);
         // It is with whom its row says, and pins the identity key that that partner is enrolled with.
-        let with = agreement.parties.iter().find(|party| party.ori.as_str() == partner)?;
+        let Some(with) = agreement.parties.iter().find(|party| party.ori.as_str() == partner) else { return Ok(None) };
         let same = rows.identities.get(&with.ori).is_none_or(|key| key.as_ref() == Some(&with.identity_key));
-        (complete && same).then_some(Verified { agreement, document, streams })
+        Ok((complete && same).then_some(Verified { agreement, document, streams }))
     }
 
     /// Forgets everything, so that the rows are verified again.

@@ -11,7 +11,7 @@ use agreements::decide::{OwnerRules, Standing};
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::json;
-use agreements::message::{Change, Changed, Resumption, StreamEvent};
+use agreements::message::{Acknowledgement, Change, Changed, Resumption, StreamEvent};
 use agreements::register::Register;
 use agreements::status::Status;
 use agreements::stream::{Event, Heir, Said, Stream, Streams, heirs};
@@ -25,7 +25,7 @@ use super::known::{self, Known};
 use crate::changes::{authorizing, rules};
 use crate::db::Conn;
 use crate::registry::agreements::Kept;
-use crate::registry::{ag, agencies, agreements as documents};
+use crate::registry::{ag, agencies, agreements as documents, exchanged};
 use crate::trail;
 
 /// The `typ` of a sealed agreement.
@@ -164,8 +164,43 @@ fn read_one(
         return Ok(Err(format!("events between {first} and {second} are missing that the trail recorded")));
     }
     let kept = [documents::stream(conn, id, first)?, documents::stream(conn, id, second)?];
+    if let Err(why) = told(conn, &agreement, partner, &kept)? {
+        return Ok(Err(why));
+    }
     let checked = check(id, &document, &agreement, &kept);
     Ok(checked.map(|streams| Some(Verified { agreement, document, streams })))
+}
+
+/// Whether each row is of an entry that our trail knows: ours by itself, the partner's by our acknowledgement of it. A row
+/// that somebody made up in place of another one is neither.
+pub(super) fn told(
+    conn: &mut Conn,
+    agreement: &Agreement,
+    partner: Ori,
+    kept: &[Vec<Kept>; 2],
+) -> QueryResult<Result<(), String>> {
+    for (party, rows) in agreement.parties.iter().zip(kept) {
+        for (row, n) in rows.iter().zip(1..) {
+            let known = if party.ori == partner {
+                acknowledged(conn, partner, row)?
+            } else {
+                trail::append::stored(conn, row.rid)?.is_some_and(|entry| entry.leaf == row.leaf)
+            };
+            if !known {
+                return Ok(Err(format!("event {n} of {} is none that the trail recorded", party.ori)));
+            }
+        }
+    }
+    Ok(Ok(()))
+}
+
+fn acknowledged(conn: &mut Conn, partner: Ori, row: &Kept) -> QueryResult<bool> {
+    let Some(heard) = exchanged::heard(conn, partner, row.rid)? else { return Ok(false) };
+    let Some(entry) = trail::append::stored(conn, heard.answer)? else { return Ok(false) };
+    let committed =
+        Leaf::from_bytes(&entry.leaf).is_ok_and(|leaf| Digest::salted(&entry.salt, &entry.message) == leaf.message);
+    let names = |said: Acknowledgement| said.of == Leaf::hash_of(&row.leaf);
+    Ok(committed && json::parse::<Acknowledgement>(&entry.message).is_ok_and(names))
 }
 
 /// Why the partner of an agreement is not the one that is enrolled: the document pins another identity key. Everything else

@@ -275,6 +275,8 @@ pub fn disable(conn: &mut Conn, username: &str, at: Instant) -> QueryResult<bool
 
 #[cfg(test)]
 mod tests {
+    use std::fmt::Write as _;
+
     use super::*;
 
     /// Who may what, as it was read last: a change of [`Role::may`] is a change of this table.
@@ -285,7 +287,7 @@ mod tests {
         let mut table = String::new();
         for action in Action::ALL {
             let roles: Vec<&str> = Role::ALL.into_iter().filter(|role| role.may(action)).map(Role::as_str).collect();
-            table += &format!("{action:?}: {}\n", roles.join(" "));
+            writeln!(table, "{action:?}: {}", roles.join(" ")).unwrap();
         }
         assert_eq!(table, TABLE, "read it, and write it to node/src/registry/roles.txt");
     }

@@ -82,6 +82,7 @@ pub fn proposed(node: &Node, args: &[&str]) -> String {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one walk, in its order")]
 fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     let county = County::new();
     let (alder, birch) = (county.node("alder", ALDER), county.node("birch", BIRCH));

@@ -153,6 +153,7 @@ fn help_shows_examples_that_can_be_typed_as_they_are() {
 }
 
 /// A command line for each command, to be run with `--json` at a node. Those that print no JSON at all are named.
+#[expect(clippy::too_many_lines, reason = "a table of every command")]
 fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
     let id = "01940a2b-0000-7000-8000-000000000001";
     let reads = node.reads(2);

@@ -7,6 +7,11 @@ use bytes::Bytes;
 use html2text::config;
 use html2text::render::TrivialDecorator;
 
+/// The longest page, in bytes: a policy is some pages of text, and a parser takes more than its share of time for what is
+/// longer or nested deeper.
+const MAX_PAGE: usize = 2 << 20;
+/// The deepest nesting of a page.
+const MAX_NESTING: usize = 500;
 /// The longest text, in bytes.
 const MAX_TEXT: usize = 8 << 20;
 /// The most bytes that one stream of a PDF may unpack to.
@@ -61,6 +66,9 @@ fn read(bytes: &[u8], content_type: &str) -> Result<String, TextError> {
     } else if content_type.starts_with("text/plain") {
         String::from_utf8_lossy(bytes).into_owned()
     } else {
+        if bytes.len() > MAX_PAGE || nesting(bytes) > MAX_NESTING {
+            return Err(TextError::Long);
+        }
         let plain = config::with_decorator(TrivialDecorator::new()).no_table_borders().allow_width_overflow();
         plain.string_from_read(bytes, WIDTH)?
     };
@@ -69,6 +77,36 @@ fn read(bytes: &[u8], content_type: &str) -> Result<String, TextError> {
     }
     let words: Vec<&str> = text.split_whitespace().collect();
     if words.is_empty() { Err(TextError::None) } else { Ok(words.join(" ")) }
+}
+
+/// How deep elements are nested at most: tags that open, less those that close, wherever they stand. Those that need no
+/// end are not counted.
+fn nesting(bytes: &[u8]) -> usize {
+    const ALONE: [&[u8]; 16] = [
+        b"br", b"hr", b"img", b"input", b"meta", b"link", b"area", b"base", b"col", b"source", b"wbr", b"p", b"li",
+        b"dt", b"dd", b"option",
+    ];
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for tag in bytes.split(|byte| *byte == b'<').skip(1) {
+        let name: Vec<u8> = tag
+            .iter()
+            .skip_while(|byte| **byte == b'/')
+            .take_while(|byte| byte.is_ascii_alphanumeric())
+            .map(u8::to_ascii_lowercase)
+            .collect();
+        if ALONE.contains(&name.as_slice()) {
+            continue;
+        }
+        match tag.first() {
+            Some(b'/') => depth = depth.saturating_sub(1),
+            Some(first) if first.is_ascii_alphabetic() => {
+                depth = depth.saturating_add(1);
+                deepest = deepest.max(depth);
+            }
+            _ => {}
+        }
+    }
+    deepest
 }
 
 fn pdf(bytes: &[u8]) -> Result<String, TextError> {

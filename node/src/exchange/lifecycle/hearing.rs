@@ -5,6 +5,7 @@ use agreements::ids::{AgreementId, Digest};
 use agreements::message::{Acknowledgement, Offer, StreamEvent, To};
 use agreements::register::Trigger;
 use agreements::stream::{Event, NotTaken, Said, Stream};
+use agreements::time::Instant;
 use diesel::result::{Error, QueryResult};
 
 use super::{acceptable, stream_of};
@@ -109,6 +110,9 @@ fn is_change(event: &Event) -> bool {
     matches!(event, Event::Rekeyed { .. } | Event::Moved { .. })
 }
 
+/// How far two nodes' clocks may be apart, in microseconds.
+const CLOCKS_APART: i64 = 5 * Instant::MINUTE;
+
 /// Why a partner's entry is not kept, decided inside the transaction.
 pub(super) enum Refused {
     Conflict,
@@ -183,6 +187,9 @@ pub(super) fn keep_event(
     if said.document != Digest::of(&found.document) {
         return no("the event is about another document than the one that was offered");
     }
+    if let Err(why) = timely(tx, evidence)? {
+        return Ok(Err(Refused::Unacceptable(why)));
+    }
     if let Err(not_taken) = stream.clone().take(said.n, Said { event: said.event.clone(), at: evidence.at }) {
         return Ok(Err(not_taken.into()));
     }
@@ -210,6 +217,23 @@ pub(super) fn keep_event(
         reviews::open_in(tx, keeper, new, None)?;
     }
     acknowledge(tx, id, said.v, evidence, (said.event.name(), note))
+}
+
+/// Whether an event can have been said when its entry says so: not after now, and, where its entry was not yet in the
+/// newest head of that trail that this node had seen, not before that head was seen. So nobody dates back what makes a
+/// renewal never to have been.
+fn timely(tx: &mut Tx<'_>, evidence: &Evidence) -> QueryResult<Result<(), String>> {
+    if evidence.at.since(tx.now()) > CLOCKS_APART {
+        return Ok(Err("it is from the future: look at the clocks of both nodes".to_owned()));
+    }
+    let seen = exchanged::head(tx.conn(), evidence.origin)?;
+    let dated_back = seen.filter(|(head, at)| evidence.index >= head.size && at.since(evidence.at) > CLOCKS_APART);
+    Ok(dated_back.map_or(Ok(()), |(head, at)| {
+        Err(format!(
+            "it says that it is older than it can be: its entry was not in the head of {} entries that was seen at {at}",
+            head.size
+        ))
+    }))
 }
 
 /// The note of our acknowledgement: with a change of keys it names the partner's receipts that no entry of ours names, so

@@ -14,7 +14,7 @@ use crate::registry::agreements as documents;
 
 /// Whether `act` closes what was open or may come to be.
 pub(super) fn narrows(act: &Act) -> bool {
-    matches!(act, Act::Suspend { .. } | Act::Terminate { .. })
+    matches!(act, Act::Suspend { .. } | Act::Withdraw { .. } | Act::Terminate { .. })
 }
 
 /// Does to the renewals of `id` what `act` did to it, and so to theirs. What is suspended or over already stays as it is.

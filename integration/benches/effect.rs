@@ -77,7 +77,9 @@ impl Running {
         let thread = std::thread::spawn(move || {
             while !stopped.load(Ordering::Relaxed) {
                 let passed = i64::try_from(begun.elapsed().as_micros()).unwrap();
-                clocks.iter().for_each(|clock| clock.set(from.plus(passed)));
+                for clock in &clocks {
+                    clock.set(from.plus(passed));
+                }
                 std::thread::sleep(Duration::from_micros(200));
             }
         });

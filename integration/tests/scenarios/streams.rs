@@ -344,6 +344,7 @@ async fn a_partner_that_hangs_keeps_no_other_one_waiting() {
     to_birch.becomes(Fault::HoldsRequests);
     to_cedar.becomes(Fault::None);
     alder.clock.forward(5 * Instant::MINUTE);
+    #[expect(clippy::disallowed_methods, reason = "it waits for real time")]
     let begun = Watch::now();
     let heard = async {
         cedar.comes_to(with_cedar, &suspended(&alder)).await;

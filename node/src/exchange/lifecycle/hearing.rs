@@ -1,9 +1,10 @@
 //! Taking what a partner says about an agreement: its offers, and the events of its stream.
 
 use agreements::entry::Kind;
-use agreements::ids::{AgreementId, Digest};
+use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::message::{Acknowledgement, Offer, StreamEvent, To};
 use agreements::register::Trigger;
+use agreements::status::Status;
 use agreements::stream::{Event, NotTaken, Said, Stream};
 use agreements::time::Instant;
 use diesel::result::{Error, QueryResult};
@@ -19,6 +20,7 @@ use crate::exchange::standing::{self, Verified};
 use crate::exchange::sworn::{self, Evidence, Sworn};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Node, fresh_rid};
+use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::registry::exchanged::{self, Heard};
 use crate::trail::{Draft, Facts};
@@ -63,7 +65,9 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
             documents::insert(tx.conn(), id, from, &document, None, now)?;
             tx.bump_epoch();
         }
-        acknowledge(tx, id, offer.v, &evidence, (standing::OFFER_RECEIVED, b"{}".to_vec()))
+        let now = tx.now();
+        let status = standing::status(tx.conn(), id, now)?;
+        acknowledge(tx, id, offer.v, &evidence, (standing::OFFER_RECEIVED, b"{}".to_vec()), status)
     };
     acknowledged(node.registry().record(job).await?)
 }
@@ -216,7 +220,19 @@ pub(super) fn keep_event(
             NewReview { ori: party, trigger: Trigger::KeyCompromise, reason: reason.clone(), evidence: Vec::new() };
         reviews::open_in(tx, keeper, new, None)?;
     }
-    acknowledge(tx, id, said.v, evidence, (said.event.name(), note))
+    let status = with(tx, &found, party, said, evidence)?;
+    acknowledge(tx, id, said.v, evidence, (said.event.name(), note), status)
+}
+
+/// Where an agreement stands with an event that is being taken: its row counts from its acknowledgement on, which says this.
+fn with(tx: &mut Tx<'_>, found: &Verified, party: Ori, said: &StreamEvent, evidence: &Evidence) -> QueryResult<Status> {
+    let mut streams = found.streams.clone();
+    for (of, stream) in found.agreement.parties.iter().zip(&mut streams.parties).filter(|(of, _)| of.ori == party) {
+        let event = Said { event: said.event.clone(), at: evidence.at };
+        stream.take(said.n, event).map_err(|why| Error::DeserializationError(format!("{}: {why:?}", of.ori).into()))?;
+    }
+    let now = tx.now();
+    Ok(Status::at(&found.agreement, &streams, &ag::register(tx.conn())?, now))
 }
 
 /// Whether an event can have been said when its entry says so: not after now, and, where its entry was not yet in the
@@ -276,9 +292,9 @@ fn acknowledge(
     v: u16,
     evidence: &Evidence,
     (what, note): (&str, Vec<u8>),
+    status: Status,
 ) -> QueryResult<Heeded> {
     let now = tx.now();
-    let status = standing::status(tx.conn(), id, now)?;
     let to = vec![To { ori: evidence.origin, agreement: id }];
     let message = Acknowledgement { v, to, of: evidence.leaf_hash, status };
     let rid = fresh_rid(now)?;

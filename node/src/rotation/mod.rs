@@ -349,7 +349,7 @@ async fn tell(
     let all = ids.len();
     let mut told = Told { agreements, delivered: 0, pending: Vec::new() };
     let mut sending =
-        stream::iter(ids).map(|id| async move { (id, lifecycle::deliver(node, id).await) }).buffer_unordered(AT_ONCE);
+        stream::iter(ids).map(|id| async move { (id, deliver(node, id).await) }).buffer_unordered(AT_ONCE);
     let mut done = 0;
     while let Some((agreement, delivery)) = sending.next().await {
         match delivery {
@@ -361,4 +361,13 @@ async fn tell(
     }
     told.pending.sort_by_key(|pending| pending.agreement);
     Ok(told)
+}
+
+/// A second time where the first was in vain: a node that serves tells as well, and the partner may be taking the new keys
+/// from it in that very moment.
+async fn deliver(node: &Node, id: AgreementId) -> Delivery {
+    match lifecycle::deliver(node, id).await {
+        Delivery::Pending { .. } => lifecycle::deliver(node, id).await,
+        delivered => delivered,
+    }
 }

@@ -368,6 +368,6 @@ async fn tell(
 async fn deliver(node: &Node, id: AgreementId) -> Delivery {
     match lifecycle::deliver(node, id).await {
         Delivery::Pending { .. } => lifecycle::deliver(node, id).await,
-        delivered => delivered,
+        delivered @ Delivery::Delivered { .. } => delivered,
     }
 }

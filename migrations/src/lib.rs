@@ -9,6 +9,8 @@ use diesel_migrations::{EmbeddedMigrations, embed_migrations};
 pub const REGISTRY_SQLITE: EmbeddedMigrations = embed_migrations!("registry/sqlite");
 /// The registry's schema on PostgreSQL.
 pub const REGISTRY_POSTGRES: EmbeddedMigrations = embed_migrations!("registry/postgres");
+/// The schema of a witness that runs alone, on SQLite.
+pub const WITNESS_SQLITE: EmbeddedMigrations = embed_migrations!("witness/sqlite");
 /// The reads' schema on SQLite.
 pub const READS_SQLITE: EmbeddedMigrations = embed_migrations!("reads/sqlite");
 /// The reads' schema on PostgreSQL.

@@ -4,8 +4,10 @@
 //! Out of scope: transactions and commits (see [`crate::db`]), which entries there are (services), witnesses.
 
 pub mod append;
+pub mod cosignature;
 pub mod head;
 pub mod note;
+pub mod policy;
 pub mod proof;
 mod rebuild;
 pub(crate) mod schema;

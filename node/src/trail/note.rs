@@ -51,6 +51,9 @@ pub enum NoteError {
     /// No verifier key in its one written form.
     #[error("a verifier key is written name+hexkeyid+base64 with an Ed25519 key")]
     Vkey,
+    /// No key of a witness in its one written form.
+    #[error("a witness's key is written name+hexkeyid+base64 with an Ed25519 key of signature type 4")]
+    Cosigner,
     /// Longer than [`MAX_CHECKPOINT`].
     #[error("the checkpoint is longer than {MAX_CHECKPOINT} bytes")]
     Long,

@@ -1,0 +1,35 @@
+-- What this node saw of other logs as their witness (c2sp.org/tlog-witness), and what witnesses said of its own.
+
+-- The newest head of each log that this node cosigned. Only grows: it is compared and replaced in one statement.
+CREATE TABLE witnessed (
+    origin      TEXT COLLATE "C" PRIMARY KEY NOT NULL,  -- the log's origin
+    size        BIGINT NOT NULL CHECK (size >= 0), -- entries in the tree
+    root        BYTEA NOT NULL,              -- root hash (32 bytes)
+    checkpoint  TEXT COLLATE "C" NOT NULL,              -- as the log signed it, with this witness's cosignature
+    at          BIGINT NOT NULL             -- when it was cosigned, microseconds since 1970 UTC
+);
+
+-- Two heads of one log that cannot both be true, each signed by it. Append only, and kept for ever.
+CREATE TABLE fork (
+    id          BYTEA PRIMARY KEY NOT NULL,  -- SHA-256 of `evidence`
+    origin      TEXT COLLATE "C" NOT NULL,              -- the log's origin
+    evidence    TEXT COLLATE "C" NOT NULL,              -- canonical JSON: both heads and what shows that they exclude each other
+    found_at    BIGINT NOT NULL             -- microseconds since 1970 UTC
+);
+CREATE INDEX fork_by_origin ON fork (origin);
+
+-- Own heads that were shown to witnesses. Those before the newest that a quorum cosigned are deleted.
+CREATE TABLE published (
+    size        BIGINT PRIMARY KEY NOT NULL, -- entries in the tree
+    checkpoint  TEXT COLLATE "C" NOT NULL,               -- as this log signed it
+    at          BIGINT NOT NULL              -- when it was shown first, microseconds since 1970 UTC
+);
+
+-- What witnesses said of own heads. Of each witness the newest line is kept, and those for the heads above.
+CREATE TABLE cosignature (
+    witness     TEXT COLLATE "C" NOT NULL,               -- the name of its key
+    size        BIGINT NOT NULL,             -- of the head
+    line        TEXT COLLATE "C" NOT NULL,               -- the signature line, with its newline
+    at          BIGINT NOT NULL,             -- when the witness says that it signed, microseconds since 1970 UTC
+    PRIMARY KEY (witness, size)
+);

@@ -1,0 +1,4 @@
+DROP TABLE cosignature;
+DROP TABLE published;
+DROP TABLE fork;
+DROP TABLE witnessed;

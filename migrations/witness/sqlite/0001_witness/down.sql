@@ -1,0 +1,2 @@
+DROP TABLE fork;
+DROP TABLE witnessed;

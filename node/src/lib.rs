@@ -44,3 +44,4 @@ pub mod tls;
 pub mod trail;
 pub mod upkeep;
 pub mod webhook;
+pub mod witness;

@@ -33,6 +33,7 @@ pub mod ops;
 mod overview;
 pub mod peer;
 pub mod people;
+pub mod publishing;
 pub mod reads;
 pub mod registry;
 pub mod renewal;

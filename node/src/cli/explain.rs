@@ -180,7 +180,7 @@ impl Explain for OpenError {
             Self::KeyFile(error) => error.exit(),
             Self::Tls(error) => error.exit(),
             Self::Agency(error) => error.exit(),
-            Self::OtherAgency(..) | Self::Seal(..) => Exit::Refused,
+            Self::OtherAgency(..) | Self::Seal(..) | Self::Policy(_) => Exit::Refused,
             Self::Compare(error) => error.exit(),
             Self::Reads(_) | Self::Key(..) | Self::Query(_) | Self::Shared(_) | Self::Rotation(_) => Exit::Failure,
         }
@@ -200,6 +200,7 @@ impl Explain for OpenError {
             Self::Rotation(_) => {
                 Some("what was begun is completed by the next command, once that is mended".to_owned())
             }
+            Self::Policy(_) => Some("c2sp.org/tlog-policy has the form of the file".to_owned()),
             Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) | Self::Shared(_) => None,
         }
     }

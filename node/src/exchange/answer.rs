@@ -22,6 +22,7 @@ use super::sworn::{self, Sworn};
 use super::wire::{self, Bulk, Envelope};
 use crate::db::{Entry, Slot, Tx};
 use crate::node::{Desk, Node, fresh_rid};
+use crate::publishing;
 use crate::reads::Read;
 use crate::reads::store::{Found, SearchBounds};
 use crate::registry::exchanged::{self, Heard};
@@ -78,6 +79,7 @@ enum Committed {
 /// # Errors
 /// See [`Failure`]. Whatever the error, nothing about data has left, and a question that was not answered is not burned.
 pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, body: &[u8]) -> Result<Answered, Failure> {
+    publishing::disclosable(node).await?;
     let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
     let sworn: Sworn<Question> = sworn::verify(&envelope, Kind::QueryAsked, partner, node.ori(), node.checkpoints())?;
     let now = node.now();

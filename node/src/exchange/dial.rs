@@ -130,6 +130,15 @@ impl Dialer {
         self.noted(partner, reply)
     }
 
+    /// Posts `body` to `path` as [`Self::post`] does, and takes it as no word of whether the partner is in touch: it goes out
+    /// each second.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn show(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
+        self.whole(self.send(partner, post(partner, path, body))).await
+    }
+
     /// Gets `path` of the partner's peer port.
     ///
     /// # Errors

@@ -103,6 +103,7 @@ pub async fn answer(
     list: &str,
     body: &[u8],
 ) -> Result<Answered, Failure> {
+    publishing::disclosable(node).await?;
     let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
     let sworn: Sworn<Pull> = sworn::verify(&envelope, Kind::HotlistPulled, partner, node.ori(), node.checkpoints())?;
     let now = node.now();

@@ -2,6 +2,7 @@
 
 mod gate;
 mod problem;
+pub(crate) mod witness;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -66,6 +67,8 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/agreements/{id}").route(web::get().to(agreement)))
                     .service(door("/agreements/{id}/events").route(web::post().to(event)))
                     .service(door("/agreements/{id}/rekeyed").route(web::post().to(rekeyed)))
+                    .service(door("/witness/add-checkpoint").route(web::post().to(witness::add_checkpoint)))
+                    .service(door("/witness/{origin}/checkpoint").route(web::get().to(witness::newest)))
                     .service(door("/hotlists").route(web::get().to(hotlists)))
                     .service(door("/hotlists/{list}/pull").route(web::post().to(pull))),
             )

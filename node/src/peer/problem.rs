@@ -83,6 +83,7 @@ impl Problem {
                     (StatusCode::UNPROCESSABLE_ENTITY, "unacceptable", "The entry is not acceptable")
                 }
                 Failure::Overtaken
+                | Failure::Unwitnessed(_)
                 | Failure::Record(_)
                 | Failure::Reads(_)
                 | Failure::Registry(_)

@@ -27,6 +27,7 @@ pub mod tamper;
 pub mod unruly;
 pub mod web;
 pub mod wire;
+pub mod witnesses;
 
 pub use clock::TestClock;
 pub use database::Backend;

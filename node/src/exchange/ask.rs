@@ -308,7 +308,7 @@ async fn record(node: &Node, question: Question, term: Term) -> Result<Asked, Fa
     let recorded = node.registry().record(job).await?;
     let Some((slot, question)) = &*recorded else { return Err(Failure::Overtaken) };
     let entry = recorded.entry(*slot).ok_or(Failure::Unrecorded)?;
-    let text = wire::write(entry, Bulk::None).map_err(Failure::Internal)?;
+    let text = wire::write_witnessed(node, entry, Bulk::None).map_err(Failure::Internal)?;
     Ok(Asked { rid: entry.rid(), leaf_hash: entry.hash(), text, question: question.clone() })
 }
 

@@ -11,6 +11,7 @@ use agreements::time::Instant;
 
 use super::partner::{Partner, Seen};
 use super::wire::Envelope;
+use crate::publishing::NotHeld;
 use crate::trail::note::Checkpoint;
 use crate::trail::proof::{self, CheckpointCache, ProofError};
 
@@ -105,6 +106,9 @@ pub enum SwornError {
         /// What this node speaks.
         spoken: Spoken,
     },
+    /// Its log is not witnessed as the agreement demands.
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
     /// For others.
     #[error("the message is not for this agency; send it to those whom it names")]
     NotForUs,

@@ -27,6 +27,7 @@ use crate::exchange::standing;
 use crate::exchange::sworn::{self, Sworn};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Desk, Node, fresh_rid};
+use crate::publishing;
 use crate::registry::agreements as documents;
 use crate::registry::exchanged::{self, Heard};
 use crate::registry::hotlists::{self, List};
@@ -137,7 +138,7 @@ pub async fn answer(
         Err(NotSaid::Moved) => return Err(Failure::Overtaken),
     };
     let entry = recorded.entry(slot).ok_or(Failure::Unrecorded)?;
-    let text = wire::write(entry, Bulk::None).map_err(Failure::Internal)?;
+    let text = wire::write_witnessed(node, entry, Bulk::None).map_err(Failure::Internal)?;
     let asserted = matches!(outcome, Outcome::Asserted(_));
     let follows = recorded.into_inner().ok().and_then(|(_, _, follows)| follows);
     Ok(Answered { asserted, text, follows })

@@ -7,6 +7,7 @@
 //! With a witness policy its quorum counts, and what no quorum vouches for any more is not disclosed. Without one partners
 //! witness each other: then nothing is enforced, and whoever asks is told that no third party watches.
 
+mod hold;
 mod round;
 mod schema;
 pub mod store;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use agreements::ids::Ori;
 use agreements::time::Instant;
 use arc_swap::ArcSwap;
 use diesel::result::QueryResult;
@@ -32,6 +34,7 @@ use crate::trail::cosignature::{CosignerKey, SignedText};
 use crate::trail::head;
 use crate::trail::policy::{self, Policy};
 
+pub use hold::NotHeld;
 pub use round::{Round, Said, publish};
 
 /// How often it is looked whether the head moved.
@@ -50,16 +53,26 @@ pub enum PolicyFileError {
     Policy(PathBuf, policy::PolicyError),
     /// Its quorum cannot be had without this node, which does not witness itself.
     #[error(
-        "trail.witness_policy: {0} asks for this node's own witness to make a quorum; no node witnesses itself: name more \
-         witnesses or a smaller quorum"
+        "trail.witness_policy: its quorum needs this node's own witness, and no node witnesses itself: name more witnesses or \
+         a smaller quorum"
     )]
-    Itself(PathBuf),
+    Itself,
     /// Witnesses that are no partners cannot be dialled.
     #[error("trail.witness_ca: {0}")]
     Tls(#[from] TlsError),
     /// The same.
     #[error("witnesses cannot be dialled: {0}")]
     Dial(#[from] reqwest::Error),
+}
+
+/// The policy that `config` names.
+///
+/// # Errors
+/// [`PolicyFileError::Read`] or [`PolicyFileError::Policy`].
+pub fn policy_of(config: &Config) -> Result<Option<Policy>, PolicyFileError> {
+    let Some(path) = config.trail.witness_policy.as_deref().map(PathBuf::from) else { return Ok(None) };
+    let bytes = std::fs::read(&path).map_err(|error| PolicyFileError::Read(path.clone(), error))?;
+    Policy::parse(&bytes).map(Some).map_err(|error| PolicyFileError::Policy(path, error))
 }
 
 /// A head of this node with what witnesses said of it.
@@ -84,6 +97,10 @@ pub struct Watch {
     turn: Mutex<()>,
     /// For witnesses that are no partners.
     web: reqwest::Client,
+    max_unwitnessed: i64,
+    /// Partners' cosigned heads.
+    held: hold::Held,
+    overdue: ArcSwap<BTreeMap<Ori, u64>>,
 }
 
 impl Watch {
@@ -93,14 +110,9 @@ impl Watch {
     /// See [`PolicyFileError`].
     pub fn new(config: &Config, own: &str, clock: Arc<dyn Clock>) -> Result<Self, PolicyFileError> {
         let own: Option<CosignerKey> = own.parse().ok();
-        let mut policy = None;
-        if let Some(path) = config.trail.witness_policy.as_deref().map(PathBuf::from) {
-            let bytes = std::fs::read(&path).map_err(|error| PolicyFileError::Read(path.clone(), error))?;
-            let read = Policy::parse(&bytes).map_err(|error| PolicyFileError::Policy(path.clone(), error))?;
-            if !read.reachable(|witness| Some(&witness.key) != own.as_ref()) {
-                return Err(PolicyFileError::Itself(path));
-            }
-            policy = Some(read);
+        let policy = policy_of(config)?;
+        if policy.as_ref().is_some_and(|policy| !policy.reachable(|witness| Some(&witness.key) != own.as_ref())) {
+            return Err(PolicyFileError::Itself);
         }
         Ok(Self {
             policy,
@@ -109,6 +121,9 @@ impl Watch {
             last: ArcSwap::default(),
             turn: Mutex::default(),
             web: round::web(config, clock)?,
+            max_unwitnessed: config.trail.max_unwitnessed(),
+            held: hold::Held::default(),
+            overdue: ArcSwap::default(),
         })
     }
 
@@ -122,6 +137,13 @@ impl Watch {
     #[must_use]
     pub fn cosigned(&self) -> Arc<Cosigned> {
         self.cosigned.load_full()
+    }
+
+    /// The newest own head with cosignatures as it goes with what is said to partners; `None` before the first.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let cosigned = self.cosigned.load();
+        (!cosigned.text.is_empty()).then(|| cosigned.text.clone())
     }
 
     /// What each witness did the last time.
@@ -164,12 +186,12 @@ impl Watch {
     ///
     /// # Errors
     /// Since when it does not.
-    pub fn may_disclose(&self, now: Instant, config: &Config) -> Result<(), Unwitnessed> {
+    pub fn may_disclose(&self, now: Instant) -> Result<(), Unwitnessed> {
         if self.policy.is_none() {
             return Ok(());
         }
         let since = self.cosigned.load().since;
-        let fresh = since.is_some_and(|since| now.since(since) <= config.trail.max_unwitnessed());
+        let fresh = since.is_some_and(|since| now.since(since) <= self.max_unwitnessed);
         if fresh { Ok(()) } else { Err(Unwitnessed { since }) }
     }
 }
@@ -222,9 +244,9 @@ pub async fn serve(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
 /// [`Failure::Unwitnessed`].
 pub async fn disclosable(node: &Node) -> Result<(), Failure> {
     let watch = node.watch();
-    if watch.may_disclose(node.now(), node.config()).is_ok() {
+    if watch.may_disclose(node.now()).is_ok() {
         return Ok(());
     }
     publish(node).await?;
-    watch.may_disclose(node.now(), node.config()).map_err(Failure::Unwitnessed)
+    watch.may_disclose(node.now()).map_err(Failure::Unwitnessed)
 }

@@ -1,6 +1,7 @@
 //! The door for partners: mutual TLS, `/peer/v1`. Each door is extractors, one service call and one reply.
 
 mod gate;
+mod log;
 mod problem;
 
 use std::net::SocketAddr;
@@ -66,6 +67,9 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/agreements/{id}").route(web::get().to(agreement)))
                     .service(door("/agreements/{id}/events").route(web::post().to(event)))
                     .service(door("/agreements/{id}/rekeyed").route(web::post().to(rekeyed)))
+                    .service(door("/log/checkpoint").route(web::get().to(log::checkpoint)))
+                    .service(door("/log/tile/{path:.*}").route(web::get().to(log::tile)))
+                    .service(door("/log/entry/{rid}").route(web::get().to(log::entry)))
                     .service(door("/hotlists").route(web::get().to(hotlists)))
                     .service(door("/hotlists/{list}/pull").route(web::post().to(pull))),
             )

@@ -12,7 +12,7 @@ use diesel::result::Error;
 
 use super::append::{self, FactRow, Facts};
 use super::head::{Head, HeadError};
-use super::proof;
+use super::{proof, static_log};
 use super::schema::{detail, fact, leaf};
 use super::tiles::{TileCache, Tree};
 use crate::db::{Conn, each, snapshot};
@@ -230,15 +230,19 @@ pub fn by_rid(conn: &mut Conn, rid: RequestId) -> QueryResult<Option<Row>> {
     found.map(Row::from_found).transpose()
 }
 
-/// The proof (c2sp.org/tlog-proof@v1) that the entry `rid` is under the present head, or `None` if there is none such.
+/// The proof (c2sp.org/tlog-proof@v1) that the entry `rid` is under the present head, or `None` if there is none such. Where
+/// witnesses cosigned a head that has the entry, it is under the newest of those.
 pub fn prove(conn: &mut Conn, rid: RequestId) -> Result<Option<String>, HeadError> {
     snapshot(conn, |conn| {
         let position = leaf::table.filter(leaf::rid.eq(rid.as_bytes().to_vec())).select(leaf::idx);
         let Some(idx) = position.first::<i64>(conn).optional()? else { return Ok(None) };
-        let head = Head::read(conn)?;
         let index = idx.cast_unsigned();
-        let path = Tree::new(conn, &TileCache::default()).path(head.size, index)?;
-        Ok(Some(proof::text(index, &path, &head.checkpoint)))
+        let (size, checkpoint) = match static_log::cosigned(conn)?.filter(|(size, _)| *size > index) {
+            Some(cosigned) => cosigned,
+            None => Head::read(conn).map(|head| (head.size, head.checkpoint))?,
+        };
+        let path = Tree::new(conn, &TileCache::default()).path(size, index)?;
+        Ok(Some(proof::text(index, &path, &checkpoint)))
     })
 }
 

@@ -3,7 +3,10 @@
 use std::fmt;
 use std::str::FromStr;
 
+use agreements::entry::Leaf;
+use agreements::ids::Digest;
 use diesel::prelude::*;
+use tlog_tiles::Tile;
 
 use super::cosignature::SignedText;
 use super::head::{Head, HeadError};
@@ -155,7 +158,7 @@ fn hashes(conn: &mut Conn, level: u8, n: u64, width: u16) -> Result<Vec<u8>, Hea
 }
 
 /// The leaves of a bundle, as the log has them.
-pub(crate) fn leaves(conn: &mut Conn, n: u64, width: u16) -> Result<Vec<Vec<u8>>, HeadError> {
+fn leaves(conn: &mut Conn, n: u64, width: u16) -> Result<Vec<Vec<u8>>, HeadError> {
     let first = n.checked_mul(u64::from(full())).ok_or(TreeError::Size)?;
     let found: Vec<(i64, Vec<u8>)> = leaf::table
         .filter(leaf::idx.ge(first.cast_signed()))
@@ -175,8 +178,40 @@ fn bundle(conn: &mut Conn, n: u64, width: u16) -> Result<Vec<u8>, HeadError> {
     Ok(bundled(&leaves(conn, n, width)?).ok_or(TreeError::Damaged { level: 0, n })?)
 }
 
+/// The bytes of a tile or a bundle that the log has, after it was held to what is below it: a bundle's leaves to their tile,
+/// a tile's hashes to the tiles of which they are. The inner error is the first entry that is another one.
+pub(crate) fn checked(conn: &mut Conn, resource: Resource) -> Result<Result<Vec<u8>, u64>, HeadError> {
+    let Resource { of, n, width } = resource;
+    let first = n.saturating_mul(u64::from(full()));
+    match of {
+        Of::Hashes(0) => Ok(Ok(hashes(conn, 0, n, width)?)),
+        Of::Hashes(level) => {
+            let stored = hashes(conn, level, n, width)?;
+            for (child, hash) in (first..).zip(stored.chunks(HASH)) {
+                if Tile::subtree_hash(&hashes(conn, level - 1, child, full())?).0 != hash {
+                    return Ok(Err(child << (u32::from(HEIGHT) * u32::from(level))));
+                }
+            }
+            Ok(Ok(stored))
+        }
+        Of::Entries => {
+            let (leaves, stored) = (leaves(conn, n, width)?, hashes(conn, 0, n, width)?);
+            let other = (first..).zip(leaves.iter().zip(stored.chunks(HASH)));
+            if let Some((index, _)) = { other }.find(|(_, (leaf, hash))| Leaf::hash_of(leaf).0 != **hash) {
+                return Ok(Err(index));
+            }
+            Ok(Ok(bundled(&leaves).ok_or(TreeError::Damaged { level: 0, n })?))
+        }
+    }
+}
+
+/// The root of the first `size` entries, by the tiles.
+pub(crate) fn root(conn: &mut Conn, size: u64) -> Result<Digest, HeadError> {
+    Ok(Tree::new(conn, &TileCache::default()).root(size)?)
+}
+
 /// Each leaf behind its length, in two bytes with the high one first; `None` if one is longer than that can say.
-pub(crate) fn bundled(leaves: &[Vec<u8>]) -> Option<Vec<u8>> {
+fn bundled(leaves: &[Vec<u8>]) -> Option<Vec<u8>> {
     let mut bytes = Vec::new();
     for leaf in leaves {
         bytes.extend(u16::try_from(leaf.len()).ok()?.to_be_bytes());
@@ -198,11 +233,12 @@ pub fn checkpoint(conn: &mut Conn) -> Result<Option<String>, HeadError> {
     Ok(Some(with(head.checkpoint, &lines)))
 }
 
-/// The largest head that witnesses cosigned, with their lines; `None` when there is none.
+/// The largest head that witnesses cosigned, with their lines; `None` when there is none. One that an earlier key of the log
+/// signed does not count: who verifies has the key of today.
 ///
 /// # Errors
-/// The database failed.
-pub fn cosigned(conn: &mut Conn) -> QueryResult<Option<(u64, String)>> {
+/// The database failed, or the head's row is not what a head is.
+pub fn cosigned(conn: &mut Conn) -> Result<Option<(u64, String)>, HeadError> {
     let newest: Option<(i64, String)> = published::table
         .inner_join(cosignature::table.on(cosignature::size.eq(published::size)))
         .order(published::size.desc())
@@ -210,6 +246,12 @@ pub fn cosigned(conn: &mut Conn) -> QueryResult<Option<(u64, String)>> {
         .first(conn)
         .optional()?;
     let Some((size, text)) = newest else { return Ok(None) };
+    let (Ok(cosigned), Ok(head)) = (SignedText::parse(&text), SignedText::parse(&Head::read(conn)?.checkpoint)) else {
+        return Ok(None);
+    };
+    if cosigned.first_signer() != head.first_signer() {
+        return Ok(None);
+    }
     let lines = lines(conn, size)?;
     Ok(Some((size.cast_unsigned(), with(text, &lines))))
 }
@@ -353,7 +395,7 @@ mod tests {
         assert_eq!(full.len(), 8192);
         assert_eq!(get("0/000.p/7").unwrap(), full[..7 * 32], "a prefix");
         assert_eq!(get("0/002.p/88").unwrap().len(), 88 * 32);
-        assert_eq!(get("1/000.p/2").unwrap()[..32], tlog_tiles::Tile::subtree_hash(&full).0);
+        assert_eq!(get("1/000.p/2").unwrap()[..32], Tile::subtree_hash(&full).0);
         for absent in ["0/002", "0/002.p/89", "0/003.p/1", "1/000", "1/000.p/3", "2/000.p/1", "entries/002"] {
             assert_eq!(get(absent), None, "{absent}");
         }
@@ -361,7 +403,7 @@ mod tests {
         let (mut rest, mut hashes) = (bundle.as_slice(), Vec::new());
         while let Some((length, after)) = rest.split_first_chunk::<2>() {
             let (leaf, after) = after.split_at(usize::from(u16::from_be_bytes(*length)));
-            agreements::entry::Leaf::from_bytes(leaf).unwrap();
+            Leaf::from_bytes(leaf).unwrap();
             hashes.extend(tlog_tiles::record_hash(leaf).0);
             rest = after;
         }
@@ -410,6 +452,10 @@ mod tests {
         assert_eq!(with, format!("{bare}{line}"));
         assert_eq!(witness.public().cosigned(&SignedText::parse(&with).unwrap()), Some(now));
         assert_eq!(cosigned(&mut conn).unwrap(), Some((600, with)));
+        let other_key = TestTrail::new();
+        let of_other = Checkpoint::verify(&bare, trail.key.vkey()).unwrap().sign(&*other_key.key).unwrap();
+        trail.tamper(&format!("UPDATE published SET checkpoint = '{of_other}'"));
+        assert_eq!(cosigned(&mut conn).unwrap(), None, "a key that was replaced signed it");
         let empty = TestTrail::new();
         drop(empty.open());
         assert_eq!(checkpoint(&mut empty.connect()).unwrap(), None, "an empty log has no head");

@@ -105,6 +105,9 @@ pub enum Kind {
     /// The trail was searched.
     #[serde(rename = "trail.searched")]
     TrailSearched,
+    /// Entries were exported from the trail, or the whole of it.
+    #[serde(rename = "trail.exported")]
+    TrailExported,
     /// An own hotlist got a new version from its source, or was loaded unchanged.
     #[serde(rename = "hotlist.loaded")]
     HotlistLoaded,
@@ -169,6 +172,7 @@ impl Kind {
             Self::ReadsIngested => "reads.ingested",
             Self::RefusedCounted => "refused.counted",
             Self::TrailSearched => "trail.searched",
+            Self::TrailExported => "trail.exported",
             Self::HotlistLoaded => "hotlist.loaded",
             Self::HotlistAccepted => "hotlist.accepted",
             Self::HotlistPulled => "hotlist.pulled",
@@ -330,6 +334,7 @@ mod tests {
             Kind::ReadsIngested,
             Kind::RefusedCounted,
             Kind::TrailSearched,
+            Kind::TrailExported,
             Kind::HotlistLoaded,
             Kind::HotlistAccepted,
             Kind::HotlistPulled,

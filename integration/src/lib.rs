@@ -25,6 +25,7 @@ pub mod rotation;
 pub mod streams;
 pub mod tamper;
 pub mod unruly;
+pub mod verifiers;
 pub mod web;
 pub mod wire;
 pub mod witnesses;

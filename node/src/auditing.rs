@@ -14,18 +14,38 @@ use crate::exchange::partner::{Partners, Past};
 use crate::people::{self, PeopleError};
 use crate::registry::accounts::{self, Action};
 use crate::registry::exchanged::Receipt;
+use crate::trail::note::Vkey;
 use crate::trail::proof::{self, Included, ProofError};
 use crate::trail::search::{self, Filter, Row};
-use crate::trail::{Facts, told};
+use crate::trail::{Facts, head, told};
 
 /// The message of a `trail.searched` entry: what was searched for.
 #[derive(Serialize)]
 struct Searched {
+    #[serde(flatten)]
+    what: What,
+    found: usize,
+    v: u16,
+}
+
+/// The message of a `trail.exported` entry: what left the trail, and in which form.
+#[derive(Serialize)]
+struct Exported {
+    #[serde(flatten)]
+    what: What,
+    form: &'static str,
+    /// How many entries the trail had: what is exported is among them.
+    size: u64,
+    v: u16,
+}
+
+/// What was searched for, as it is recorded.
+#[derive(Default, Serialize)]
+struct What {
     #[serde(skip_serializing_if = "Option::is_none")]
     before: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     decision: Option<String>,
-    found: usize,
     #[serde(skip_serializing_if = "Option::is_none")]
     kind: Option<Kind>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -44,7 +64,6 @@ struct Searched {
     until: Option<Instant>,
     #[serde(skip_serializing_if = "Option::is_none")]
     username: Option<String>,
-    v: u16,
 }
 
 /// The newest entries that `filter` lets through, for the account `by`. The search is an entry before its result is
@@ -59,19 +78,45 @@ pub async fn search(db: &Db, filter: Filter, by: &str) -> Result<Vec<Row>, Peopl
             return Ok(Err(why));
         }
         let rows = search::search(tx.conn(), &filter)?;
-        let facts = Facts {
-            partner: filter.partner,
-            plate: filter.plate.clone(),
-            reference: filter.reference.clone(),
-            ..Facts::default()
-        };
-        people::record(tx, Kind::TrailSearched, &searched(filter, rows.len()), &by, facts)?;
+        let facts = about(&filter);
+        let message = Searched { what: what(filter), found: rows.len(), v: 1 };
+        people::record(tx, Kind::TrailSearched, &message, &by, facts)?;
         Ok(Ok(rows))
     };
     people::settled(db.record(job).await?)
 }
 
-fn searched(filter: Filter, found: usize) -> Searched {
+/// Records that `by` takes what `filter` lets through out of the trail in this form (VIII-03), before any of it is read.
+/// How many entries there are by then: the export is of those.
+///
+/// # Errors
+/// The person may not read the trail, or it is not recorded.
+pub async fn exporting(db: &Db, form: &'static str, filter: &Filter, by: &str) -> Result<u64, PeopleError> {
+    let (by, filter) = (by.to_owned(), filter.clone());
+    let job = move |tx: &mut Tx<'_>| {
+        if let Err(why) = accounts::operator(tx.conn(), &by, Action::ReadTrail)? {
+            return Ok(Err(why));
+        }
+        let (size, _) = head::extent(tx.conn())?;
+        let facts = about(&filter);
+        let message = Exported { what: what(filter), form, size, v: 1 };
+        people::record(tx, Kind::TrailExported, &message, &by, facts)?;
+        Ok(Ok(size))
+    };
+    people::settled(db.record(job).await?)
+}
+
+/// By what it is found that somebody looked.
+fn about(filter: &Filter) -> Facts {
+    Facts {
+        partner: filter.partner,
+        plate: filter.plate.clone(),
+        reference: filter.reference.clone(),
+        ..Facts::default()
+    }
+}
+
+fn what(filter: Filter) -> What {
     let Filter {
         since,
         until,
@@ -86,21 +131,7 @@ fn searched(filter: Filter, found: usize) -> Searched {
         before_index,
         limit: _,
     } = filter;
-    Searched {
-        before: before_index,
-        decision,
-        found,
-        kind,
-        partner,
-        plate,
-        purpose,
-        reference,
-        rule,
-        since,
-        until,
-        username,
-        v: 1,
-    }
+    What { before: before_index, decision, kind, partner, plate, purpose, reference, rule, since, until, username }
 }
 
 /// Why a receipt does not prove what it says.
@@ -152,16 +183,29 @@ pub fn leaf_of(receipt: &Receipt) -> Result<Leaf, ReceiptError> {
 /// # Errors
 /// The registry failed. What is wrong with the receipt is the inner result.
 pub fn verify_receipt(conn: &mut Conn, receipt: &Receipt) -> QueryResult<Result<Included, ReceiptError>> {
-    let Some(partner) = Partners::load(conn)?.find(receipt.origin).cloned() else {
+    let partners = Partners::load(conn)?;
+    Ok(verify_receipt_of(conn, &partners, receipt)?.map(|(included, _)| included))
+}
+
+/// The same with the enrolled partners as they were read before, and with the key that it verifies with.
+///
+/// # Errors
+/// The registry failed. What is wrong with the receipt is the inner result.
+pub fn verify_receipt_of(
+    conn: &mut Conn,
+    partners: &Partners,
+    receipt: &Receipt,
+) -> QueryResult<Result<(Included, Vkey), ReceiptError>> {
+    let Some(partner) = partners.find(receipt.origin).cloned() else {
         return Ok(Err(ReceiptError::Stranger));
     };
-    let answered = search::by_rid(conn, receipt.of)?.map(|row| Leaf::hash_of(&row.leaf));
+    let ours = search::by_rid(conn, receipt.of)?;
     let verify = || {
         let leaf = leaf_of(receipt)?;
         if Digest::salted(&receipt.salt, &receipt.message) != leaf.message {
             return Err(ReceiptError::Commitment);
         }
-        if answered.is_none() || answered != named(leaf.kind, &receipt.message) {
+        if !ours.is_some_and(|ours| belong(&ours, leaf.kind, receipt)) {
             return Err(ReceiptError::Answers);
         }
         Ok(proof::verify(&receipt.proof, &receipt.leaf, partner.log())?)
@@ -173,12 +217,29 @@ pub fn verify_receipt(conn: &mut Conn, receipt: &Receipt) -> QueryResult<Result<
                 Some((past, included))
             });
             match replaced {
-                Some((past, included)) if named_before(conn, receipt, past)? => Ok(Ok(included)),
+                Some((past, included)) if named_before(conn, receipt, past)? => Ok(Ok((included, past.log.clone()))),
                 Some((past, _)) => Ok(Err(ReceiptError::Replaced { until: past.until })),
                 None => Ok(Err(refused.into())),
             }
         }
-        verified => Ok(verified),
+        verified => Ok(verified.map(|included| (included, partner.log().clone()))),
+    }
+}
+
+/// Whether an entry of this kind asks, so that it is kept for our answer to it.
+fn belongs_to_answer(kind: Kind) -> bool {
+    matches!(kind, Kind::QueryAsked | Kind::HotlistPulled)
+}
+
+/// Whether an entry of ours and a receipt that is kept for it are question and answer: one names the other.
+fn belong(ours: &Row, kind: Kind, receipt: &Receipt) -> bool {
+    match kind {
+        // What a partner asked was there first: our answer names it.
+        kind if belongs_to_answer(kind) => {
+            let said = ours.detail.as_ref().and_then(|said| named(ours.kind, &said.message));
+            said == Some(receipt.leaf_hash)
+        }
+        _ => named(kind, &receipt.message) == Some(Leaf::hash_of(&ours.leaf)),
     }
 }
 
@@ -189,6 +250,10 @@ fn named_before(conn: &mut Conn, receipt: &Receipt, past: &Past) -> QueryResult<
         return Ok(true);
     }
     let Some(of) = search::by_rid(conn, receipt.of)? else { return Ok(false) };
+    if of.index < past.until && leaf_of(receipt).is_ok_and(|leaf| belongs_to_answer(leaf.kind)) {
+        // Our answer to it names it, and was made while the key counted.
+        return Ok(true);
+    }
     let kind = match leaf_of(receipt).map(|leaf| leaf.kind) {
         Ok(Kind::QueryAnswered) => Kind::QueryReceived,
         Ok(Kind::HotlistAsserted) => Kind::HotlistReceived,
@@ -210,7 +275,7 @@ struct Taken {
 }
 
 /// The leaf hash of the entry that a partner's entry says it answers.
-fn named(kind: Kind, message: &[u8]) -> Option<Digest> {
+pub(crate) fn named(kind: Kind, message: &[u8]) -> Option<Digest> {
     match kind {
         Kind::QueryAnswered => json::parse::<Answer>(message).ok().map(|answer| answer.question),
         Kind::AgreementAcknowledged => {

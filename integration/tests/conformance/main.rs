@@ -11,6 +11,7 @@ mod outbox;
 mod people;
 mod reads;
 mod schema;
+mod searches;
 mod settings;
 mod shared;
 mod trail;

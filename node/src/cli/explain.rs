@@ -441,6 +441,34 @@ impl Explain for HeadError {
 
 impl Explain for VerifyError {}
 
+impl Explain for crate::exporting::ExportError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::There(_) | Self::Foreign(_) => Exit::Usage,
+            Self::Empty | Self::Changed(_) => Exit::Refused,
+            _ => Exit::Failure,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::Stopped).then(|| "run the same command again".to_owned())
+    }
+}
+
+impl Explain for crate::receipts::ExportError {
+    fn hint(&self) -> Option<String> {
+        matches!(self, Self::Stopped).then(|| "run the same command again: it writes all of them".to_owned())
+    }
+}
+
+impl Explain for crate::receipts::FileError {}
+
+impl Explain for crate::trail::policy::PolicyError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+}
+
 impl Explain for ReceiptError {
     fn exit(&self) -> Exit {
         Exit::Refused

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::place::{As, Place};
-use super::trail::Shown;
+use crate::exporting::shown::Shown;
 use super::{Output, Problem, local};
 use crate::auditing;
 use crate::trail::search::Filter;

@@ -1,6 +1,8 @@
 //! `concordat trail`: searching, verifying and proving what was recorded.
 
-use std::io::Write as _;
+mod export;
+mod receipts;
+
 use std::sync::atomic::AtomicBool;
 
 use agreements::entry::Kind;
@@ -13,7 +15,6 @@ use clap::{Args, Subcommand};
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use serde_json::json;
-use serde_json::value::RawValue;
 
 use super::exit::Exit;
 use super::place::{As, Place};
@@ -21,13 +22,10 @@ use super::{Output, Problem, local};
 use crate::auditing;
 use crate::config::Config;
 use crate::db::{self, Conn, DbError};
+use crate::exporting::shown::Shown;
 use crate::node::{self, OpenError};
-use crate::registry::exchanged::{self, Receipt};
-use crate::trail::search::{self, Filter, MAX_PAGE, Row};
+use crate::trail::search::{self, Filter, MAX_PAGE};
 use crate::trail::verify::{self, Report};
-
-/// The most receipts that one command shows.
-const MAX_RECEIPTS: i64 = 100_000;
 
 /// Search, verify and prove the trail.
 #[derive(Debug, Subcommand)]
@@ -45,14 +43,19 @@ pub enum TrailCommand {
     /// Print the proof that an entry is in the trail (c2sp.org/tlog-proof@v1)
     #[command(after_help = "Example:\n  concordat trail proof 01940a2b-0000-7000-8000-000000000001 > entry.tlog-proof")]
     Proof(Proof),
-    /// Show partners' signed answers that are kept here, and verify them offline
+    /// Export entries as a table, or the whole log as static files for other tools. That is itself recorded (VIII-03)
+    #[command(
+        after_help = "Examples:\n  concordat trail export --out november.xlsx --since 2026-11-01 --as alder.auditor\n  concordat trail export --tiles log --as alder.auditor\n\nA table has a row for each entry, newest first; the file's name says the form. It is there when it is whole, and nothing is overwritten. In CSV and XLSX an apostrophe stands before whatever a spreadsheet could compute; JSON has everything as it is.\n\nThe folder of --tiles is a log of c2sp.org/tlog-tiles: checkpoint, hash tiles, entry bundles. Leaves say what kind of thing happened when, and nothing about whom. The same folder again is brought up to date. Ctrl-C stops."
+    )]
+    Export(export::Export),
+    /// Show partners' signed entries that are kept here, and verify them offline
     #[command(after_help = "Example:\n  concordat trail receipts --of 01940a2b-0000-7000-8000-000000000001 --verify")]
-    Receipts(Receipts),
+    Receipts(receipts::Receipts),
 }
 
-/// Arguments of `trail search`.
+/// Which entries.
 #[derive(Debug, Args)]
-pub struct Search {
+pub struct Which {
     /// Recorded at or after this date or time
     #[arg(long, value_parser = local::instant)]
     since: Option<Instant>,
@@ -83,6 +86,33 @@ pub struct Search {
     /// What the entry records, such as query.asked
     #[arg(long, value_parser = kind)]
     kind: Option<Kind>,
+}
+
+impl Which {
+    /// The same as the trail has it.
+    fn filter(self) -> Filter {
+        Filter {
+            since: self.since,
+            until: self.until,
+            partner: self.partner,
+            username: self.username,
+            purpose: self.purpose.map(|purpose| purpose.to_string()),
+            reference: self.reference.map(|reference| reference.to_string()),
+            plate: self.plate.map(|plate| plate.as_str().to_owned()),
+            decision: self.decision,
+            rule: self.rule.map(|rule| rule.as_str().to_owned()),
+            kind: self.kind,
+            before_index: None,
+            limit: 0,
+        }
+    }
+}
+
+/// Arguments of `trail search`.
+#[derive(Debug, Args)]
+pub struct Search {
+    #[command(flatten)]
+    which: Which,
     /// Only entries before this position: the last one of the page before
     #[arg(long, value_name = "INDEX")]
     before: Option<u64>,
@@ -100,17 +130,6 @@ pub struct Proof {
     rid: RequestId,
 }
 
-/// Arguments of `trail receipts`.
-#[derive(Debug, Args)]
-pub struct Receipts {
-    /// Only those for this entry of ours: a question, an offer, an event
-    #[arg(long, value_name = "RID")]
-    of: Option<RequestId>,
-    /// Verify each with the enrolled partner's key
-    #[arg(long)]
-    verify: bool,
-}
-
 fn rule(text: &str) -> Result<Rule, String> {
     let found = Rule::ALL.into_iter().find(|rule| rule.as_str() == text);
     found.ok_or_else(|| format!("the rules are {}", Rule::ALL.map(Rule::as_str).join(", ")))
@@ -120,71 +139,18 @@ fn kind(text: &str) -> Result<Kind, String> {
     text.parse().map_err(|error: serde::de::value::Error| error.to_string())
 }
 
-/// An entry as it is shown.
-#[derive(Serialize)]
-pub(super) struct Shown {
-    pub(super) index: u64,
-    pub(super) rid: RequestId,
-    pub(super) kind: Kind,
-    pub(super) at: Instant,
-    pub(super) partner: Option<Ori>,
-    pub(super) username: Option<String>,
-    pub(super) purpose: Option<String>,
-    pub(super) reference: Option<String>,
-    pub(super) plate: Option<String>,
-    pub(super) decision: Option<String>,
-    pub(super) rule: Option<String>,
-    pub(super) message: Option<Box<RawValue>>,
-    pub(super) note: Option<Box<RawValue>>,
-}
-
-impl From<Row> for Shown {
-    fn from(row: Row) -> Self {
-        // What does not read as JSON was changed by other hands; `trail verify` names it.
-        let json = |bytes: Vec<u8>| String::from_utf8(bytes).ok().and_then(|text| RawValue::from_string(text).ok());
-        let (message, note) = row.detail.map_or((None, None), |detail| (json(detail.message), json(detail.note)));
-        Self {
-            index: row.index,
-            rid: row.rid,
-            kind: row.kind,
-            at: row.at,
-            partner: row.facts.partner,
-            username: row.facts.username,
-            purpose: row.facts.purpose,
-            reference: row.facts.reference,
-            plate: row.facts.plate,
-            decision: row.facts.decision,
-            rule: row.facts.rule,
-            message,
-            note,
-        }
-    }
-}
-
 pub(super) async fn run(place: &Place, command: TrailCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
     match command {
         TrailCommand::Search(args) => search(place, args, out).await,
         TrailCommand::Verify => verify(place, out),
         TrailCommand::Proof(args) => proof(place, args.rid, out),
-        TrailCommand::Receipts(args) => receipts(place, &args, out),
+        TrailCommand::Export(args) => export::run(place, args, out).await,
+        TrailCommand::Receipts(args) => receipts::run(place, args, out).await,
     }
 }
 
 async fn search(place: &Place, args: Search, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let filter = Filter {
-        since: args.since,
-        until: args.until,
-        partner: args.partner,
-        username: args.username,
-        purpose: args.purpose.map(|purpose| purpose.to_string()),
-        reference: args.reference.map(|reference| reference.to_string()),
-        plate: args.plate.map(|plate| plate.as_str().to_owned()),
-        decision: args.decision,
-        rule: args.rule.map(|rule| rule.as_str().to_owned()),
-        kind: args.kind,
-        before_index: args.before,
-        limit: args.limit,
-    };
+    let filter = Filter { before_index: args.before, limit: args.limit, ..args.which.filter() };
     let found = auditing::search(&place.registry()?, filter, &args.person.user).await?;
     let items: Vec<Shown> = found.into_iter().map(Shown::from).collect();
     let headers = ["index", "at", "kind", "partner", "user", "purpose", "reference", "plate", "decision", "rule", "id"];
@@ -288,63 +254,4 @@ fn proof(place: &Place, rid: RequestId, out: &mut Output<'_>) -> Result<Exit, Pr
     let leaf = String::from_utf8_lossy(&row.leaf).into_owned();
     out.one(&json!({"rid": rid, "index": row.index, "leaf": leaf, "proof": proof}), |_| proof.clone())?;
     Ok(Exit::Done)
-}
-
-#[derive(Serialize)]
-struct ReceiptShown {
-    receipt: Digest,
-    origin: Ori,
-    of: RequestId,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<Kind>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    at: Option<Instant>,
-    /// Absent when it was not verified.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    verified: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    why: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    index: Option<u64>,
-}
-
-fn receipts(place: &Place, args: &Receipts, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let mut conn = place.registry()?.reader()?;
-    let kept = exchanged::receipts(&mut conn, args.of, MAX_RECEIPTS)?;
-    let items =
-        kept.iter().map(|receipt| receipt_shown(&mut conn, receipt, args.verify)).collect::<Result<Vec<_>, _>>()?;
-    out.list(&["at", "origin", "kind", "for our entry", "receipt", "verified"], &items, |item| {
-        vec![
-            item.at.map(local::shown).unwrap_or_default(),
-            item.origin.to_string(),
-            item.kind.map(|kind| kind.to_string()).unwrap_or_default(),
-            item.of.to_string(),
-            item.receipt.to_string(),
-            match (item.verified, &item.why) {
-                (Some(true), _) => format!("yes, entry {} of its log", item.index.unwrap_or_default()),
-                (Some(false), why) => format!("NO: {}", why.as_deref().unwrap_or_default()),
-                (None, _) => String::new(),
-            },
-        ]
-    })?;
-    let bad = items.iter().filter(|item| item.verified == Some(false)).count();
-    if bad > 0 && out.is_for_people() {
-        writeln!(std::io::stderr(), "concordat: {bad} of {} receipts do not verify", items.len())?;
-    }
-    Ok(if bad == 0 { Exit::Done } else { Exit::Refused })
-}
-
-fn receipt_shown(conn: &mut Conn, receipt: &Receipt, verify: bool) -> Result<ReceiptShown, Problem> {
-    let leaf = auditing::leaf_of(receipt).ok();
-    let result = if verify { Some(auditing::verify_receipt(conn, receipt)?) } else { None };
-    Ok(ReceiptShown {
-        receipt: receipt.leaf_hash,
-        origin: receipt.origin,
-        of: receipt.of,
-        kind: leaf.as_ref().map(|leaf| leaf.kind),
-        at: leaf.as_ref().map(|leaf| leaf.at),
-        verified: result.as_ref().map(Result::is_ok),
-        why: result.as_ref().and_then(|result| result.as_ref().err().map(ToString::to_string)),
-        index: result.and_then(Result::ok).map(|included| included.index),
-    })
 }

@@ -14,6 +14,7 @@ use agreements::time::Instant;
 use diesel::result::{Error, QueryResult};
 use serde::Serialize;
 
+use super::ask::receipt_of;
 use super::failure::Failure;
 use super::partner::Partner;
 use super::referral::{self, Letterhead};
@@ -198,6 +199,8 @@ fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Com
         }
     }
     let slot = tx.append_said(rid, said)?;
+    // Whoever asked cannot deny it later: their entry is kept as they swore it, for this answer.
+    exchanged::keep(tx.conn(), &receipt_of(evidence.clone(), rid), now)?;
     asked.letterhead.queue(tx.conn(), &outcome, &asked.topics, now)?;
     exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
     Ok(Committed::Said { slot, outcome, results })

@@ -13,6 +13,7 @@ pub mod draft;
 pub mod failure;
 pub mod known;
 pub mod lifecycle;
+pub mod own_entry;
 pub mod partner;
 pub mod reconcile;
 mod referral;

@@ -22,6 +22,7 @@ use super::handing::Follows;
 use crate::db::{Conn, RecordError, Slot, Tx};
 use crate::exchange::Failure;
 use crate::exchange::answer::canonical;
+use crate::exchange::ask::receipt_of;
 use crate::exchange::partner::Partner;
 use crate::exchange::standing;
 use crate::exchange::sworn::{self, Sworn};
@@ -237,6 +238,7 @@ fn commit(
     let rid = fresh_rid(now)?;
     let slot = tx.append(draft(sworn, from, rid, &outcome)?)?;
     exchanged::hear(tx.conn(), evidence.origin, evidence.rid, Heard { leaf: evidence.leaf_hash, answer: rid })?;
+    exchanged::keep(tx.conn(), &receipt_of(evidence.clone(), rid), now)?;
     exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
     Ok(Ok((slot, outcome, follows)))
 }

@@ -1,6 +1,7 @@
 //! The door for partners: mutual TLS, `/peer/v1`. Each door is extractors, one service call and one reply.
 
 mod gate;
+mod log;
 mod problem;
 pub(crate) mod witness;
 
@@ -69,6 +70,9 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/agreements/{id}/rekeyed").route(web::post().to(rekeyed)))
                     .service(door("/witness/add-checkpoint").route(web::post().to(witness::add_checkpoint)))
                     .service(door("/witness/{origin}/checkpoint").route(web::get().to(witness::newest)))
+                    .service(door("/log/checkpoint").route(web::get().to(log::checkpoint)))
+                    .service(door("/log/tile/{path:.*}").route(web::get().to(log::tile)))
+                    .service(door("/log/entry/{rid}").route(web::get().to(log::entry)))
                     .service(door("/hotlists").route(web::get().to(hotlists)))
                     .service(door("/hotlists/{list}/pull").route(web::post().to(pull))),
             )

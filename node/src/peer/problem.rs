@@ -30,6 +30,8 @@ pub enum Problem {
     NoSuchMethod,
     /// An id in the path is none.
     NoSuchId(String),
+    /// The log has no such tile yet, or no entry of that id for who asks.
+    NotInLog,
     /// What came are no new keys that this node can take.
     NoNewKeys,
     /// No agreement with the asking agency by that id: where it stands is all there is to say.
@@ -54,6 +56,10 @@ impl fmt::Display for Problem {
             Self::NoSuchPath => f.write_str("there is no such path; the protocol's paths begin with /peer/v1/"),
             Self::NoSuchMethod => f.write_str("this path takes another method"),
             Self::NoSuchId(why) => write!(f, "the id in the path: {why}"),
+            Self::NotInLog => f.write_str(
+                "this log has no such tile yet, or no entry of that id for you; a checkpoint's size says which tiles there \
+                 are (c2sp.org/tlog-tiles)",
+            ),
             Self::NoNewKeys => {
                 f.write_str("what came are no new keys of yours under this agreement that this node can take")
             }
@@ -98,6 +104,7 @@ impl Problem {
             Self::NoSuchPath => (StatusCode::NOT_FOUND, "no-such-path", "No such path"),
             Self::NoSuchMethod => (StatusCode::METHOD_NOT_ALLOWED, "no-such-method", "No such method"),
             Self::NoSuchId(_) => (StatusCode::BAD_REQUEST, "no-such-id", "No such id"),
+            Self::NotInLog => (StatusCode::NOT_FOUND, "not-in-log", "Not in this log"),
             Self::NoNewKeys => (StatusCode::UNPROCESSABLE_ENTITY, "no-new-keys", "No new keys"),
             Self::NotBetweenUs => (StatusCode::FORBIDDEN, "no-agreement", "No agreement between the two agencies"),
         }

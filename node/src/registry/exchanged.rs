@@ -152,15 +152,7 @@ pub fn keep(conn: &mut Conn, new: &Receipt, now: Instant) -> QueryResult<()> {
 /// The receipts for one of our entries, or all of them, oldest first; at most `limit`.
 pub fn receipts(conn: &mut Conn, of: Option<RequestId>, limit: i64) -> QueryResult<Vec<Receipt>> {
     let mut query = receipt::table
-        .select((
-            receipt::leaf_hash,
-            receipt::origin,
-            receipt::of,
-            receipt::leaf,
-            receipt::message,
-            receipt::salt,
-            receipt::proof,
-        ))
+        .select(RECEIPT)
         .order((receipt::kept_at, receipt::leaf_hash))
         .limit(limit)
         .into_boxed();
@@ -170,6 +162,42 @@ pub fn receipts(conn: &mut Conn, of: Option<RequestId>, limit: i64) -> QueryResu
     query.load::<ReceiptRow>(conn)?.into_iter().map(receipt_of).collect()
 }
 
+/// The receipts for one of our entries, or all of them, in the order of their leaf hashes and from behind `after` on; at most
+/// `limit`. So they are read through page by page.
+pub fn receipts_after(
+    conn: &mut Conn,
+    of: Option<RequestId>,
+    after: Option<Digest>,
+    limit: i64,
+) -> QueryResult<Vec<Receipt>> {
+    let mut query = receipt::table.select(RECEIPT).order(receipt::leaf_hash).limit(limit).into_boxed();
+    if let Some(of) = of {
+        query = query.filter(receipt::of.eq(of.as_bytes().to_vec()));
+    }
+    if let Some(after) = after {
+        query = query.filter(receipt::leaf_hash.gt(after.0.to_vec()));
+    }
+    query.load::<ReceiptRow>(conn)?.into_iter().map(receipt_of).collect()
+}
+
+type ReceiptColumns = (
+    receipt::leaf_hash,
+    receipt::origin,
+    receipt::of,
+    receipt::leaf,
+    receipt::message,
+    receipt::salt,
+    receipt::proof,
+);
+const RECEIPT: ReceiptColumns = (
+    receipt::leaf_hash,
+    receipt::origin,
+    receipt::of,
+    receipt::leaf,
+    receipt::message,
+    receipt::salt,
+    receipt::proof,
+);
 type ReceiptRow = (Vec<u8>, String, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, String);
 
 fn receipt_of(row: ReceiptRow) -> QueryResult<Receipt> {

@@ -192,6 +192,11 @@ impl SignedText {
         &self.body
     }
 
+    /// Name and key id of the first signature: the log's own, where the log wrote the note.
+    pub(crate) fn first_signer(&self) -> Option<(&str, u32)> {
+        self.signatures.first().map(|line| (line.name(), line.id()))
+    }
+
     /// The text of the note with the signature lines of `line`s after its own, each name and key once: the first counts.
     ///
     /// # Errors

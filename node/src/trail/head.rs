@@ -65,6 +65,16 @@ impl From<diesel::result::Error> for HeadError {
     }
 }
 
+impl HeadError {
+    /// As an error of the store, for whoever has no other: what is damaged is not read either.
+    pub(crate) fn of_store(self) -> diesel::result::Error {
+        match self {
+            Self::Tree(TreeError::Store(error)) => error,
+            damaged => diesel::result::Error::DeserializationError(Box::new(damaged)),
+        }
+    }
+}
+
 type Row = (i64, Vec<u8>, String, i64, i64);
 const COLUMNS: (head::size, head::root, head::checkpoint, head::epoch, head::time_mark) =
     (head::size, head::root, head::checkpoint, head::epoch, head::time_mark);

@@ -13,10 +13,13 @@ mod rebuild;
 pub(crate) mod schema;
 pub(crate) mod scrub;
 pub mod search;
+pub mod static_log;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod tiles;
 pub(crate) mod told;
+#[cfg(test)]
+mod vectors;
 pub mod verify;
 
 pub use append::{Draft, Facts, Said};

@@ -86,6 +86,12 @@ pub fn verify_with(proof: &str, leaf: &[u8], vkey: &Vkey, cache: &CheckpointCach
     parsed.included(leaf, cache.verify(parsed.checkpoint, vkey)?)
 }
 
+/// The signed checkpoint within a proof, with all signatures that are on it; not verified.
+#[must_use]
+pub fn checkpoint_of(proof: &str) -> Option<&str> {
+    Parsed::from_text(proof).ok().map(|parsed| parsed.checkpoint)
+}
+
 /// The text of a proof: `path` from the leaf's sibling up, under the signed `checkpoint`.
 pub(crate) fn text(index: u64, path: &[Hash], checkpoint: &str) -> String {
     let mut text = format!("{HEADER}\nindex {index}\n");

@@ -54,6 +54,24 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    published (size) {
+        size -> BigInt,
+        checkpoint -> Text,
+        at -> BigInt,
+    }
+}
+
+diesel::table! {
+    cosignature (witness, size) {
+        witness -> Text,
+        size -> BigInt,
+        line -> Text,
+        at -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(leaf, detail, fact);
+diesel::allow_tables_to_appear_in_same_query!(published, cosignature);
 diesel::joinable!(detail -> leaf (idx));
 diesel::joinable!(fact -> leaf (idx));

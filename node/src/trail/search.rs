@@ -6,13 +6,13 @@ use std::str::FromStr;
 use agreements::entry::Kind;
 use agreements::ids::{Ori, RequestId};
 use agreements::time::Instant;
-use diesel::dsl::count_star;
+use diesel::dsl::{count_star, exists};
 use diesel::prelude::*;
 use diesel::result::Error;
 
 use super::append::{self, FactRow, Facts};
 use super::head::{Head, HeadError};
-use super::proof;
+use super::{proof, static_log};
 use super::schema::{detail, fact, leaf};
 use super::tiles::{TileCache, Tree};
 use crate::db::{Conn, each, snapshot};
@@ -93,44 +93,77 @@ macro_rules! entries {
     };
 }
 
-/// The newest entries that `filter` lets through, newest first.
+/// The newest entries that `filter` lets through, newest first. Found by the index of one thing that is searched for, the
+/// one that the fewest entries share, from the newest down and no further than the page: a trail of years is not counted,
+/// sorted or read through.
 pub fn search(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
-    let limit = if filter.limit == 0 { MAX_PAGE } else { filter.limit.min(MAX_PAGE) };
-    let mut query = entries!().order(leaf::idx.desc()).limit(i64::from(limit)).into_boxed();
-    if let Some(since) = filter.since {
-        query = query.filter(leaf::at.ge(since.micros()));
+    let from = filter.since.map_or(Ok(0), |since| first_from(conn, since))?;
+    let to = filter.until.map_or(Ok(i64::MAX), |until| first_from(conn, until))?;
+    let before = filter.before_index.map_or(i64::MAX, |before| before.min(super::note::MAX_SIZE).cast_signed());
+    let positions = positions(conn, filter, from..to.min(before))?;
+    // The lists' length is another at each search: its statement would only fill the connection's cache.
+    let query = entries!().filter(leaf::idx.eq_any(positions)).order(leaf::idx.desc());
+    let rows: Vec<Found> = each!(conn, c => query.load(c))?;
+    rows.into_iter().map(Row::from_found).collect()
+}
+
+/// Where the entries of a page are.
+fn positions(conn: &mut Conn, filter: &Filter, range: std::ops::Range<i64>) -> QueryResult<Vec<i64>> {
+    let limit = i64::from(if filter.limit == 0 { MAX_PAGE } else { filter.limit.min(MAX_PAGE) });
+    if !filter.leads_by_fact() {
+        let mut query = leaf::table
+            .filter(leaf::idx.ge(range.start).and(leaf::idx.lt(range.end)))
+            .order(leaf::idx.desc())
+            .limit(limit)
+            .select(leaf::idx)
+            .into_boxed();
+        if let Some(kind) = filter.kind {
+            query = query.filter(leaf::kind.eq(kind.as_str()));
+        }
+        if let Some(decision) = &filter.decision {
+            let its = fact::table.filter(fact::idx.eq(leaf::idx)).filter(fact::decision.eq(decision));
+            query = query.filter(exists(its));
+        }
+        return query.load(conn);
     }
-    if let Some(until) = filter.until {
-        query = query.filter(leaf::at.lt(until.micros()));
+    let mut query = fact::table
+        .filter(fact::idx.ge(range.start).and(fact::idx.lt(range.end)))
+        .order(fact::idx.desc())
+        .limit(limit)
+        .select(fact::idx)
+        .into_boxed();
+    // The first leads: its index is read. The others are written so that no index of theirs can be.
+    let mut leads = true;
+    macro_rules! narrow {
+        ($column:expr, $value:expr) => {
+            if let Some(value) = $value {
+                let first = std::mem::replace(&mut leads, false);
+                query = if first { query.filter($column.eq(value)) } else { query.filter($column.concat("").eq(value)) };
+            }
+        };
     }
+    narrow!(fact::plate, &filter.plate);
+    narrow!(fact::reference, &filter.reference);
+    narrow!(fact::username, &filter.username);
+    narrow!(fact::rule, &filter.rule);
+    narrow!(fact::partner, filter.partner.as_ref().map(Ori::as_str));
+    narrow!(fact::purpose, &filter.purpose);
+    narrow!(fact::decision, &filter.decision);
     if let Some(kind) = filter.kind {
-        query = query.filter(leaf::kind.eq(kind.as_str()));
+        let its = leaf::table.filter(leaf::idx.eq(fact::idx)).filter(leaf::kind.concat("").eq(kind.as_str()));
+        query = query.filter(exists(its));
     }
-    if let Some(before) = filter.before_index {
-        query = query.filter(leaf::idx.lt(before.min(super::note::MAX_SIZE).cast_signed()));
+    query.load(conn)
+}
+
+impl Filter {
+    /// Whether the index of something that an entry is about is read, rather than that of its kind or the log itself. Most
+    /// entries are permitted: that is looked up rather than gone by, where there is a kind.
+    fn leads_by_fact(&self) -> bool {
+        let few = [&self.plate, &self.reference, &self.username, &self.rule, &self.purpose].iter().any(|it| it.is_some());
+        few || self.partner.is_some()
+            || self.decision.as_ref().is_some_and(|decision| self.kind.is_none() || decision != "permitted")
     }
-    if let Some(partner) = filter.partner {
-        query = query.filter(fact::partner.eq(partner.to_string()));
-    }
-    if let Some(username) = &filter.username {
-        query = query.filter(fact::username.eq(username));
-    }
-    if let Some(purpose) = &filter.purpose {
-        query = query.filter(fact::purpose.eq(purpose));
-    }
-    if let Some(reference) = &filter.reference {
-        query = query.filter(fact::reference.eq(reference));
-    }
-    if let Some(plate) = &filter.plate {
-        query = query.filter(fact::plate.eq(plate));
-    }
-    if let Some(decision) = &filter.decision {
-        query = query.filter(fact::decision.eq(decision));
-    }
-    if let Some(rule) = &filter.rule {
-        query = query.filter(fact::rule.eq(rule));
-    }
-    query.load::<Found>(conn)?.into_iter().map(Row::from_found).collect()
 }
 
 /// How many entries of `kind` about `partner` there are, apart from those that were decided as `except`.
@@ -230,15 +263,19 @@ pub fn by_rid(conn: &mut Conn, rid: RequestId) -> QueryResult<Option<Row>> {
     found.map(Row::from_found).transpose()
 }
 
-/// The proof (c2sp.org/tlog-proof@v1) that the entry `rid` is under the present head, or `None` if there is none such.
+/// The proof (c2sp.org/tlog-proof@v1) that the entry `rid` is under the present head, or `None` if there is none such. Where
+/// witnesses cosigned a head that has the entry, it is under the newest of those.
 pub fn prove(conn: &mut Conn, rid: RequestId) -> Result<Option<String>, HeadError> {
     snapshot(conn, |conn| {
         let position = leaf::table.filter(leaf::rid.eq(rid.as_bytes().to_vec())).select(leaf::idx);
         let Some(idx) = position.first::<i64>(conn).optional()? else { return Ok(None) };
-        let head = Head::read(conn)?;
         let index = idx.cast_unsigned();
-        let path = Tree::new(conn, &TileCache::default()).path(head.size, index)?;
-        Ok(Some(proof::text(index, &path, &head.checkpoint)))
+        let (size, checkpoint) = match static_log::cosigned(conn)?.filter(|(size, _)| *size > index) {
+            Some(cosigned) => cosigned,
+            None => Head::read(conn).map(|head| (head.size, head.checkpoint))?,
+        };
+        let path = Tree::new(conn, &TileCache::default()).path(size, index)?;
+        Ok(Some(proof::text(index, &path, &checkpoint)))
     })
 }
 

@@ -148,7 +148,7 @@ impl<'a> Tree<'a> {
     }
 
     /// The hashes of a stored tile: 1 to [`FULL`] of them.
-    fn tile(&self, level: u8, n: u64) -> Result<Rc<[u8]>, TreeError> {
+    pub(super) fn tile(&self, level: u8, n: u64) -> Result<Rc<[u8]>, TreeError> {
         if let Some(data) = self.cache.tiles.borrow().get(&(level, n)) {
             return Ok(data.clone());
         }

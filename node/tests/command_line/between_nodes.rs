@@ -1,13 +1,14 @@
 //! Two nodes: enrolment by voice, an agreement, a question, its receipt.
 
 use std::fs;
+use std::path::Path;
 
 use certs::key::SigningKey;
 use concordat::demo::generator::shared_plates;
 use concordat::exchange::draft::TEMPLATE;
 use serde_json::Value;
 
-use super::program::{County, Node, PASSPHRASE, Ran, SEED, now};
+use super::program::{County, Node, PASSPHRASE, Ran, SEED, concordat, now};
 
 const ALDER: &str = "CA0990000";
 const BIRCH: &str = "CA0990100";
@@ -164,6 +165,8 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     let receipts = alder.run(&["trail", "receipts", "--of", question, "--verify", "--json"]).json();
     assert_eq!((&receipts[0]["origin"], &receipts[0]["verified"]), (&Value::from(BIRCH), &Value::from(true)));
 
+    exported_receipts_verify_from_files_alone(&alder, &birch);
+
     alder.run_as("custodian", &["agreement", "suspend", &id, "--reason", "audit under way"]).ended(0);
     assert!(ask(&alder, REASON, &[]).ended(1).contains("suspended by"));
     let resume = ["agreement", "resume", &id, "--reason", "audit passed"];
@@ -202,4 +205,39 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     for node in [&alder, &birch] {
         node.run(&["trail", "verify"]).ended(0);
     }
+}
+
+/// Both sides export what the other swore; whoever has the files and a key verifies them without either node.
+fn exported_receipts_verify_from_files_alone(alder: &Node, birch: &Node) {
+    let files = alder.path("receipts");
+    assert!(alder.run_as("investigator", &["trail", "receipts", "export", &files]).ended(1).contains("does not allow"));
+    let exported = alder.run_as("auditor", &["trail", "receipts", "export", &files, "--json"]).json();
+    assert!(exported["receipts"].as_u64().unwrap() > 2 && exported["refused"].as_array().unwrap().is_empty());
+    let owners = birch.path("receipts");
+    birch.run_as("auditor", &["trail", "receipts", "export", &owners]).ended(0);
+    let nowhere = tempfile::tempdir().unwrap();
+    let verify = |more: &[&str]| {
+        let dir = nowhere.path().to_str().unwrap();
+        concordat([&["--dir", dir, "trail", "receipts", "verify", "--json"], more].concat())
+    };
+    let verified = verify(&[&files, &owners]).json();
+    let kind = |kind: &str| verified.as_array().unwrap().iter().filter(|one| one["kind"] == kind).count();
+    assert!(kind("query.asked") > 1 && kind("query.answered") > 1, "{verified}");
+    let entry = |index: usize| verified[index]["file"].as_str().unwrap().to_owned();
+    let key = fs::read_to_string(Path::new(&entry(0)).with_extension("vkey")).unwrap();
+    let own = Path::new(&entry(0)).parent().unwrap().to_str().unwrap().to_owned();
+    verify(&[&own, "--log-key", key.trim()]).json();
+    let others: Value = serde_json::from_str(&verify(&[&files, "--log-key", key.trim()]).ended(1)).unwrap();
+    assert!(others.to_string().contains("none of those that count here"), "{others}");
+    let policy = birch.path("federation.policy");
+    fs::write(&policy, "quorum all\n").unwrap();
+    assert!(verify(&[&files, "--policy", &policy]).ended(2).contains("line 1 of the witness policy"));
+    fs::write(&policy, format!("log {key}quorum none\n")).unwrap();
+    verify(&[&own, "--policy", &policy]).json();
+    let message = Path::new(&entry(0)).with_extension("message");
+    let bytes = fs::read_to_string(&message).unwrap();
+    fs::write(&message, bytes.replacen("\"v\":1", "\"v\":2", 1)).unwrap();
+    let changed: Value = serde_json::from_str(&verify(&[&entry(0)]).ended(1)).unwrap();
+    assert_eq!(changed[0]["verified"], false);
+    assert!(verify(&[nowhere.path().to_str().unwrap()]).ended(2).contains("no receipts"));
 }

@@ -204,6 +204,41 @@ fn an_edited_row_of_the_trail_is_named() {
 }
 
 #[test]
+fn an_export_is_recorded_first_and_is_of_who_may_read_the_trail() {
+    let county = County::new();
+    let node = county.node("alder", ALDER);
+    node.staff();
+    let (csv, json, tiles) = (node.path("all.csv"), node.path("all.json"), node.path("log"));
+    let exports = || node.run_as("auditor", &["trail", "search", "--kind", "trail.exported", "--json"]).json();
+    assert!(node.run_as("investigator", &["trail", "export", "--out", &csv]).ended(1).contains("does not allow"));
+    assert!(!fs::exists(&csv).unwrap() && exports().as_array().unwrap().is_empty());
+    for wrong in [&["--out", "all.xls"][..], &[], &["--tiles", "log", "--out", "a.csv"], &["--tiles", "log", "--plate", "7ABC123"]] {
+        node.run_as("auditor", &[&["trail", "export"], wrong].concat()).ended(2);
+    }
+    let filtered = ["trail", "export", "--out", &csv, "--kind", "user.changed", "--plate", "7ABC123", "--json"];
+    let none = node.run_as("auditor", &filtered).json();
+    assert_eq!((&none["entries"], none["sha256"].as_str().unwrap().len()), (&Value::from(0), 64));
+    let said = exports();
+    let message = &said[0]["message"];
+    assert_eq!((&message["form"], &message["kind"], &message["plate"]), (&"csv".into(), &"user.changed".into(), &"7ABC123".into()));
+    assert_eq!(said[0]["username"], "auditor");
+    assert!(node.run_as("auditor", &filtered).ended(2).contains("nothing is overwritten"));
+    assert_eq!(exports().as_array().unwrap().len(), 1, "nothing was taken out, so nothing is recorded");
+
+    let all = node.run_as("auditor", &["trail", "export", "--out", &json, "--json"]).json();
+    let rows: Vec<Value> = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
+    assert_eq!(all["entries"], rows.len());
+    assert_eq!(rows[0]["index"], rows.len() - 1, "all up to the export, which is none of them");
+    node.run_as("auditor", &["trail", "export", "--out", &node.path("all.xlsx")]).ended(0);
+    let log = node.run_as("auditor", &["trail", "export", "--tiles", &tiles, "--json"]).json();
+    assert_eq!(log["size"], exports()[0]["index"].as_u64().unwrap() + 1, "its own record is the last entry of the log");
+    for file in ["checkpoint", "tile/0/000.p", "tile/entries/000.p"] {
+        assert!(fs::exists(format!("{tiles}/{file}")).unwrap(), "{file}");
+    }
+    assert!(node.run_as("auditor", &["trail", "export", "--tiles", &node.path("keys")]).ended(2).contains("not empty"));
+}
+
+#[test]
 fn a_proof_is_printed_for_an_entry_that_exists() {
     let county = County::new();
     let node = county.node("alder", ALDER);
@@ -308,6 +343,7 @@ fn every_command_shows_an_example() {
         "trail verify",
         "trail proof",
         "trail receipts",
+        "trail export",
         "request list",
         "jobs list",
         "jobs run",

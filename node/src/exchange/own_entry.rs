@@ -1,0 +1,63 @@
+//! An entry of this trail, once more, for a partner that it was for.
+
+use agreements::entry::{Kind, Leaf};
+use agreements::ids::{Ori, RequestId};
+use diesel::result::{Error, QueryResult};
+use serde::Deserialize;
+
+use super::wire::{self, Bulk};
+use crate::db::Conn;
+use crate::trail::{append, search};
+
+/// What matters here of a message that travels.
+#[derive(Deserialize)]
+struct Addressed {
+    to: Vec<Addressee>,
+}
+
+#[derive(Deserialize)]
+struct Addressee {
+    ori: Ori,
+}
+
+/// Whether entries of this kind are sent to the agencies that they name.
+fn travels(kind: Kind) -> bool {
+    matches!(
+        kind,
+        Kind::QueryAsked
+            | Kind::QueryAnswered
+            | Kind::AgreementOffered
+            | Kind::AgreementEvent
+            | Kind::AgreementAcknowledged
+            | Kind::PacketSent
+            | Kind::PacketReceived
+            | Kind::HotlistPulled
+            | Kind::HotlistAsserted
+    )
+}
+
+/// The text that carries the entry `rid` with its proof, without bulk, if it is one that was for `partner`. Otherwise
+/// `None`, whether there is another such entry or not; so too when what it says was deleted after its retention.
+///
+/// # Errors
+/// The database failed, or the entry is not as it was recorded.
+pub fn for_partner(conn: &mut Conn, rid: RequestId, partner: Ori) -> QueryResult<Option<String>> {
+    let stored = match append::stored(conn, rid) {
+        Err(Error::NotFound) => None,
+        stored => stored?,
+    };
+    let Some(stored) = stored else { return Ok(None) };
+    let is_for = || {
+        let leaf = Leaf::from_bytes(&stored.leaf).ok()?;
+        let message: Addressed = serde_json::from_slice(&stored.message).ok()?;
+        Some(travels(leaf.kind) && message.to.iter().any(|to| to.ori == partner))
+    };
+    if is_for() != Some(true) {
+        return Ok(None);
+    }
+    let Some(proof) = search::prove(conn, rid).map_err(crate::trail::head::HeadError::of_store)? else {
+        return Ok(None);
+    };
+    let text = wire::text_of(&stored.leaf, &stored.message, &stored.salt, &proof, Bulk::None);
+    text.map(Some).map_err(|error| Error::SerializationError(error.into()))
+}

@@ -1,0 +1,60 @@
+//! The doors to this node's log: its checkpoint, its hash tiles, and the entries that are for who asks.
+//!
+//! Nothing of this is recorded: hashes say nothing, and an entry is given only to whom it was given when it was made. Entry
+//! bundles are not served: what kind of thing happened when is for the owner's auditor.
+
+use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
+use actix_web::web::{Data, Path};
+use actix_web::{HttpRequest, HttpResponse};
+use agreements::ids::RequestId;
+
+use super::{Peer, Problem, desk, json_reply};
+use crate::exchange::own_entry;
+use crate::node::Node;
+use crate::trail::head::HeadError;
+use crate::trail::static_log::{self, Of, Resource};
+
+/// A checkpoint is another one with the next entry.
+const MOVES: HeaderValue = HeaderValue::from_static("no-store");
+/// A tile of a width is the same for ever. For whoever asked alone: the door is for partners.
+const STAYS: HeaderValue = HeaderValue::from_static("private, max-age=31536000, immutable");
+
+/// The newest checkpoint, with what witnesses said of it.
+pub(super) async fn checkpoint(_: Peer, node: Data<Node>, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    let desk = desk(&request, &node);
+    let text = desk.registry(|conn| static_log::checkpoint(conn).map_err(HeadError::of_store))?;
+    let text = text.ok_or(Problem::NotInLog)?;
+    let mut reply = HttpResponse::Ok();
+    Ok(reply.content_type("text/plain; charset=utf-8").insert_header((CACHE_CONTROL, MOVES)).body(text))
+}
+
+/// A tile of hashes.
+pub(super) async fn tile(
+    _: Peer,
+    node: Data<Node>,
+    request: HttpRequest,
+    path: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let tile: Option<Resource> = path.parse().ok().filter(|tile: &Resource| tile.of != Of::Entries);
+    let tile = tile.ok_or(Problem::NotInLog)?;
+    let desk = desk(&request, &node);
+    let bytes = desk.registry(|conn| static_log::read(conn, tile).map_err(HeadError::of_store))?;
+    let bytes = bytes.ok_or(Problem::NotInLog)?;
+    let mut reply = HttpResponse::Ok();
+    Ok(reply.content_type("application/octet-stream").insert_header((CACHE_CONTROL, STAYS)).body(bytes))
+}
+
+/// An entry that is for who asks.
+pub(super) async fn entry(
+    peer: Peer,
+    node: Data<Node>,
+    request: HttpRequest,
+    rid: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let rid: RequestId = rid.parse().map_err(|_| Problem::NotInLog)?;
+    let desk = desk(&request, &node);
+    let text = desk.registry(|conn| own_entry::for_partner(conn, rid, peer.partner().ori()))?;
+    let mut reply = HttpResponse::Ok();
+    reply.insert_header((CACHE_CONTROL, MOVES));
+    Ok(json_reply(reply, text.ok_or(Problem::NotInLog)?))
+}

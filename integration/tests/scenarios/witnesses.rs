@@ -3,7 +3,9 @@
 use agreements::time::Instant;
 use concordat::clock::Clock as _;
 use concordat::exchange::ask::Gave;
+use concordat::exchange::following;
 use concordat::publishing::{self, Said};
+use concordat::registry::heads;
 use concordat::trail::cosignature::SignedText;
 use concordat::trail::note::Checkpoint;
 use concordat::witness::evidence;
@@ -177,4 +179,89 @@ async fn a_witness_answers_monitors_and_only_those_whom_it_enrolled() {
     assert!(cedar.cosigned(&SignedText::parse(&text).unwrap()).is_some());
     let unknown = format!("/peer/v1/witness/{}/checkpoint", agreements::ids::Digest::of(b"nobody"));
     assert_eq!(watched.birch.calls(&watched.cedar).get(&unknown).await.status, 404);
+}
+
+/// A question of a fork of Alder's log, with the cosigned head of the log that its witnesses see.
+async fn of_the_fork(watched: &Watched, forger: &integration::forge::Forger) -> String {
+    let text = forger.asks(&watched.alder.question(&watched.birch, watched.id, PLATE)).await;
+    let own = watched.alder.node().watch().text().unwrap();
+    format!("{},\"cosigned\":{}}}", &text[..text.len() - 1], serde_json::json!(own))
+}
+
+#[actix_web::test]
+async fn s35_a_log_that_shows_each_its_own_trail_is_convicted_and_stopped() {
+    let mut watched = Watched::in_force().await;
+    saw(&watched.birch).await;
+    saw(&watched.alder).await;
+    watched.publish().await;
+    let forger = watched.alder.fork(watched.federation.folder());
+    let asked = of_the_fork(&watched, &forger).await;
+    assert_eq!(watched.alder.posts_query(&watched.birch, &asked).await.status, 200, "nothing shows yet");
+    // To its witnesses and to Cedar the log goes on without that question.
+    for _ in 0..3 {
+        watched.alder.writes_an_entry().await;
+    }
+    watched.publish().await;
+    let birch = watched.birch.node();
+    following::look(birch, &birch.desk()).await.unwrap();
+    let kept = evidence::all(&mut watched.birch.conn()).unwrap();
+    let vkey = watched.alder.node().party().node.log_vkey.parse().unwrap();
+    let (held, shown) = kept[0].1.convicts(&vkey).unwrap();
+    assert!(held.size < shown.size, "by what the larger one begins with");
+    // From then on, on both sides, over a restart too, whatever it asks and however well it is witnessed.
+    for _ in 0..2 {
+        let honest = watched.alder.queries(&watched.birch, PLATE).await;
+        assert!(matches!(&honest, Gave::Invalid { why } if why.contains("403") && why.contains("two") ), "{honest:?}");
+        let back = watched.birch.queries(&watched.alder, PLATE).await;
+        assert!(matches!(&back, Gave::NotAsked { why } if why.contains(&kept[0].0.to_string())), "{back:?}");
+        watched.birch.restart();
+    }
+    // Who saw one trail only goes on with it.
+    assert_eq!(evidence::all(&mut watched.cedar.conn()).unwrap(), []);
+}
+
+#[actix_web::test]
+async fn s35_what_witnesses_never_saw_stops_the_exchange_after_ten_minutes() {
+    let watched = Watched::in_force().await;
+    saw(&watched.birch).await;
+    watched.publish().await;
+    let forger = watched.alder.fork(watched.federation.folder());
+    for _ in 0..20 {
+        forger.writes_an_entry().await;
+    }
+    let birch = watched.birch.node();
+    let hears = async || {
+        let text = of_the_fork(&watched, &forger).await;
+        watched.alder.posts_query(&watched.birch, &text).await
+    };
+    assert_eq!(hears().await.status, 200);
+    let first = watched.birch.clock.now();
+    watched.set_clocks(first.plus(9 * Instant::MINUTE));
+    forger.clock.set(watched.birch.clock.now());
+    following::look(birch, &birch.desk()).await.unwrap();
+    assert_eq!(hears().await.status, 200, "a head may take its time");
+    watched.set_clocks(first.plus(11 * Instant::MINUTE));
+    forger.clock.set(watched.birch.clock.now());
+    following::look(birch, &birch.desk()).await.unwrap();
+    assert!(hears().await.problem(400, "unsworn").contains("ten minutes ago"));
+    assert_eq!(evidence::all(&mut watched.birch.conn()).unwrap(), [], "which convicts nobody yet");
+}
+
+#[actix_web::test]
+async fn heads_of_an_honest_partner_are_found_in_what_its_witnesses_saw() {
+    let watched = Watched::in_force().await;
+    saw(&watched.birch).await;
+    watched.publish().await;
+    // Over the edge of a tile.
+    for _ in 0..300 {
+        watched.alder.writes_an_entry().await;
+    }
+    for _ in 0..5 {
+        assert!(matches!(watched.alder.queries(&watched.birch, PLATE).await, Gave::Reads { .. }));
+    }
+    watched.publish().await;
+    let (birch, soon) = (watched.birch.node(), watched.birch.clock.now().plus(1));
+    assert!(!heads::waiting(&mut watched.birch.conn(), soon).unwrap().is_empty());
+    following::look(birch, &birch.desk()).await.unwrap();
+    assert_eq!(heads::waiting(&mut watched.birch.conn(), soon).unwrap().into_iter().collect::<Vec<_>>(), []);
 }

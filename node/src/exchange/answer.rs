@@ -202,7 +202,7 @@ fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Com
     // Whoever asked cannot deny it later: their entry is kept as they swore it, for this answer.
     exchanged::keep(tx.conn(), &receipt_of(evidence.clone(), rid), now)?;
     asked.letterhead.queue(tx.conn(), &outcome, &asked.topics, now)?;
-    exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+    evidence.see_head(tx.conn(), now)?;
     Ok(Committed::Said { slot, outcome, results })
 }
 

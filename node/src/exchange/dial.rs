@@ -149,6 +149,15 @@ impl Dialer {
         self.noted(partner, reply)
     }
 
+    /// Gets `path` as [`Self::get`] does, and takes it as no word of whether the partner is in touch.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn fetch(&self, partner: &Partner, path: &str) -> Result<Reply, DialError> {
+        let url = url(partner, path);
+        self.whole(self.send(partner, |client| client.get(&url))).await
+    }
+
     /// Notes whether a partner was reached.
     fn noted(&self, partner: &Partner, reply: Result<Reply, DialError>) -> Result<Reply, DialError> {
         match &reply {

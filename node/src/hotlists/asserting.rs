@@ -239,7 +239,7 @@ fn commit(
     let slot = tx.append(draft(sworn, from, rid, &outcome)?)?;
     exchanged::hear(tx.conn(), evidence.origin, evidence.rid, Heard { leaf: evidence.leaf_hash, answer: rid })?;
     exchanged::keep(tx.conn(), &receipt_of(evidence.clone(), rid), now)?;
-    exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+    evidence.see_head(tx.conn(), now)?;
     Ok(Ok((slot, outcome, follows)))
 }
 

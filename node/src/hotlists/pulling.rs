@@ -384,7 +384,7 @@ fn keep(
         message.assertion = None;
     } else if let Some(evidence) = evidence {
         let index = evidence.index;
-        exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+        evidence.see_head(tx.conn(), now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)?;
         if message.outcome == "held" {
             let status = standing::status(tx.conn(), agreement, now)?;

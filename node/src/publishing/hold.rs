@@ -110,6 +110,14 @@ impl Watch {
         self.overdue.load().get(&partner).is_some_and(|shown| size < *shown)
     }
 
+    /// The newest cosigned head of `partner` that was verified when it came with what the partner said.
+    #[must_use]
+    pub fn newest_of(&self, partner: Ori) -> Option<(String, Checkpoint)> {
+        let known = self.held.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get(&partner).filter(|known| known.since.is_some())?;
+        Some((known.text.to_string(), known.head.clone()))
+    }
+
     /// Takes over which partners showed, over ten minutes ago, heads that were not found in what their witnesses saw: the
     /// size of the largest of each.
     pub fn set_overdue(&self, overdue: std::collections::BTreeMap<Ori, u64>) {

@@ -9,7 +9,6 @@
 
 mod hold;
 mod round;
-mod schema;
 pub mod store;
 
 use std::collections::BTreeMap;

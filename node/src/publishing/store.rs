@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use agreements::time::Instant;
 use diesel::prelude::*;
 
-use super::schema::{cosignature, published};
 use crate::db::{Conn, each};
+use crate::trail::schema::{cosignature, published};
 
 /// A witness's word about an own head.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -2,11 +2,13 @@
 
 mod access;
 mod agreements;
+mod askers;
 mod audit;
 mod certificates;
 mod changes;
 mod compliance;
 mod crashes;
+mod dated;
 mod doctor;
 mod documents;
 mod hits;
@@ -16,6 +18,7 @@ mod input;
 mod intake;
 mod jobs;
 mod mail;
+mod narrowing;
 mod policies;
 mod queries;
 mod recorded;

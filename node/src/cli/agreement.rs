@@ -23,7 +23,7 @@ use super::place::{As, Place};
 use super::{Output, Problem};
 use crate::changes::Command;
 use crate::exchange::draft::Draft;
-use crate::exchange::lifecycle::{self, Act, Delivery};
+use crate::exchange::lifecycle::{self, Act, Apart, Delivery};
 
 /// A draft or a document longer than this, in bytes, is none.
 const MAX_FILE: u64 = 1 << 20;
@@ -263,23 +263,35 @@ struct Done {
 }
 
 fn delivered(id: AgreementId, delivery: Delivery, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let exit = exit(&delivery);
     out.one(&Done { id, delivery }, |done| match &done.delivery {
         Delivery::Delivered { there: Some(status) } => {
             format!("Recorded, and the partner has it. There, agreement {id} is now: {}.", status.says())
         }
-        Delivery::Delivered { there: None } => format!("Recorded, and the partner lacks nothing of agreement {id}."),
-        Delivery::Pending { why } => format!(
-            "Recorded here. The partner does not have it yet: {why}.\nSend it later: concordat agreement sync {id}"
+        delivery => delivery.lacking(id).map_or_else(
+            || format!("Recorded, and the partner lacks nothing of agreement {id}."),
+            |lacking| format!("Recorded here. {lacking}"),
         ),
     })?;
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// What is recorded and will be sent is done; what the partner refuses is not.
+pub(super) fn exit(delivery: &Delivery) -> Exit {
+    match delivery {
+        Delivery::Delivered { .. } | Delivery::Pending { .. } => Exit::Done,
+        Delivery::Refused { .. } => Exit::Refused,
+    }
 }
 
 async fn sync(place: &Place, id: AgreementId, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let node = place.node()?;
     let hint =
         || Some("`concordat agreement list` shows the agreements, `concordat peer list` the partners".to_owned());
-    let status = lifecycle::sync(&node, id).await.map_err(|why| Problem::failure(why, hint()))?;
+    let status = lifecycle::sync(&node, id).await.map_err(|apart| match apart {
+        Apart::Refused(why) => Problem::refused(why, Some(format!("settle that with the partner; concordat agreement show {id}"))),
+        Apart::Failed(why) => Problem::failure(why, hint()),
+    })?;
     out.one(&json!({"id": id, "status": status}), |_| format!("Agreement {id}: {}.", status.says()))?;
     Ok(Exit::Done)
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agreements::agreement::Agreement;
-use agreements::entry::Leaf;
+use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori, RequestId, Salt};
 use agreements::message::StreamEvent;
 use agreements::stream::Event;
@@ -13,6 +13,7 @@ use diesel::prelude::*;
 use super::parsed;
 use super::schema::{agreement, receipt, stream_event};
 use crate::db::Conn;
+use crate::trail::schema::{fact, leaf};
 
 /// An event as it was sworn: everything that proves it.
 #[derive(Debug, Clone)]
@@ -240,7 +241,7 @@ pub(crate) fn changes(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<
     Ok(found)
 }
 
-/// The leaf hashes of what `partner` acknowledged of ours about agreements, as it is kept.
+/// The leaf hashes of what `partner` acknowledged of ours about agreements, and of our packets, as it is kept.
 pub(crate) fn acknowledgements(conn: &mut Conn, partner: Ori) -> QueryResult<Vec<Digest>> {
     let ours: Vec<Vec<u8>> = stream_event::table
         .inner_join(agreement::table)
@@ -251,7 +252,13 @@ pub(crate) fn acknowledgements(conn: &mut Conn, partner: Ori) -> QueryResult<Vec
     let offers: Vec<Option<Vec<u8>>> =
         agreement::table.filter(agreement::partner.eq(partner.as_str())).select(agreement::offer).load(conn)?;
     let mut hashes: Vec<Vec<u8>> = Vec::new();
-    for rid in ours.into_iter().chain(offers.into_iter().flatten()) {
+    let packets: Vec<Vec<u8>> = leaf::table
+        .inner_join(fact::table.on(fact::idx.eq(leaf::idx)))
+        .filter(leaf::kind.eq(Kind::PacketSent.as_str()))
+        .filter(fact::partner.eq(partner.as_str()))
+        .select(leaf::rid)
+        .load(conn)?;
+    for rid in ours.into_iter().chain(offers.into_iter().flatten()).chain(packets) {
         hashes.extend(receipt::table.filter(receipt::of.eq(rid)).select(receipt::leaf_hash).load::<Vec<u8>>(conn)?);
     }
     let digest =

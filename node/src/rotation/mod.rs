@@ -354,7 +354,7 @@ async fn tell(
     while let Some((agreement, delivery)) = sending.next().await {
         match delivery {
             Delivery::Delivered { .. } => told.delivered += 1,
-            Delivery::Pending { why } => told.pending.push(Pending { agreement, why }),
+            Delivery::Pending { why } | Delivery::Refused { why } => told.pending.push(Pending { agreement, why }),
         }
         done += 1;
         progress(done, all);
@@ -368,6 +368,6 @@ async fn tell(
 async fn deliver(node: &Node, id: AgreementId) -> Delivery {
     match lifecycle::deliver(node, id).await {
         Delivery::Pending { .. } => lifecycle::deliver(node, id).await,
-        delivered @ Delivery::Delivered { .. } => delivered,
+        settled @ (Delivery::Delivered { .. } | Delivery::Refused { .. }) => settled,
     }
 }

@@ -95,17 +95,15 @@ pub(super) async fn renew(place: &Place, args: Renew, out: &mut Output<'_>) -> R
 fn delivered(renewed: &Renewed) -> &'static str {
     match (&renewed.delivery, renewed.already) {
         (Delivery::Pending { .. }, _) => "recorded; the partner does not have it yet",
+        (Delivery::Refused { .. }, _) => "recorded; the partner refuses it",
         (_, true) => "was offered before, and the partner has it",
         (_, false) => "offered",
     }
 }
 
 fn said(it: &Renewed) -> String {
-    let pending = match &it.delivery {
-        Delivery::Pending { why } => format!("\nThe partner does not have it yet: {why}. A running node sends it."),
-        Delivery::Delivered { .. } => String::new(),
-    };
     let id = it.id;
+    let pending = it.delivery.lacking(id).map_or_else(String::new, |lacking| format!("\n{lacking}"));
     format!(
         "Agreement {id} renews {} with {}, from {} until {}: {}.{pending}\nNext, for both agencies: concordat agreement \
          approve {id} --kind counsel .., then concordat agreement sign {id}",

@@ -37,7 +37,7 @@ use crate::renewal::{held, renew, signing};
 use crate::seal::Seal;
 use crate::trail::{self, Draft, Facts};
 
-pub use delivery::{Delivery, PAGE, View, deliver, reconcile, show, sync};
+pub use delivery::{Apart, Delivery, PAGE, View, deliver, reconcile, show, sync};
 pub use hearing::{hear_event, hear_offer};
 
 /// What a person does about an agreement.

@@ -73,6 +73,7 @@ pub struct Node {
     partners: ArcSwap<Partners>,
     partners_epoch: AtomicI64,
     wider: ArcSwap<Vec<String>>,
+    told_otherwise: ArcSwap<Option<String>>,
     standings: StandingCache,
     checkpoints: CheckpointCache,
     versions: Arc<Versions>,
@@ -145,6 +146,7 @@ impl Node {
             partners: ArcSwap::default(),
             partners_epoch: AtomicI64::new(-1),
             wider: ArcSwap::default(),
+            told_otherwise: ArcSwap::default(),
             standings: StandingCache::default(),
             checkpoints: CheckpointCache::default(),
             versions: Arc::default(),
@@ -301,6 +303,12 @@ impl Node {
         self.wider.load_full()
     }
 
+    /// What has to be done where partners were told of another place or other contacts than this process was started with.
+    #[must_use]
+    pub fn told_otherwise(&self) -> Arc<Option<String>> {
+        self.told_otherwise.load_full()
+    }
+
     /// Verified standings.
     #[must_use]
     pub fn standings(&self) -> &StandingCache {
@@ -437,6 +445,7 @@ impl Node {
             let before = self.partners.swap(Arc::clone(&partners));
             self.announced.store(Arc::new(announced));
             self.wider.store(Arc::new(changes::rules::waiting(conn, &self.owner.rules)?));
+            self.told_otherwise.store(Arc::new(rotation::told_otherwise(conn, &self.config)?));
             self.partners_epoch.store(epoch, Ordering::Release);
             for partner in before.all() {
                 let now = partners.find(partner.ori());

@@ -16,6 +16,7 @@ use concordat::exchange::ask::{AskError, Gave};
 use concordat::exchange::lifecycle::{self, Act, ActError};
 use concordat::exchange::wire::Bulk;
 use concordat::registry::exchanged::{self, Receipt};
+use concordat::rotation::KeyKind;
 use concordat::trail::search::Filter;
 use integration::clock::TestClock;
 use integration::pair::{Pair, Terms, agree, days_from_start};
@@ -224,6 +225,24 @@ async fn every_receipt_verifies_whatever_it_answers() {
         let verified = auditing::verify_receipt(&mut conn, &forged).unwrap();
         assert!(verified.is_err(), "{what}: {verified:?}");
     }
+}
+
+#[actix_web::test]
+async fn the_receipt_of_a_packet_stands_when_the_key_that_signed_it_is_replaced() {
+    let pair = Pair::in_force().await;
+    pair.alder.makes_packet().await;
+    pair.birch.prepares(&pair.federation, &KeyKind::ALL);
+    pair.birch.rotates().await;
+    let mut conn = pair.alder.conn();
+    let receipts = exchanged::receipts(&mut conn, None, 100).unwrap();
+    let mut kinds = BTreeSet::new();
+    for receipt in &receipts {
+        let leaf = Leaf::from_bytes(&receipt.leaf).unwrap();
+        let verified = auditing::verify_receipt(&mut conn, receipt).unwrap();
+        assert!(verified.is_ok(), "{}: {verified:?}", leaf.kind);
+        kinds.insert(leaf.kind.as_str());
+    }
+    assert_eq!(kinds, BTreeSet::from(["agreement.acknowledged", "packet.received"]));
 }
 
 #[actix_web::test]

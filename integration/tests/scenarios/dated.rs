@@ -46,7 +46,10 @@ async fn an_event_older_than_the_newest_head_that_was_seen_without_it_is_refused
         }
         let says = objection.expect("it is refused");
         assert!(says.contains("older than it can be") && says.contains("entries that was seen at"), "{says}");
-        assert!(!matches!(delivery, Delivery::Delivered { .. }), "{delivery:?}");
+        let Delivery::Refused { why } = &delivery else { panic!("{delivery:?}") };
+        assert!(why.contains("status 422") && why.contains("older than it can be"), "{why}");
+        let told = delivery.lacking(pair.id).unwrap();
+        assert!(told.contains("REFUSES it") && !told.contains("by itself"), "{told}");
         assert_eq!((pair.birch.status(pair.id), acknowledged(&pair.birch)), (held, size), "nothing came of it");
         assert!(!matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));
     }
@@ -57,7 +60,7 @@ async fn an_event_from_the_future_waits_until_it_is_the_present() {
     let pair = Pair::in_force().await;
     pair.alder.clock.forward(APART + 1);
     let delivery = pair.alder.suspends(pair.id).await;
-    assert!(!matches!(delivery, Delivery::Delivered { .. }), "{delivery:?}");
+    assert!(matches!(delivery, Delivery::Refused { .. }), "{delivery:?}");
     let says = objection(&pair).await.expect("it is refused");
     assert!(says.contains("from the future") && says.contains("clocks of both nodes"), "{says}");
     assert!(matches!(pair.birch.status(pair.id), Status::InForce { .. }));

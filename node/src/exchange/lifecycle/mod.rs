@@ -179,7 +179,7 @@ fn acceptable(node: &Node, document: &[u8]) -> Result<Agreement, ActError> {
         agreement.party(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
     if *ours != *node.party() {
         return Err(ActError::refused(format!(
-            "the agreement describes {} otherwise than its node does today (names, policy, approvals, keys or URL): draft it again from current descriptors",
+            "the agreement describes {} otherwise than its node does today (names, policy, approvals, contacts, keys or URL): draft it again from current descriptors; if concordat.toml was edited there since that node was started, restart it first",
             node.ori()
         )));
     }
@@ -289,6 +289,12 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
     if let Err(why) = stream.admits(&event) {
         return Ok(Err(vec![why]));
     }
+    if act.opens() && !is_seal_of_today(&found, us, stream, seal) {
+        return Ok(Err(vec![
+            "this node's seal was replaced by another command meanwhile, and what the old one seals counts for nothing: do it again"
+                .to_owned(),
+        ]));
+    }
     if matches!(act, Act::Sign) {
         let mut problems = activation_problems(&found.agreement, &register, now);
         match held::settled(signing::problems(tx.conn(), us, &found, now))? {
@@ -306,6 +312,13 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
         narrowing::of_renewals(tx, actor, partner, id, act, by)?;
     }
     Ok(Ok(()))
+}
+
+/// Whether `seal` is the one that this agency has by its own events. Another process may have replaced it since this one
+/// looked; an event under the old one would be taken for somebody else's, and its agreement with it.
+fn is_seal_of_today(found: &Verified, us: Ori, stream: &Stream, seal: &Seal) -> bool {
+    let today = found.agreement.party(us).map(|party| stream.address(&party.node, stream.len()).seal_key);
+    today.is_some_and(|key| key == seal.public().to_string())
 }
 
 /// Appends `event` to our stream under an agreement, and to the trail, as one person says it. Whoever calls has asked the

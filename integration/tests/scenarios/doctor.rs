@@ -269,7 +269,7 @@ async fn doctor_warns_of_an_end_that_the_partner_does_not_know_and_of_a_sunset_t
     pair.alder.closes_its_doors();
     pair.birch.try_start().unwrap();
     let found = looks(&pair.alder, &pair.birch).await;
-    says(&found, "agreement", Verdict::Fail, "here ended");
+    says(&found, "agreement", Verdict::Fail, "here terminated by CA0990000");
 
     let pair = Pair::in_force().await;
     pair.set_clocks(Instant::start_of(days_from_start(30)).unwrap());

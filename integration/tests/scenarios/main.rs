@@ -28,6 +28,7 @@ mod rotation;
 mod sensitive;
 mod signing;
 mod strangers;
+mod stolen_keys;
 mod streams;
 mod sunset;
 mod tampering;

@@ -24,6 +24,7 @@ use super::{Output, Problem};
 use crate::changes::Command;
 use crate::exchange::draft::Draft;
 use crate::exchange::lifecycle::{self, Act, Apart, Delivery};
+use crate::exchange::standing;
 
 /// A draft or a document longer than this, in bytes, is none.
 const MAX_FILE: u64 = 1 << 20;
@@ -286,6 +287,9 @@ pub(super) fn exit(delivery: &Delivery) -> Exit {
 
 async fn sync(place: &Place, id: AgreementId, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let node = place.node()?;
+    if standing::verified(&mut node.registry().reader()?, id)?.is_none() {
+        return Err(form::none(id));
+    }
     let hint =
         || Some("`concordat agreement list` shows the agreements, `concordat peer list` the partners".to_owned());
     let status = lifecycle::sync(&node, id).await.map_err(|apart| match apart {

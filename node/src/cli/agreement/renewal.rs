@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::json;
 
+use super::exit;
 use crate::cli::exit::Exit;
 use crate::cli::official::private_key;
 use crate::cli::place::{As, Place};
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::exchange::lifecycle::{ActError, Delivery};
 use crate::exchange::standing::OFFICIAL_TYP;
 use crate::keyfile;
+use crate::registry::accounts::{self, Action};
 use crate::renewal::approvals::{self, Approval, Signs};
 use crate::renewal::calendar;
 use crate::renewal::renew::{self, Options, Renewed};
@@ -60,8 +62,11 @@ pub(super) async fn renew(place: &Place, args: Renew, out: &mut Output<'_>) -> R
     if let Some(id) = args.id {
         let renewed = renew::renew(&node, id, options, &by).await?;
         out.one(&renewed, said)?;
-        return Ok(Exit::Done);
+        return Ok(exit(&renewed.delivery));
     }
+    // Who may not is told so on a day on which nothing is due as well.
+    accounts::operator(&mut node.registry().reader()?, &by, Action::ManageAgreements)?
+        .map_err(|why| Problem::refused(why, None))?;
     let due = renew::due(&mut node.registry().reader()?, node.ori(), node.now())?;
     let mut outcomes = Vec::new();
     for renews in due {
@@ -88,7 +93,10 @@ pub(super) async fn renew(place: &Place, args: Renew, out: &mut Output<'_>) -> R
             cells
         }
     })?;
-    let refused = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Refused { .. }));
+    let refused = outcomes.iter().any(|outcome| match outcome {
+        Outcome::Offered(it) => exit(&it.delivery) == Exit::Refused,
+        Outcome::Refused { .. } => true,
+    });
     Ok(if refused { Exit::Refused } else { Exit::Done })
 }
 

@@ -103,8 +103,7 @@ pub(super) fn show(place: &Place, id: AgreementId, out: &mut Output<'_>) -> Resu
     let db = place.registry()?;
     let mut conn = db.reader()?;
     let Some(Verified { agreement, streams, .. }) = standing::verified(&mut conn, id)? else {
-        let hint = "`concordat agreement list` shows those that there are".to_owned();
-        return Err(Problem::refused(format!("there is no agreement {id}"), Some(hint)));
+        return Err(super::form::none(id));
     };
     let status = Status::at(&agreement, &streams, &ag::register(&mut conn)?, place.now());
     let events = agreement

@@ -173,7 +173,9 @@ pub async fn close_account(db: &Db, username: &str, by: &str) -> Result<(), Peop
         }
         let now = tx.now();
         if !accounts::disable(tx.conn(), &username, now)? {
-            return Ok(Err(format!("there is no open account {username}; `concordat user list` shows those that there are")));
+            return Ok(Err(format!(
+                "there is no open account {username}; `concordat user list` shows those that there are"
+            )));
         }
         record(
             tx,

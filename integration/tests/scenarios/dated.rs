@@ -8,6 +8,7 @@ use concordat::exchange::lifecycle::Delivery;
 use concordat::trail::search::Filter;
 use integration::TestNode;
 use integration::pair::Pair;
+use integration::unruly::Fault;
 
 const PLATE: &str = "7DAT219";
 
@@ -66,5 +67,51 @@ async fn an_event_from_the_future_waits_until_it_is_the_present() {
     assert!(matches!(pair.birch.status(pair.id), Status::InForce { .. }));
     pair.birch.clock.forward(1);
     assert_eq!(objection(&pair).await, None, "five minutes apart is allowed");
+    assert_eq!(pair.birch.status(pair.id), Status::Suspended { by: vec![pair.alder.ori()] });
+}
+
+#[actix_web::test]
+async fn nor_is_it_believed_when_something_newer_was_shown_first_that_has_it() {
+    for (behind, taken) in [(APART, true), (APART + 1, false), (20 * Instant::DAY, false)] {
+        let mut pair = Pair::in_force().await;
+        let lines = pair.over_unruly_lines().await;
+        let text = pair.question_text(PLATE).await;
+        assert_eq!(pair.alder.posts_query(&pair.birch, &text).await.status, 200);
+        // Birch hears of Alder that much later, and that is all that it knows of the time.
+        pair.birch.clock.forward(behind);
+        assert!(matches!(pair.alder.suspends(pair.id).await, Delivery::Delivered { .. }));
+        // What is dated back is not sent; what follows it in Alder's trail is, with a head that has both.
+        lines.become_(Fault::Cut);
+        pair.alder.resumes(pair.id).await;
+        pair.alder.clock.forward(behind);
+        for _ in 0..3 {
+            let text = pair.question_text(PLATE).await;
+            assert_eq!(pair.alder.posts_query(&pair.birch, &text).await.status, 403, "it is suspended there");
+        }
+        match objection(&pair).await {
+            None => assert!(taken, "{behind}"),
+            Some(says) => assert!(!taken && says.contains("older than it can be"), "{behind}: {says}"),
+        }
+    }
+}
+
+#[actix_web::test]
+async fn what_was_on_its_way_for_weeks_is_heard_whatever_was_heard_before_it() {
+    let mut pair = Pair::in_force().await;
+    let lines = pair.over_unruly_lines().await;
+    for _ in 0..5 {
+        let text = pair.question_text(PLATE).await;
+        assert_eq!(pair.alder.posts_query(&pair.birch, &text).await.status, 200);
+        pair.set_clocks(pair.alder.clock_now().plus(Instant::HOUR));
+    }
+    lines.become_(Fault::Cut);
+    pair.alder.suspends(pair.id).await;
+    // It was said when the last head was seen without it, and comes after much that has it.
+    for _ in 0..20 {
+        pair.set_clocks(pair.alder.clock_now().plus(Instant::DAY));
+        let text = pair.question_text(PLATE).await;
+        assert_eq!(pair.alder.posts_query(&pair.birch, &text).await.status, 200);
+    }
+    assert_eq!(objection(&pair).await, None);
     assert_eq!(pair.birch.status(pair.id), Status::Suspended { by: vec![pair.alder.ori()] });
 }

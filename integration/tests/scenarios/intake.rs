@@ -14,7 +14,7 @@ use diesel::{Connection as _, SqliteConnection};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use integration::federation::start;
-use integration::node::rekor;
+use integration::feeding::rekor;
 use integration::wire::{Caller, plain_post};
 use integration::{Federation, Reply, TestNode};
 use serde_json::{Value, json};

@@ -15,9 +15,9 @@ use concordat::exchange::{Failure, answer};
 use concordat::registry::exchanged::{self, Receipt};
 use concordat::rotation::{self, KeyKind};
 use concordat::trail::search::Filter;
+use integration::TestNode;
 use integration::pair::{Pair, Terms, agree};
 use integration::rotation::rekeyed;
-use integration::TestNode;
 
 use crate::rotation::{PLATE, answers, delivers, is_silence, next};
 

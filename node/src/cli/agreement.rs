@@ -293,7 +293,9 @@ async fn sync(place: &Place, id: AgreementId, out: &mut Output<'_>) -> Result<Ex
     let hint =
         || Some("`concordat agreement list` shows the agreements, `concordat peer list` the partners".to_owned());
     let status = lifecycle::sync(&node, id).await.map_err(|apart| match apart {
-        Apart::Refused(why) => Problem::refused(why, Some(format!("settle that with the partner; concordat agreement show {id}"))),
+        Apart::Refused(why) => {
+            Problem::refused(why, Some(format!("settle that with the partner; concordat agreement show {id}")))
+        }
         Apart::Failed(why) => Problem::failure(why, hint()),
     })?;
     out.one(&json!({"id": id, "status": status}), |_| format!("Agreement {id}: {}.", status.says()))?;

@@ -445,7 +445,10 @@ impl Explain for LoadError {
         match self {
             Self::Reading(
                 ReadingError::Source(..)
-                | ReadingError::Report(..) | ReadingError::Sink(_) | ReadingError::Internal(_) | ReadingError::Stopped,
+                | ReadingError::Report(..)
+                | ReadingError::Sink(_)
+                | ReadingError::Internal(_)
+                | ReadingError::Stopped,
             )
             | Self::Registry(_)
             | Self::Open(_)

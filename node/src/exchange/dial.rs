@@ -181,7 +181,10 @@ impl Dialer {
         let config = tls::client_unpinned(&self.own, &self.trust, Arc::clone(&self.clock), partner.ori())?;
         let client = self.build_with(config)?;
         let sending = async {
-            post(self.url(partner, path), body)(&client).send().await.map_err(|error| DialError::Connect(reason(&error)))
+            post(self.url(partner, path), body)(&client)
+                .send()
+                .await
+                .map_err(|error| DialError::Connect(reason(&error)))
         };
         self.whole(sending).await
     }

@@ -194,7 +194,9 @@ fn what_signing_needs_is_asked_for_with_how_to_supply_it() {
         ("checked_by", "the title of who did"),
     ] {
         let blank = |line: &str| match line.split_once(" = ") {
-            Some((name, value)) if name == key => format!("{key} = {}", if value.starts_with('[') { "[]" } else { "\"\"" }),
+            Some((name, value)) if name == key => {
+                format!("{key} = {}", if value.starts_with('[') { "[]" } else { "\"\"" })
+            }
             _ => line.to_owned(),
         };
         let lines: Vec<String> = text.lines().map(blank).collect();

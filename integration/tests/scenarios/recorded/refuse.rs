@@ -104,7 +104,10 @@ async fn s40_a_message_of_an_unknown_version_or_with_an_unknown_field_is_refused
             }
         }
     }
-    assert!(at_doors.len() == 5 && at_doors[&Kind::PacketSent] == 3 && at_doors[&Kind::HotlistPulled] == 15, "{at_doors:?}");
+    assert!(
+        at_doors.len() == 5 && at_doors[&Kind::PacketSent] == 3 && at_doors[&Kind::HotlistPulled] == 15,
+        "{at_doors:?}"
+    );
 }
 
 /// Posts to Birch what is of a version that it does not speak.

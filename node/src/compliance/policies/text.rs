@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use html2text::{RcDom, config};
 use html2text::render::TrivialDecorator;
+use html2text::{RcDom, config};
 
 /// The longest page, in bytes: a policy is some pages of text, and a parser takes more than its share of time for what is
 /// longer.

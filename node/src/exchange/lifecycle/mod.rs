@@ -2,6 +2,7 @@
 //! entries of its own trail; here ours are written, [`delivery`] sends them, [`hearing`] takes the partner's, and
 //! [`introduction`] is how two nodes whose keys changed find each other again.
 
+mod dating;
 pub mod delivery;
 pub mod hearing;
 pub mod introduction;

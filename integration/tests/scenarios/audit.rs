@@ -218,7 +218,7 @@ async fn every_receipt_verifies_whatever_it_answers() {
     let named = said.replacen("\"packet\":\"", "\"packet\":\"0", 1);
     for (what, forged) in [
         ("what it names", Receipt { message: named.into_bytes(), ..packet.clone() }),
-        ("its message", Receipt { message: other.message.clone(), salt: other.salt.clone(), ..packet.clone() }),
+        ("its message", Receipt { message: other.message.clone(), salt: other.salt, ..packet.clone() }),
         ("its proof", Receipt { proof: other.proof.clone(), ..packet.clone() }),
         ("for which entry it is", Receipt { of: other.of, ..packet.clone() }),
     ] {

@@ -19,7 +19,6 @@ use concordat::rotation::{self, KeyKind};
 use concordat::trail::search::Filter;
 use concordat::upkeep;
 use integration::pair::{Pair, Terms};
-use integration::rotation::rekeyed;
 use integration::{Reply, TestNode};
 
 pub(super) const PLATE: &str = "7ROT410";

@@ -7,7 +7,6 @@ use agreements::status::Status;
 use agreements::stream::Event;
 use certs::key::SigningKey;
 use concordat::auditing::{self, ReceiptError};
-use concordat::clock::Clock as _;
 use concordat::exchange::ask::Gave;
 use concordat::exchange::lifecycle::{self, Act, Delivery};
 use concordat::exchange::standing;

@@ -37,14 +37,14 @@ fn what_is_not_there_is_refused_alike_by_every_command() {
         assert!(!said.contains("new keys"), "{line:?}: {said}");
     }
     // A file that cannot be read is a failure, whatever was to be done with it.
-    let none = node.path("none");
+    let missing = node.path("none");
     for line in [
-        &["agreement", "propose", &none, "--as", "agreements"][..],
-        &["agreement", "draft", &none],
-        &["ag", "import", &none, "--as", "agreements"],
-        &["hotlist", "load", &none, "--list", "stolen", "--as", "admin"],
-        &["ingest", &none, "--as", "admin"],
-        &["official", "enroll", "--public", &none],
+        &["agreement", "propose", &missing, "--as", "agreements"][..],
+        &["agreement", "draft", &missing],
+        &["ag", "import", &missing, "--as", "agreements"],
+        &["hotlist", "load", &missing, "--list", "stolen", "--as", "admin"],
+        &["ingest", &missing, "--as", "admin"],
+        &["official", "enroll", "--public", &missing],
     ] {
         let said = node.run(line).ended(3);
         assert!(said.contains("No such file"), "{line:?}: {said}");

@@ -125,20 +125,20 @@ fn s40_recorded_packets_renewals_and_changes_of_keys_of_every_version_are_unders
 
 /// The packet as its receiver takes it, and what that says of it.
 fn packets(set: &Set) {
-    let sent: Sworn<PacketSent> = set.listed("packet.sent.json");
-    whole(set, "packet.sent.json", sent.message());
-    let sealed = set.envelope("packet.sent.json").document.unwrap().get().as_bytes();
-    let from = set.partners[&sent.evidence().origin].party();
-    let opened = jws::open_flattened(sealed, PACKET_TYP, &seal_key(from).unwrap()).unwrap();
-    assert_eq!(opened.id(), sent.message().packet);
-    let packet = Packet::from_bytes(opened.payload()).unwrap();
-    assert_eq!(packet.ori, from.ori);
-    assert_eq!(packet.to_bytes().unwrap(), opened.payload(), "nothing of it is lost");
+    let applied: Sworn<PacketSent> = set.listed("packet.sent.json");
+    whole(set, "packet.sent.json", applied.message());
+    let document = set.envelope("packet.sent.json").document.unwrap().get().as_bytes();
+    let from = set.partners[&applied.evidence().origin].party();
+    let opened = jws::open_flattened(document, PACKET_TYP, &seal_key(from).unwrap()).unwrap();
+    assert_eq!(opened.id(), applied.message().packet);
+    let applies = Packet::from_bytes(opened.payload()).unwrap();
+    assert_eq!(applies.ori, from.ori);
+    assert_eq!(applies.to_bytes().unwrap(), opened.payload(), "nothing of it is lost");
 
     let received: Sworn<PacketReceived> = set.listed("packet.received.json");
     whole(set, "packet.received.json", received.message());
     assert_eq!(received.message().of, set.leaf_hashes()["packet.sent.json"]);
-    assert_eq!(received.message().packet, sent.message().packet);
+    assert_eq!(received.message().packet, applied.message().packet);
 }
 
 /// The renewal, and its signer's events in their order, each under the seal of its day.

@@ -131,9 +131,9 @@ fn packets(set: &Set) {
     let from = set.partners[&applied.evidence().origin].party();
     let opened = jws::open_flattened(document, PACKET_TYP, &seal_key(from).unwrap()).unwrap();
     assert_eq!(opened.id(), applied.message().packet);
-    let applies = Packet::from_bytes(opened.payload()).unwrap();
-    assert_eq!(applies.ori, from.ori);
-    assert_eq!(applies.to_bytes().unwrap(), opened.payload(), "nothing of it is lost");
+    let packet = Packet::from_bytes(opened.payload()).unwrap();
+    assert_eq!(packet.ori, from.ori);
+    assert_eq!(packet.to_bytes().unwrap(), opened.payload(), "nothing of it is lost");
 
     let received: Sworn<PacketReceived> = set.listed("packet.received.json");
     whole(set, "packet.received.json", received.message());

@@ -67,11 +67,16 @@ pub(super) fn of(
     effective_at: Instant,
     now: Instant,
 ) -> QueryResult<Refusable<Shown>> {
+    // What is authorized with others does not touch what is shown of one.
+    let given = match super::partner_of(conn, command)? {
+        Some(partner) => authorizing::about(conn, partner)?,
+        None => authorizing::all(conn)?,
+    };
     let world = World {
         us: owner.ori,
         register: ag::register(conn)?,
         rules: rules::counting(conn, &owner.rules)?,
-        given: authorizing::all(conn)?,
+        given,
     };
     match command {
         Command::Sign { agreement } | Command::Resume { agreement } | Command::Authorize { agreement } => {

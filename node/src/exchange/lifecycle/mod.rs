@@ -276,7 +276,7 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
     let Some(stream) = stream_of(&found, us) else { return Ok(Err(vec!["this agency is no party to it".to_owned()])) };
     let register = ag::register(tx.conn())?;
     let official = match act {
-        Act::Sign => match held::settled(signing::official_signature(tx.conn(), &found.document))? {
+        Act::Sign => match held::settled(signing::official_signature(tx.conn(), us, &found))? {
             Ok(official) => official,
             Err(why) => return Ok(Err(why)),
         },

@@ -58,8 +58,8 @@ impl Source for Reminders {
     fn look(&self, node: &Node) -> Result<Vec<Standing>, JobError> {
         let now = node.now();
         let (all, register) = node.desk().registry(|conn| Ok((node.standings().all(conn)?, ag::register(conn)?)))?;
-        let with_status = |found| (found, Status::at(&found.agreement, &found.streams, &register, now));
-        let all: Vec<(&Verified, Status)> = all.iter().map(with_status).collect();
+        let with_status = |found: &Verified| Status::at(&found.agreement, &found.streams, &register, now);
+        let all: Vec<(&Verified, Status)> = all.iter().map(|found| (found, with_status(found))).collect();
         // A successor counts from the moment at which both signed it, whatever keeps it from being in force today.
         let signed = |status: &Status| {
             !matches!(

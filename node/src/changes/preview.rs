@@ -72,12 +72,8 @@ pub(super) fn of(
         Some(partner) => authorizing::about(conn, partner)?,
         None => authorizing::all(conn)?,
     };
-    let world = World {
-        us: owner.ori,
-        register: ag::register(conn)?,
-        rules: rules::counting(conn, &owner.rules)?,
-        given,
-    };
+    let world =
+        World { us: owner.ori, register: ag::register(conn)?, rules: rules::counting(conn, &owner.rules)?, given };
     match command {
         Command::Sign { agreement } | Command::Resume { agreement } | Command::Authorize { agreement } => {
             of_agreement(conn, world, command, *agreement, effective_at, now)

@@ -92,10 +92,8 @@ pub(super) async fn run(place: &Place, command: AuthorizationCommand, out: &mut 
 fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let now = place.now();
     let mut conn = place.registry()?.reader()?;
-    let statuses: BTreeMap<AgreementId, Status> = lifecycle::list(&mut conn, now)?
-        .into_iter()
-        .map(|(found, status)| (found.agreement.id, status))
-        .collect();
+    let statuses: BTreeMap<AgreementId, Status> =
+        lifecycle::list(&mut conn, now)?.into_iter().map(|(found, status)| (found.agreement.id, status)).collect();
     let shown = |Authorized { agreement, grants, expires_at, .. }: Authorized| {
         let over = match statuses.get(&agreement) {
             _ if now >= expires_at => Some("it ended by itself".to_owned()),

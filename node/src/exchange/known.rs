@@ -40,7 +40,8 @@ impl Rows {
     /// Those of all agreements, or of those with one partner.
     fn read(conn: &mut Conn, with: Option<Ori>) -> QueryResult<Self> {
         // The trail is read first: what another process adds in between is then more than it says, not less.
-        let recorded = [recorded(conn, Kind::AgreementEvent, with)?, recorded(conn, Kind::AgreementAcknowledged, with)?];
+        let recorded =
+            [recorded(conn, Kind::AgreementEvent, with)?, recorded(conn, Kind::AgreementAcknowledged, with)?];
         let (all, (streams, unreadable)) = (documents::all(conn, with)?, documents::streams(conn, with)?);
         let mut kept: BTreeMap<(String, String), i64> = BTreeMap::new();
         for (id, partner, _) in &all {
@@ -226,7 +227,11 @@ fn recorded(conn: &mut Conn, kind: Kind, with: Option<Ori>) -> QueryResult<BTree
 /// A family that counts; of one that does not, nothing, which is said in the log.
 fn counting(partner: &str, family: Family) -> Vec<Verified> {
     family.unwrap_or_else(|what| {
-        tracing::error!(partner, what, "ALARM: an agreement's rows were changed by other hands; all with that partner count for nothing");
+        tracing::error!(
+            partner,
+            what,
+            "ALARM: an agreement's rows were changed by other hands; all with that partner count for nothing"
+        );
         Vec::new()
     })
 }

@@ -91,7 +91,9 @@ pub fn days(conn: &mut Conn, us: Ori, now: Instant) -> Result<Vec<Day>, HeldErro
 fn unsigned(conn: &mut Conn, us: Ori) -> Result<Vec<Day>, HeldError> {
     let waits = |found: &Verified| {
         let ended = found.streams.parties.iter().any(|stream| stream.ended().is_some());
-        !ended && found.agreement.supersedes.is_some() && found.streams.parties.iter().any(|stream| stream.signed_at().is_none())
+        !ended
+            && found.agreement.supersedes.is_some()
+            && found.streams.parties.iter().any(|stream| stream.signed_at().is_none())
     };
     let day = |found: Verified| {
         let partner = found.agreement.other(us)?;
@@ -189,7 +191,10 @@ mod tests {
         let file = text(&days, "alder.test", now);
         assert_eq!(file, text(&days, "alder.test", now));
         assert!(file.ends_with("END:VCALENDAR\r\n"), "{file}");
-        assert!(file.split_terminator("\r\n").all(|line| line.len() <= 75 && !line.contains('\n')), "section 3.1: {file}");
+        assert!(
+            file.split_terminator("\r\n").all(|line| line.len() <= 75 && !line.contains('\n')),
+            "section 3.1: {file}"
+        );
         for once in ["VERSION:2.0\r\n", "PRODID:-//Concordat//Agreements//EN\r\n"] {
             assert_eq!(file.matches(once).count(), 1, "RFC 5545, section 3.6: {file}");
         }

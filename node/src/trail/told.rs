@@ -161,7 +161,8 @@ pub(crate) fn last(conn: &mut Conn, kind: Kind) -> QueryResult<i64> {
 fn no_strays(conn: &mut Conn, head: &Head, last: Option<i64>) -> Result<(), ToldError> {
     let size = head.size.cast_signed();
     let Some(last) = last.filter(|idx| *idx >= size) else { return Ok(()) };
-    let beyond: i64 = leaf::table.filter(leaf::idx.ge(size).and(leaf::idx.le(last))).select(count_star()).first(conn)?;
+    let beyond: i64 =
+        leaf::table.filter(leaf::idx.ge(size).and(leaf::idx.le(last))).select(count_star()).first(conn)?;
     if beyond == last - size + 1 { Ok(()) } else { Err(changed(last, "it is beyond the head")) }
 }
 

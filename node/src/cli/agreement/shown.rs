@@ -128,7 +128,9 @@ fn said_of(item: &Listed) -> String {
     }
     match (&item.status, item.renewed_by) {
         (Status::Unsigned { .. }, _) if item.revision > 1 => format!("{said}; it is a renewal"),
-        (status, Some(id)) if !is_over(status) && item.renewal_signed == Some(true) => format!("{said}; renewed by {id}"),
+        (status, Some(id)) if !is_over(status) && item.renewal_signed == Some(true) => {
+            format!("{said}; renewed by {id}")
+        }
         (status, Some(id)) if !is_over(status) => format!("{said}; renewal offered, unsigned: {id}"),
         _ => said,
     }

@@ -161,8 +161,12 @@ impl StandingCache {
         if let Some(known) = known.filter(|known| known.epoch == epoch && (known.since..known.until).contains(&now)) {
             return Ok(Ok(known));
         }
-        let found =
-            under(conn, &self.known, us, owner, now)?.map(|(agreement, until)| Asking { agreement, since: now, until, epoch });
+        let found = under(conn, &self.known, us, owner, now)?.map(|(agreement, until)| Asking {
+            agreement,
+            since: now,
+            until,
+            epoch,
+        });
         if let Ok(found) = &found {
             self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(owner, *found);
         }

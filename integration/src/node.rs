@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use actix_web::rt::System;
 use agreements::approval;
-use agreements::ids::{AgreementId, Ori, RequestId};
+use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::plate::Plate;
 use agreements::purpose::Purpose;
 use agreements::register::Finding;

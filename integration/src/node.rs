@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix_web::rt::System;
-use agreements::ids::{AgreementId, Ori, RequestId};
+use agreements::approval;
+use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::plate::Plate;
 use agreements::purpose::Purpose;
 use agreements::register::Finding;
@@ -275,9 +276,15 @@ impl TestNode {
 
     /// What must approve a signature does, and the official signs. Nothing for an agreement that is not here.
     pub async fn has_approved(&self, id: AgreementId) {
-        let known = standing::verified(&mut self.conn(), id).unwrap();
-        let key = known.and_then(|found| found.agreement.party(self.ori())?.official.key.clone());
-        if key.is_some() {
+        let Some(found) = standing::verified(&mut self.conn(), id).unwrap() else { return };
+        let Some(partner) = found.agreement.other(self.ori()).map(|party| party.ori) else { return };
+        let given = concordat::renewal::held::given(&mut self.conn(), partner).unwrap();
+        let given: Vec<_> = given.into_iter().map(|(_, given)| given).collect();
+        let document = Digest::of(&found.document);
+        // On a later day it would be another approval of the same kind, which is refused.
+        let whole = approval::missing(&given, document).is_empty() && approval::signature(&given, document).is_some();
+        let has_key = found.agreement.party(self.ori()).is_some_and(|party| party.official.key.is_some());
+        if has_key && !whole {
             let (keys, today) = (&self.config.keys.folder, self.clock.now().date().unwrap());
             agency::approve(self.node().registry(), keys, &self.fiction, id, today).await.unwrap();
         }

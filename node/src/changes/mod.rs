@@ -30,6 +30,7 @@ use crate::exchange::failure::Failure;
 use crate::exchange::standing::Owner;
 use crate::node::{Node, fresh_rid};
 use crate::registry::accounts::{self, Action};
+use crate::registry::agreements as documents;
 use crate::trail::{Draft, Facts};
 
 pub(crate) use apply::Approved;
@@ -303,7 +304,11 @@ fn proposing(
     if from.is_some_and(|from| from < now) {
         return no("the effective date is past: leave it out, and the change takes effect when it is approved");
     }
-    let known = match record::read(tx.conn())? {
+    let known = match partner_of(tx.conn(), &command)? {
+        Some(partner) => record::alike(tx.conn(), &command, partner)?,
+        None => record::read(tx.conn())?,
+    };
+    let known = match known {
         Ok(known) => known,
         Err(what) => return no(what),
     };
@@ -333,6 +338,14 @@ fn proposing(
     };
     let id = append(tx, Kind::ChangeProposed, &proposed, by, shown.partner, "proposed")?;
     Ok(Ok(Change { id, at: now, proposed, settled: Vec::new() }))
+}
+
+/// With whom the agreement is that a command is about, where it is about one.
+fn partner_of(conn: &mut Conn, command: &Command) -> QueryResult<Option<Ori>> {
+    match command.agreement() {
+        Some(id) => documents::partner(conn, id),
+        None => Ok(None),
+    }
 }
 
 /// Appends the entry of a step in the life of a change.

@@ -67,12 +67,13 @@ pub(super) fn of(
     effective_at: Instant,
     now: Instant,
 ) -> QueryResult<Refusable<Shown>> {
-    let world = World {
-        us: owner.ori,
-        register: ag::register(conn)?,
-        rules: rules::counting(conn, &owner.rules)?,
-        given: authorizing::all(conn)?,
+    // What is authorized with others does not touch what is shown of one.
+    let given = match super::partner_of(conn, command)? {
+        Some(partner) => authorizing::about(conn, partner)?,
+        None => authorizing::all(conn)?,
     };
+    let world =
+        World { us: owner.ori, register: ag::register(conn)?, rules: rules::counting(conn, &owner.rules)?, given };
     match command {
         Command::Sign { agreement } | Command::Resume { agreement } | Command::Authorize { agreement } => {
             of_agreement(conn, world, command, *agreement, effective_at, now)

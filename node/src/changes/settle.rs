@@ -84,7 +84,7 @@ fn approving(tx: &mut Tx<'_>, owner: &Owner, actor: &Actor, id: ChangeId, by: &s
     }
     rules::adopt(tx, &owner.rules)?;
     if !apply::is_due(&change, now) {
-        return settled(tx, change, Outcome::Approved { by: by.to_owned() }, by, owner.ori, "approved");
+        return settled(tx, change, Outcome::Approved { by: by.to_owned() }, by, owner.ori, record::APPROVED);
     }
     let custodian = custodian.map_or(String::new(), |account| account.username.clone());
     if let Err(why) = apply::apply(tx, actor, &Approved::new(&change, by, &custodian))? {
@@ -105,11 +105,11 @@ fn moved(change: &Change, lines: &[String]) -> Vec<String> {
 
 /// The change, if it still waits.
 fn waiting(conn: &mut Conn, id: ChangeId, now: Instant) -> QueryResult<Refusable<Change>> {
-    let all = match record::read(conn)? {
-        Ok(all) => all,
+    let found = match record::find(conn, id)? {
+        Ok(found) => found,
         Err(what) => return no(what),
     };
-    let Some(change) = all.into_iter().find(|change| change.id == id) else {
+    let Some(change) = found else {
         return no(format!("there is no change {id}; `concordat change list` shows those that there are"));
     };
     let state = change.state(now);
@@ -223,7 +223,7 @@ pub async fn withdraw(node: &Node, id: ChangeId, by: &str) -> Result<Change, Cha
 /// # Errors
 /// The registry cannot be read.
 pub fn due(conn: &mut Conn, now: Instant) -> QueryResult<Vec<ChangeId>> {
-    let Ok(all) = record::read(conn)? else { return Ok(Vec::new()) };
+    let Ok(all) = record::approved(conn)? else { return Ok(Vec::new()) };
     let due = |change: &&Change| matches!(change.state(now), State::Approved { .. }) && apply::is_due(change, now);
     Ok(all.iter().filter(due).map(|change| change.id).collect())
 }

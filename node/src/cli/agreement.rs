@@ -203,8 +203,9 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
         AgreementCommand::Tosign(args) => return renewal::to_sign(place, args, out),
         AgreementCommand::Calendar(args) => return renewal::calendar(place, args, out),
         AgreementCommand::Sign(Signing { id, official, propose }) => {
-            renewal::official_signs(place, id, official, &propose.person.user).await?;
-            return change::propose(place, Command::Sign { agreement: id }, propose, out).await;
+            let signed = renewal::official_signs(place, id, official, &propose.person.user).await?;
+            let proposed = change::propose(place, Command::Sign { agreement: id }, propose, out).await;
+            return proposed.map_err(|problem| if signed { official_is_kept(problem) } else { problem });
         }
         AgreementCommand::Resume(Widening { id, propose }) => {
             return change::propose(place, Command::Resume { agreement: id }, propose, out).await;
@@ -217,6 +218,14 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
     let node = place.node()?;
     let delivery = lifecycle::act(&node, id, act, &person.user).await?;
     delivered(id, delivery, out)
+}
+
+/// What was not proposed after the official had signed: nobody has to sign a second time.
+fn official_is_kept(problem: Problem) -> Problem {
+    let kept = "the official's own signature was recorded and stays with this document: leave it out when you run \
+                `concordat agreement sign` again";
+    let hint = problem.hint.map_or_else(|| kept.to_owned(), |hint| format!("{hint}; {kept}"));
+    Problem { hint: Some(hint), ..problem }
 }
 
 /// A file, or standard input for `-`, of at most [`MAX_FILE`] bytes.

@@ -134,25 +134,35 @@ fn kept((rid, leaf, message, salt, proof): Row) -> QueryResult<Kept> {
     Ok(Kept { rid: parsed("stream_event", RequestId::from_slice(&rid))?, leaf, message, salt, proof })
 }
 
-/// The id of every agreement, with whom it is, and its document as it is kept, oldest first.
-pub(crate) fn all(conn: &mut Conn) -> QueryResult<Vec<(AgreementId, String, Vec<u8>)>> {
+/// The id of every agreement, or of those with one partner, with whom it is, and its document as it is kept, oldest first.
+pub(crate) fn all(conn: &mut Conn, with: Option<Ori>) -> QueryResult<Vec<(AgreementId, String, Vec<u8>)>> {
     let columns = (agreement::id, agreement::partner, agreement::document);
-    let rows: Vec<(String, String, Vec<u8>)> = agreement::table.select(columns).order(agreement::id).load(conn)?;
+    let mut query = agreement::table.select(columns).order(agreement::id).into_boxed();
+    if let Some(partner) = with {
+        query = query.filter(agreement::partner.eq(partner.as_str().to_owned()));
+    }
+    let rows: Vec<(String, String, Vec<u8>)> = query.load(conn)?;
     rows.into_iter().map(|(id, partner, document)| Ok((parsed("agreement", id.parse())?, partner, document))).collect()
 }
 
 /// Events by the agreement's id and the party's ORI, as they are written, in the order of their numbers.
 pub(crate) type AllStreams = BTreeMap<String, BTreeMap<String, Vec<Kept>>>;
 
-/// All parties' streams under all agreements, and the ids of those with a row that cannot be read.
-pub(crate) fn streams(conn: &mut Conn) -> QueryResult<(AllStreams, BTreeSet<String>)> {
-    let rows: Vec<((String, String), Row)> = stream_event::table
+/// All parties' streams under all agreements, or under those with one partner, and the ids of those with a row that cannot
+/// be read.
+pub(crate) fn streams(conn: &mut Conn, with: Option<Ori>) -> QueryResult<(AllStreams, BTreeSet<String>)> {
+    let mut query = stream_event::table
         .order((stream_event::agreement, stream_event::party, stream_event::n))
         .select((
             (stream_event::agreement, stream_event::party),
             (stream_event::rid, stream_event::leaf, stream_event::message, stream_event::salt, stream_event::proof),
         ))
-        .load(conn)?;
+        .into_boxed();
+    if let Some(partner) = with {
+        let of = agreement::table.filter(agreement::partner.eq(partner.as_str().to_owned())).select(agreement::id);
+        query = query.filter(stream_event::agreement.eq_any(of));
+    }
+    let rows: Vec<((String, String), Row)> = query.load(conn)?;
     let (mut all, mut unreadable) = (AllStreams::new(), BTreeSet::new());
     for ((agreement, party), row) in rows {
         match kept(row) {

@@ -282,9 +282,9 @@ fn written(conn: &mut Conn, us: Ori, decision: &Decision, by: &str, now: Instant
         return no(format!("there is no agreement with {partner} that could be renewed; `concordat agreement list`"));
     };
     let look = |conn: &mut Conn| -> Result<_, HeldError> {
-        let received = held::received(conn)?.remove(&partner).unwrap_or_default();
+        let received = held::received_of(conn, partner)?;
         let newest = held::newest_of(conn, &received)?.map(|held| held.id);
-        let reviewed = held::reviewed(conn)?.remove(&partner).unwrap_or_default();
+        let reviewed = held::reviewed_of(conn, partner)?;
         Ok((newest, held::newest_review(conn, &reviewed)?))
     };
     let (newest, last) = match held::settled(look(conn))? {
@@ -321,6 +321,6 @@ fn written(conn: &mut Conn, us: Ori, decision: &Decision, by: &str, now: Instant
 /// # Errors
 /// See [`HeldError`].
 pub fn newest(conn: &mut Conn, partner: Ori) -> Result<Option<HeldReview>, HeldError> {
-    let reviewed = held::reviewed(conn)?.remove(&partner).unwrap_or_default();
+    let reviewed = held::reviewed_of(conn, partner)?;
     held::newest_review(conn, &reviewed)
 }

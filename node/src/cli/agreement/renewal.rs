@@ -206,11 +206,12 @@ pub struct ByOfficial {
     official_signature: Option<PathBuf>,
 }
 
-/// Records the official's own signature, if one was given: by key file, or made by a smart card.
-pub(super) async fn official_signs(place: &Place, id: AgreementId, how: ByOfficial, by: &str) -> Result<(), Problem> {
+/// Records the official's own signature, if one was given: by key file, or made by a smart card. Whether one was: what is
+/// refused after that says that it is kept.
+pub(super) async fn official_signs(place: &Place, id: AgreementId, how: ByOfficial, by: &str) -> Result<bool, Problem> {
     let ByOfficial { official_key, passphrase_file, official_signature } = how;
     if official_key.is_none() && official_signature.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     let config = place.config_alone()?;
     let Signs { document, key } = signs(place, &config, id)?;
@@ -229,7 +230,7 @@ pub(super) async fn official_signs(place: &Place, id: AgreementId, how: ByOffici
     };
     let db = place.registry_of(&config)?;
     approvals::signed_by_official(&db, config.agency.ori, id, seal, by).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// Arguments of `agreement calendar`.

@@ -277,7 +277,7 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
     let Some(stream) = stream_of(&found, us) else { return Ok(Err(vec!["this agency is no party to it".to_owned()])) };
     let register = ag::register(tx.conn())?;
     let official = match act {
-        Act::Sign => match held::settled(signing::official_signature(tx.conn(), &found.document))? {
+        Act::Sign => match held::settled(signing::official_signature(tx.conn(), us, &found))? {
             Ok(official) => official,
             Err(why) => return Ok(Err(why)),
         },
@@ -402,25 +402,12 @@ fn draft<M: Serialize>(
     Ok(Draft { kind, rid: fresh_rid(now)?, message: canonical(message)?, note: canonical(note)?, facts })
 }
 
-/// Every agreement with where it stands, oldest first.
+/// Every agreement with where it stands, oldest first, all verified now.
 pub fn list(conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
-    listed(conn, known::all, now)
-}
-
-/// The same of a node that runs, which verifies again only what changed.
-pub fn list_of(node: &Node, conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
-    listed(conn, |conn| node.standings().all(conn), now)
-}
-
-fn listed(
-    conn: &mut Conn,
-    all: impl FnOnce(&mut Conn) -> QueryResult<Vec<Verified>>,
-    now: Instant,
-) -> QueryResult<Vec<(Verified, Status)>> {
     let register = ag::register(conn)?;
     let with_status = |found: Verified| {
         let status = Status::at(&found.agreement, &found.streams, &register, now);
         (found, status)
     };
-    Ok(all(conn)?.into_iter().map(with_status).collect())
+    Ok(known::all(conn)?.into_iter().map(with_status).collect())
 }

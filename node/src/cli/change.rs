@@ -136,7 +136,7 @@ pub(super) async fn propose(
     propose_at(&*place.node()?, command, args, out).await
 }
 
-async fn propose_at(
+pub(super) async fn propose_at(
     node: &crate::node::Node,
     command: Command,
     args: Propose,

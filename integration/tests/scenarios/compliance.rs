@@ -9,9 +9,10 @@ use agreements::status::Status;
 use agreements::stream::Event;
 use agreements::time::Instant;
 use certs::jws;
+use concordat::changes::{self, ChangeError, ChangeId, Command};
 use concordat::clock::Clock as _;
 use concordat::compliance::bundle::{self, BundleError, Received, Vouched};
-use concordat::compliance::{self, CHECK_TYP, FINDING_TYP};
+use concordat::compliance::{self, CHECK_TYP, FINDING_TYP, Written};
 use concordat::demo::agency::{ALDER, BIRCH, CEDAR};
 use concordat::exchange::ask::Gave;
 use concordat::exchange::descriptor;
@@ -36,6 +37,20 @@ fn refused<T: std::fmt::Debug>(result: Result<T, PeopleError>) -> String {
         Err(PeopleError::Refused(why)) => why,
         other => panic!("not refused: {other:?}"),
     }
+}
+
+/// Why a change is not proposed or not approved.
+fn no_change<T: std::fmt::Debug>(result: Result<T, ChangeError>) -> String {
+    match result {
+        Err(ChangeError::Refused(why)) => why.join("\n"),
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+/// What a change was shown to do.
+fn shown(node: &TestNode, change: ChangeId) -> Vec<String> {
+    let all = changes::all(&mut node.conn()).unwrap().unwrap();
+    all.into_iter().find(|known| known.id == change).unwrap().proposed.shows
 }
 
 /// What Birch answers to a question of Alder that the trail of Alder swore.
@@ -174,24 +189,29 @@ async fn s07_an_adverse_finding_denies_the_very_next_request_and_clearing_it_wai
     let held = review.opened_at;
 
     // Neither the review nor the finding goes by one person, and the review not before the finding.
-    let why = refused(pair.birch.closes_review(review.id, "agreements", "custodian").await);
-    assert!(why.contains("a finding of the Attorney General stands"), "{why}");
+    let why = no_change(pair.birch.closes_review(review.id, "agreements", "custodian").await);
+    assert!(why.contains("a finding stands against"), "{why}");
     for (by, second, says) in [
-        ("agreements", "agreements", "two people"),
+        ("agreements", "agreements", "nobody approves their own change"),
         ("agreements", "investigator", "does not allow this"),
         ("auditor", "custodian", "does not allow this"),
     ] {
-        let why = refused(pair.birch.clears(alder, by, second).await);
+        let why = no_change(pair.birch.clears(alder, by, second).await);
         assert!(why.contains(says), "{why}");
     }
-    let bare = written("dismissal", Vec::new());
-    let (db, keeper) = (pair.birch.node().registry(), pair.birch.keeper());
-    let bare = compliance::clear_finding(db, &keeper, alder, bare, "birch.agreements", "birch.custodian").await;
-    assert!(refused(bare).contains("--evidence"));
+    let bare = Command::ClearFinding { ori: alder, written: written("dismissal", Vec::new()) };
+    assert!(no_change(pair.birch.proposes_as("agreements", bare).await).contains("--evidence"));
     assert_eq!(answered(&pair).await, adverse);
 
     pair.set_clocks(held.plus(Instant::MINUTE));
-    pair.birch.clears(alder, "agreements", "custodian").await.unwrap();
+    // Proposed is not cleared; what is shown is what comes back, and what does not.
+    let change = pair.birch.proposes_clearing(alder, "agreements").await.unwrap();
+    assert_eq!(answered(&pair).await, adverse, "proposed, and not approved");
+    let shown = shown(&pair.birch, change);
+    let comes_back = |line: &&String| line.starts_with("opens: ") && line.contains(BIRCH.ori) && line.contains(ALDER.ori);
+    assert_eq!(shown.iter().filter(comes_back).count(), 1, "what Birch may ask, not what it grants: {shown:?}");
+    assert!(shown.iter().any(|line| line.contains(&format!("review show {}", review.id))), "{shown:?}");
+    pair.birch.approves(change).await.unwrap();
     let under_review = Status::UnderReview { by: pair.birch.ori(), trigger: Trigger::AgFinding, since: held };
     assert_eq!(answered(&pair).await, under_review, "cleared, and not resumed");
     pair.birch.restart();
@@ -200,12 +220,15 @@ async fn s07_an_adverse_finding_denies_the_very_next_request_and_clearing_it_wai
     let gave = pair.birch.queries(&pair.alder, PLATE).await;
     assert!(matches!(&gave, Gave::Reads { reads, .. } if reads.is_empty()), "{gave:?}");
 
-    let why = refused(pair.birch.closes_review(review.id, "custodian", "custodian").await);
-    assert!(why.contains("two people"), "{why}");
+    let why = no_change(pair.birch.closes_review(review.id, "custodian", "custodian").await);
+    assert!(why.contains("nobody approves their own change"), "{why}");
     assert_eq!(answered(&pair).await, under_review);
-    pair.birch.closes_review(review.id, "agreements", "custodian").await.unwrap();
+    let change = pair.birch.proposes_as("agreements", pair.birch.closing(review.id).await).await.unwrap();
+    assert_eq!(answered(&pair).await, under_review, "proposed, and not approved");
+    assert!(self::shown(&pair.birch, change).iter().any(|line| line.starts_with("opens: ")));
+    pair.birch.approves(change).await.unwrap();
     flows(&pair).await;
-    let why = refused(pair.birch.closes_review(review.id, "agreements", "custodian").await);
+    let why = no_change(pair.birch.closes_review(review.id, "agreements", "custodian").await);
     assert!(why.contains("was closed"), "{why}");
 
     // What was so when: for whoever asks later.
@@ -232,13 +255,123 @@ async fn a_disputed_finding_counts_until_it_is_cleared() {
 }
 
 #[actix_web::test]
+async fn clearing_one_of_two_findings_leaves_the_other_and_each_has_its_own_review() {
+    let pair = Pair::in_force().await;
+    let alder = pair.alder.ori();
+    pair.birch.finds_named(alder).await;
+    let found = async |kind, citation: &str, days| {
+        let evidence = vec![pair.birch.keeps(citation).await];
+        let written = Written { on: days_from_start(days), ..written(citation, evidence) };
+        let (db, by) = (pair.birch.node().registry(), pair.birch.fiction.person("agreements"));
+        let finding = compliance::finding(alder, kind, written);
+        compliance::enter_finding(db, &pair.birch.keeper(), finding, &by).await
+    };
+    found(FindingKind::LetterReported, "letter of the day before", -1).await.unwrap();
+    assert_eq!(pair.birch.open_reviews().len(), 2);
+    // The same once more is refused, and says what is there.
+    let why = refused(found(FindingKind::LetterReported, " letter of the day before", -1).await);
+    assert!(why.contains("was entered before") && why.contains("by birch.agreements"), "{why}");
+    assert_eq!(pair.birch.open_reviews().len(), 2);
+
+    let stands = || ag::register(&mut pair.birch.conn()).unwrap().adverse;
+    let adverse = Status::AdverseFinding { parties: vec![alder] };
+    // A clearing of before anything was found clears nothing.
+    let evidence = vec![pair.birch.keeps("an old dismissal").await];
+    let early = Written { on: days_from_start(-4), ..written("an old dismissal", evidence) };
+    let early = Command::ClearFinding { ori: alder, written: early };
+    let why = no_change(pair.birch.proposes_as("agreements", early).await);
+    assert!(why.contains("clears nothing that was found later"), "{why}");
+
+    // That of three days ago clears the suit, and not the letter that came after it.
+    let change = pair.birch.proposes_clearing(alder, "agreements").await.unwrap();
+    let lines = shown(&pair.birch, change);
+    assert!(lines.iter().any(|line| line.starts_with("cleared: named_in_suit")), "{lines:?}");
+    assert!(lines.iter().any(|line| line.starts_with("still stands: letter_reported")), "{lines:?}");
+    assert!(lines.iter().any(|line| line == "nothing changes in who can get what"), "{lines:?}");
+    // Something else is found meanwhile: whoever approves looks again.
+    found(FindingKind::SelfDisclosed, "its own letter", -2).await.unwrap();
+    let moved = pair.birch.approves(change).await.unwrap_err().to_string();
+    assert!(moved.contains("look again") && moved.contains("self_disclosed"), "{moved}");
+    changes::withdraw(pair.birch.node(), change, &pair.birch.fiction.person("agreements")).await.unwrap();
+    pair.birch.clears(alder, "agreements", "custodian").await.unwrap();
+    assert_eq!((stands(), answered(&pair).await), (vec![alder], adverse.clone()), "two stand");
+    let later = async |kind: &str| {
+        let evidence = vec![pair.birch.keeps(kind).await];
+        let written = Written { on: days_from_start(0), ..written(kind, evidence) };
+        let change = pair.birch.proposes_as("agreements", Command::ClearFinding { ori: alder, written }).await.unwrap();
+        pair.birch.approves(change).await.unwrap();
+    };
+    later("about its letter").await;
+    assert_eq!((stands(), answered(&pair).await), (vec![alder], adverse), "one stands");
+    later("about the letter").await;
+    assert_eq!(stands(), []);
+    // What was cleared may be found again; and three reviews end one by one.
+    let reviews = pair.birch.open_reviews();
+    assert_eq!(reviews.len(), 3);
+    for review in reviews {
+        assert!(matches!(answered(&pair).await, Status::UnderReview { .. }));
+        pair.birch.closes_review(review.id, "agreements", "custodian").await.unwrap();
+    }
+    flows_nothing(&pair).await;
+    found(FindingKind::LetterReported, "letter of the day before", -1).await.unwrap();
+    assert_eq!(stands(), [alder]);
+    assert_eq!(pair.birch.trail_problems(), []);
+}
+
+/// Alder is answered; there is nothing about the plate.
+async fn flows_nothing(pair: &Pair) {
+    let gave = pair.alder.queries(&pair.birch, PLATE).await;
+    assert!(matches!(gave, Gave::Reads { .. }), "{gave:?}");
+}
+
+#[actix_web::test]
+async fn a_second_incident_under_an_open_review_keeps_it_from_ending_with_the_first() {
+    let pair = Pair::in_force().await;
+    let alder = pair.alder.ori();
+    let first = pair.birch.opens_review_for(alder, Trigger::Breach, "a laptop was lost").await.unwrap();
+    // Whoever looks into the first has proposed to close it when the second becomes known.
+    let change = pair.birch.proposes_as("agreements", pair.birch.closing(first).await).await.unwrap();
+    let second = pair.birch.opens_review_for(alder, Trigger::Breach, "an account was shared").await.unwrap();
+    assert_ne!(first, second);
+    let moved = pair.birch.approves(change).await.unwrap_err().to_string();
+    assert!(moved.contains("look again") && moved.contains(&second.to_string()), "{moved}");
+    changes::withdraw(pair.birch.node(), change, &pair.birch.fiction.person("agreements")).await.unwrap();
+    pair.birch.closes_review(first, "agreements", "custodian").await.unwrap();
+    let open: Vec<_> = pair.birch.open_reviews().into_iter().map(|review| review.id).collect();
+    assert_eq!(open, [second]);
+    assert!(matches!(answered(&pair).await, Status::UnderReview { trigger: Trigger::Breach, .. }));
+    pair.birch.closes_review(second, "custodian", "agreements").await.unwrap();
+    flows_nothing(&pair).await;
+}
+
+#[actix_web::test]
+async fn a_finding_about_this_agency_itself_stops_everything_and_opens_no_review() {
+    let pair = Pair::in_force().await;
+    let (birch, by) = (pair.birch.ori(), pair.birch.fiction.person("agreements"));
+    let letter = vec![pair.birch.keeps("our own letter").await];
+    let finding = compliance::finding(birch, FindingKind::SelfDisclosed, written("our own letter", letter));
+    let (db, keeper) = (pair.birch.node().registry(), pair.birch.keeper());
+    assert_eq!(compliance::enter_finding(db, &keeper, finding, &by).await.unwrap(), None);
+    assert_eq!(pair.birch.open_reviews(), []);
+    let status = answered(&pair).await;
+    assert_eq!(status, Status::AdverseFinding { parties: vec![birch] });
+    assert!(!status.says().contains("Attorney General"), "nobody named it: {}", status.says());
+    // Two people clear that as well, and see everything that comes back.
+    let change = pair.birch.proposes_clearing(birch, "agreements").await.unwrap();
+    let opens = shown(&pair.birch, change).iter().filter(|line| line.starts_with("opens: ")).count();
+    assert_eq!(opens, 2, "{:?}", shown(&pair.birch, change));
+    pair.birch.approves(change).await.unwrap();
+    flows_nothing(&pair).await;
+}
+
+#[actix_web::test]
 async fn a_review_with_days_to_cure_suspends_by_itself_on_the_day_and_both_agencies_are_told() {
     let pair = Pair::under(long()).await;
     pair.birch_saw(PLATE).await;
     let alder = pair.alder.ori();
     let id = pair.birch.opens_review(alder, Trigger::AuditFailed).await.unwrap();
     let why = refused(pair.birch.opens_review(alder, Trigger::AuditFailed).await);
-    assert!(why.contains("open already"), "{why}");
+    assert!(why.contains("open already") && why.contains(&id.to_string()), "{why}");
     pair.birch.opens_review(alder, Trigger::Concern).await.unwrap();
     flows(&pair).await;
     let told: Vec<String> = pair.birch.mails().into_iter().map(|mail| mail.recipient).collect();
@@ -273,6 +406,7 @@ async fn a_partners_compromised_key_opens_a_review_in_the_moment_in_which_it_is_
         let document = documents::find(&mut pair.birch.conn(), pair.id).unwrap().unwrap().0;
         let new = certs::key::SigningKey::generate_p256().unwrap();
         let keys = Keys { seal_key: new.public().to_string(), ..pair.alder.node().party().node.keys() };
+        let keys_hash = Digest::of(keys.seal_key.as_bytes()).to_string();
         let (reason, digest) = ("a laptop was stolen".to_owned(), Digest::of(&document));
         let changed = Changed::Rekeyed { keys: keys.clone(), compromised };
         let statement = Change::new(pair.alder.ori(), pair.id, digest, 2, &reason, changed);
@@ -294,6 +428,7 @@ async fn a_partners_compromised_key_opens_a_review_in_the_moment_in_which_it_is_
         let open: Vec<Trigger> = pair.birch.open_reviews().iter().map(|review| review.opened.trigger).collect();
         if compromised {
             assert_eq!(open, [Trigger::KeyCompromise]);
+            assert!(pair.birch.open_reviews()[0].opened.reason.contains(&keys_hash), "it names the incident");
             assert!(matches!(answered(&pair).await, Status::UnderReview { trigger: Trigger::KeyCompromise, .. }));
         } else {
             assert_eq!(open, []);
@@ -349,7 +484,7 @@ async fn another_agencys_register_is_verified_shown_and_never_clears_anything_he
     let import = async |file: &[u8]| {
         let (db, by) = (alder.node().registry(), alder.fiction.person("agreements"));
         let got = received(&alder, file, None).unwrap();
-        bundle::import(db, &alder.keeper(), &alder.evidence(), got, &by, None).await.unwrap()
+        bundle::import(db, &alder.keeper(), &alder.evidence(), got, &by).await.unwrap()
     };
     assert_eq!(import(&file).await, changes);
     let after = ag::register(&mut alder.conn()).unwrap();
@@ -368,7 +503,7 @@ async fn another_agencys_register_is_verified_shown_and_never_clears_anything_he
 }
 
 #[actix_web::test]
-async fn the_register_of_an_agency_that_is_not_enrolled_needs_its_descriptor_and_two_names() {
+async fn the_register_of_an_agency_that_is_not_enrolled_needs_its_descriptor() {
     let federation = Federation::found();
     let alder = TestNode::found(&federation, ALDER).await;
     let birch = TestNode::found(&federation, BIRCH).await;
@@ -388,11 +523,11 @@ async fn the_register_of_an_agency_that_is_not_enrolled_needs_its_descriptor_and
     let mine = descriptor::spoken(mine);
     assert!(received(&alder, &file, Some(Vouched { file: &own, fingerprint: &mine })).is_err());
 
-    let (by, second) = (alder.fiction.person("agreements"), alder.fiction.person("custodian"));
-    for (confirmed_by, good) in [(&by, false), (&second, true)] {
+    // It only stops exchanges: one person, who may keep the register.
+    for (role, good) in [("auditor", false), ("agreements", true)] {
         let got = received(&alder, &file, Some(Vouched { file: &descriptor, fingerprint: &spoken })).unwrap();
-        let db = alder.node().registry();
-        let done = bundle::import(db, &alder.keeper(), &alder.evidence(), got, &by, Some(confirmed_by)).await;
+        let (db, by) = (alder.node().registry(), alder.fiction.person(role));
+        let done = bundle::import(db, &alder.keeper(), &alder.evidence(), got, &by).await;
         assert_eq!(done.is_ok(), good, "{done:?}");
     }
 }

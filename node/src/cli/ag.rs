@@ -382,3 +382,20 @@ fn said(shown: &Shown) -> String {
     });
     lines.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_finding_did_is_said_as_it_is() {
+        let (ours, theirs): (Ori, Ori) = ("CA0990000".parse().unwrap(), "CA0990100".parse().unwrap());
+        let review = RequestId::new(agreements::time::Instant::from_micros(1_800_000_000_000_000), [1; 10]);
+        let own = entered(ours, ours, FindingKind::SelfDisclosed, None);
+        assert!(own.contains("No early review was opened") && own.contains("this agency itself"), "{own}");
+        let named = entered(theirs, ours, FindingKind::NamedInSuit, Some(review));
+        assert!(named.contains(&format!("concordat review show {review}")), "{named}");
+        let disputed = entered(theirs, ours, FindingKind::Disputed, None);
+        assert!(disputed.contains("It disputes what stands already") && !disputed.contains("review show"), "{disputed}");
+    }
+}

@@ -264,3 +264,35 @@ fn show(place: &Place, partner: Ori, out: &mut Output<'_>) -> Result<Exit, Probl
     })?;
     Ok(Exit::Done)
 }
+
+#[cfg(test)]
+mod tests {
+    use agreements::ids::Digest;
+
+    use super::*;
+
+    #[test]
+    fn what_is_next_after_a_submission_is_what_it_left() {
+        let partner: Ori = "CA0990100".parse().unwrap();
+        let submitted =
+            |all_ok| vec![Submitted { partner, review: Digest::of(b"review"), all_ok, already: false }];
+        let said = |submitted, open: bool, problem: bool| {
+            let open = if open { vec![(partner, vec!["audit".to_owned()])] } else { Vec::new() };
+            let problems = if problem { vec!["reviews/x.toml: no such item".to_owned()] } else { Vec::new() };
+            next_after(&Outcome { submitted, open, problems }, Path::new("reviews")).join("\n")
+        };
+        let (again, renew) = ("concordat agreement review submit reviews", "concordat agreement renew");
+        for (submitted, open, problem, says, not) in [
+            (submitted(true), false, false, renew, again),
+            (Vec::new(), true, false, again, renew),
+            (Vec::new(), false, true, "mend what was not taken", renew),
+            (submitted(false), false, false, "--again CA0990100", renew),
+            (Vec::new(), false, false, "concordat agreement review start FOLDER", renew),
+        ] {
+            let text = said(submitted, open, problem);
+            assert!(text.contains(says) && !text.contains(not), "{text}");
+        }
+        let both = said(submitted(true), true, false);
+        assert!(both.find(again) < both.find(renew) && both.contains(again), "{both}");
+    }
+}

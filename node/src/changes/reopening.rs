@@ -43,10 +43,10 @@ pub(super) fn of(
         Err(why) => return no(why),
     };
     let partner = (ori != world.us).then_some(ori);
-    let mut cases = Vec::new();
-    for id in documents::ids(conn, partner)? {
-        cases.extend(standing::verified(conn, id)?.map(case));
-    }
+    let cases = match partner {
+        Some(partner) => standing::family(conn, partner)?.into_iter().map(case).collect(),
+        None => whole(conn)?,
+    };
     let at = now.max(effective_at);
     if at > now {
         world.register.checked_at = world.register.checked_at.map(|_| at);
@@ -63,6 +63,15 @@ pub(super) fn of(
     let positions = cases.iter().map(|case| (case.agreement.id, case.document, lengths(case))).collect::<Vec<_>>();
     let shown = digest(&(String::from_utf8_lossy(&stands_on), positions, shapes(&before), shapes(&after)))?;
     Ok(Ok(Shown { positions: Positions { agreement: None, shown }, lines, before, after, partner }))
+}
+
+/// Every agreement: a finding about this agency itself stops all of them.
+fn whole(conn: &mut Conn) -> QueryResult<Vec<Case>> {
+    let mut cases = Vec::new();
+    for id in documents::ids(conn, None)? {
+        cases.extend(standing::verified(conn, id)?.map(case));
+    }
+    Ok(cases)
 }
 
 fn says(before: &[Access], after: &[Access]) -> Vec<String> {

@@ -236,7 +236,12 @@ async fn approve(place: &Place, id: ChangeId, by: &str, out: &mut Output<'_>) ->
             (Some(Delivery::Pending { why }), Some(agreement)) => format!(
                 "{done}\nThe partner does not have it yet: {why}.\nSend it later: concordat agreement sync {agreement}"
             ),
-            _ => done,
+            _ => match &change.proposed.command {
+                Command::ClearFinding { .. } => {
+                    format!("{done}\nThe early review that the finding opened goes on until it is closed: concordat review list")
+                }
+                _ => done,
+            },
         }
     })?;
     Ok(Exit::Done)

@@ -17,6 +17,7 @@ use crate::changes::Command;
 use crate::compliance::Keeper;
 use crate::compliance::reviews::{self as service, Closing, NewReview};
 use crate::evidence::Evidence;
+use crate::registry::ag;
 use crate::registry::reviews::{self, Review};
 
 /// Review partners before their renewal is due.
@@ -159,10 +160,25 @@ fn show(place: &Place, id: RequestId, out: &mut Output<'_>) -> Result<(), Proble
         let hint = "`concordat review list --all` shows those that there are".to_owned();
         return Err(Problem::refused(format!("there is no review {id}"), Some(hint)));
     };
-    Ok(out.one(&review, text)?)
+    let named = ag::register(&mut place.registry()?.reader()?)?.adverse.contains(&review.opened.ori);
+    Ok(out.one(&review, |review| text(review, named))?)
 }
 
-fn text(review: &Review) -> String {
+/// What is to be done before a review can be closed, and then.
+fn next(review: &Review, named: bool) -> String {
+    let (id, ori) = (review.id, review.opened.ori);
+    let close = format!("concordat review close {id} --looked-at WHAT --outcome WHAT --evidence FILE --as USER");
+    match review.opened.trigger {
+        _ if named => {
+            format!("concordat ag clear {ori} --citation WHERE --on DATE --evidence FILE --reason WHY --as USER, then: {close}")
+        }
+        Trigger::PolicyChanged => format!("concordat policy accept {ori}, which closes it; or, if it was changed back: {close}"),
+        Trigger::PolicyUnreachable => format!("concordat policy check {ori} --as USER, then: {close}"),
+        _ => close,
+    }
+}
+
+fn text(review: &Review, named: bool) -> String {
     let Review { id, opened_at, opened, closed } = review;
     let held = review.standing().holds_from().map_or_else(
         || "no".to_owned(),
@@ -186,9 +202,7 @@ fn text(review: &Review) -> String {
             lines.push(format!("  outcome: {}", record.outcome));
             lines.push(format!("  evidence: {}", files(&record.evidence)));
         }
-        None => lines.push(format!(
-            "  open. Next: concordat review close {id} --looked-at WHAT --outcome WHAT --evidence FILE --as USER"
-        )),
+        None => lines.push(format!("  open. Next: {}", next(review, named))),
     }
     lines.join("\n")
 }

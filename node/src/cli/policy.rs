@@ -29,7 +29,7 @@ pub enum PolicyCommand {
     List,
     /// Show how a published text differs from the accepted one; with --text, propose to accept it
     #[command(
-        after_help = "Examples:\n  concordat policy accept CA0990100\n  concordat policy accept CA0990100 --as alder.agreements --reason \"only the telephone number changed\" \\\n    --text 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n\nIt counts when a second person, who has seen the difference too, has approved it: `concordat change approve`."
+        after_help = "Examples:\n  concordat policy accept CA0990100\n  concordat policy accept CA0990100 --as alder.agreements --reason \"a phone number changed\" \\\n    --text 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n\nIt counts when a second person, who has seen the difference too, has approved it: `concordat change approve`."
     )]
     Accept(Accept),
 }

@@ -187,7 +187,9 @@ impl Status {
                 format!("{by} has suspended its own grants since {since} for an early review: {trigger}")
             }
             Self::PolicyIncomplete { missing } => format!("policy incomplete: {}", missing.join("; ")),
-            Self::AdverseFinding { parties } => format!("a finding of non-compliance stands against {} (V-31)", names(parties)),
+            Self::AdverseFinding { parties } => {
+                format!("a finding of non-compliance stands against {} (V-31)", names(parties))
+            }
             Self::AgCheckStale { checked_at: Some(at) } => {
                 format!("the Attorney General's sources were last checked at {at}, not within the last 90 days")
             }

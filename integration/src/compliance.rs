@@ -41,7 +41,8 @@ impl TestNode {
     /// One person proposes that a finding against `ori` no longer stands.
     pub async fn proposes_clearing(&self, ori: Ori, by: &str) -> Result<ChangeId, ChangeError> {
         let evidence = vec![self.keeps("the case was dismissed").await];
-        self.proposes_as(by, Command::ClearFinding { ori, written: written("dismissal of 20 November 2026", evidence) }).await
+        self.proposes_as(by, Command::ClearFinding { ori, written: written("dismissal of 20 November 2026", evidence) })
+            .await
     }
 
     /// Two people clear what stands against `ori`: one proposes, the other approves.

@@ -114,7 +114,8 @@ fn findings_and_checks_are_kept_in_their_order(backend: Backend) {
             compliance::enter_finding(&db, &keeper(), finding(kind), "alder.agreements").await.unwrap();
             expect(vec![birch], n + 1);
         }
-        let cleared = compliance::enter_finding(&db, &keeper(), finding(FindingKind::Cleared), "alder.agreements").await;
+        let cleared =
+            compliance::enter_finding(&db, &keeper(), finding(FindingKind::Cleared), "alder.agreements").await;
         assert!(matches!(&cleared, Err(PeopleError::Refused(why)) if why.contains("two people")), "{cleared:?}");
         registry.clock.set(start().plus(5));
         check(CheckResult::Named).await.unwrap();

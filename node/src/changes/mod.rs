@@ -13,8 +13,8 @@ mod preview;
 mod record;
 mod reopening;
 pub mod rules;
-mod telling;
 mod settle;
+mod telling;
 
 use std::fmt;
 

@@ -396,6 +396,9 @@ mod tests {
         let named = entered(theirs, ours, FindingKind::NamedInSuit, Some(review));
         assert!(named.contains(&format!("concordat review show {review}")), "{named}");
         let disputed = entered(theirs, ours, FindingKind::Disputed, None);
-        assert!(disputed.contains("It disputes what stands already") && !disputed.contains("review show"), "{disputed}");
+        assert!(
+            disputed.contains("It disputes what stands already") && !disputed.contains("review show"),
+            "{disputed}"
+        );
     }
 }

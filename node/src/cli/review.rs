@@ -170,9 +170,13 @@ fn next(review: &Review, named: bool) -> String {
     let close = format!("concordat review close {id} --looked-at WHAT --outcome WHAT --evidence FILE --as USER");
     match review.opened.trigger {
         _ if named => {
-            format!("concordat ag clear {ori} --citation WHERE --on DATE --evidence FILE --reason WHY --as USER, then: {close}")
+            format!(
+                "concordat ag clear {ori} --citation WHERE --on DATE --evidence FILE --reason WHY --as USER, then: {close}"
+            )
         }
-        Trigger::PolicyChanged => format!("concordat policy accept {ori}, which closes it; or, if it was changed back: {close}"),
+        Trigger::PolicyChanged => {
+            format!("concordat policy accept {ori}, which closes it; or, if it was changed back: {close}")
+        }
         Trigger::PolicyUnreachable => format!("concordat policy check {ori} --as USER, then: {close}"),
         _ => close,
     }

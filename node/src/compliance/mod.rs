@@ -206,7 +206,12 @@ pub(crate) struct Clearing {
 }
 
 /// Which finding a clearing of `ori` would clear; or why there can be none.
-pub(crate) fn clearable(conn: &mut Conn, ori: Ori, written: &Written, now: Instant) -> QueryResult<Refusable<Clearing>> {
+pub(crate) fn clearable(
+    conn: &mut Conn,
+    ori: Ori,
+    written: &Written,
+    now: Instant,
+) -> QueryResult<Refusable<Clearing>> {
     if let Some(why) = unsound(&written.citation, written.on, now) {
         return Ok(Err(why));
     }
@@ -277,12 +282,7 @@ pub struct Sweep {
 ///
 /// # Errors
 /// See [`PeopleError`].
-pub async fn enter_check(
-    db: &Db,
-    keeper: &Keeper,
-    sweep: Sweep,
-    by: &str,
-) -> Result<Instant, PeopleError> {
+pub async fn enter_check(db: &Db, keeper: &Keeper, sweep: Sweep, by: &str) -> Result<Instant, PeopleError> {
     let (by, keeper) = (by.to_owned(), keeper.clone());
     let job = move |tx: &mut Tx<'_>| {
         if let Err(why) = operator(tx.conn(), &by, Action::KeepRegister)? {
@@ -296,13 +296,22 @@ pub async fn enter_check(
         }
         let findings = ag::findings(tx.conn())?;
         if result == CheckResult::Named && standing(&findings).is_empty() {
-            return Ok(Err("enter first whom the sources name (`concordat ag find`): no finding stands here, and with \
+            return Ok(Err(
+                "enter first whom the sources name (`concordat ag find`): no finding stands here, and with \
                            the check all partners would count as looked into"
-                .to_owned()));
+                    .to_owned(),
+            ));
         }
         let register = json::canonical(&findings).map_err(|error| Error::SerializationError(error.into()))?;
-        let check =
-            AgCheck { by: by.clone(), sources, at: tx.now(), result, note, evidence, register: Some(Digest::of(&register)) };
+        let check = AgCheck {
+            by: by.clone(),
+            sources,
+            at: tx.now(),
+            result,
+            note,
+            evidence,
+            register: Some(Digest::of(&register)),
+        };
         let seal = sealed(&keeper.seal, &check, CHECK_TYP)?;
         ag::enter_check(tx.conn(), &check, &seal)?;
         tx.bump_epoch();

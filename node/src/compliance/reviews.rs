@@ -178,11 +178,7 @@ fn tell(tx: &mut Tx<'_>, keeper: &Keeper, rid: RequestId, opened: &Opened, now: 
 }
 
 /// Closes a review as two people decided.
-pub(crate) fn apply_closing(
-    tx: &mut Tx<'_>,
-    closing: &Closing,
-    approved: &Approved<'_>,
-) -> QueryResult<Refusable<()>> {
+pub(crate) fn apply_closing(tx: &mut Tx<'_>, closing: &Closing, approved: &Approved<'_>) -> QueryResult<Refusable<()>> {
     let review = match closable(tx.conn(), closing)? {
         Ok(review) => review,
         Err(why) => return Ok(Err(why)),
@@ -235,7 +231,9 @@ pub(super) fn no_finding(conn: &mut Conn, ori: Ori) -> QueryResult<Refusable<()>
 fn still_so(conn: &mut Conn, review: &Review) -> QueryResult<Option<String>> {
     let ori = review.opened.ori;
     let standing = match review.opened.trigger {
-        Trigger::PolicyChanged | Trigger::PolicyUnreachable => policies::standings(conn)?.remove(&ori).unwrap_or_default(),
+        Trigger::PolicyChanged | Trigger::PolicyUnreachable => {
+            policies::standings(conn)?.remove(&ori).unwrap_or_default()
+        }
         _ => return Ok(None),
     };
     if review.opened.trigger == Trigger::PolicyChanged {

@@ -192,7 +192,8 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     assert!(ask(&alder, REASON, &[]).ended(1).contains("early review"));
     let review = birch.run(&["review", "list", "--json"]).json()[0]["id"].as_str().unwrap().to_owned();
     birch.run(&["review", "show", &review]).ended(0);
-    let record = ["review", "close", &review, "--looked-at", "the court's docket", "--outcome", "the suit was dismissed"];
+    let record =
+        ["review", "close", &review, "--looked-at", "the court's docket", "--outcome", "the suit was dismissed"];
     let change = proposed(&birch, &[&record[..], &["--evidence", &closed]].concat());
     assert!(ask(&alder, REASON, &[]).ended(1).contains("early review"));
     birch.run_as("custodian", &["change", "approve", &change]).ended(0);

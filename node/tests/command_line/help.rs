@@ -198,10 +198,7 @@ fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("review show", line(&format!("review show {id}"))),
         (
             "review close",
-            with(
-                &format!("review close {id} --looked-at w --outcome o --as agreements"),
-                &["--evidence", &draft],
-            ),
+            with(&format!("review close {id} --looked-at w --outcome o --as agreements"), &["--evidence", &draft]),
         ),
         ("policy check", line("policy check --as agreements")),
         ("policy list", line("policy list")),

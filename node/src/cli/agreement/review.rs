@@ -228,7 +228,8 @@ fn next_after(outcome: &Outcome, forms: &Path) -> Vec<String> {
         )
     }));
     if outcome.submitted.iter().any(|it| it.all_ok) {
-        lines.push("Next, for those that are all ok: concordat agreement renew --all-due --spread --as USER".to_owned());
+        lines
+            .push("Next, for those that are all ok: concordat agreement renew --all-due --spread --as USER".to_owned());
     }
     if lines.is_empty() {
         lines.push("There is no form in it: concordat agreement review start FOLDER".to_owned());
@@ -274,8 +275,7 @@ mod tests {
     #[test]
     fn what_is_next_after_a_submission_is_what_it_left() {
         let partner: Ori = "CA0990100".parse().unwrap();
-        let submitted =
-            |all_ok| vec![Submitted { partner, review: Digest::of(b"review"), all_ok, already: false }];
+        let submitted = |all_ok| vec![Submitted { partner, review: Digest::of(b"review"), all_ok, already: false }];
         let said = |submitted, open: bool, problem: bool| {
             let open = if open { vec![(partner, vec!["audit".to_owned()])] } else { Vec::new() };
             let problems = if problem { vec!["reviews/x.toml: no such item".to_owned()] } else { Vec::new() };

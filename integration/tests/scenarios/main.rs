@@ -12,6 +12,7 @@ mod documents;
 mod hits;
 mod hotlists;
 mod identity;
+mod incidents;
 mod input;
 mod intake;
 mod jobs;

@@ -16,6 +16,7 @@ use super::{Output, Problem, local};
 use crate::changes::Command;
 use crate::compliance::Keeper;
 use crate::compliance::reviews::{self as service, Closing, NewReview};
+use crate::db::Conn;
 use crate::evidence::Evidence;
 use crate::registry::ag;
 use crate::registry::reviews::{self, Review};
@@ -128,14 +129,13 @@ async fn open(place: &Place, args: Open, out: &mut Output<'_>) -> Result<(), Pro
     })?)
 }
 
-fn known(place: &Place) -> Result<Vec<Review>, Problem> {
-    let mut conn = place.registry()?.reader()?;
+fn known(conn: &mut Conn) -> Result<Vec<Review>, Problem> {
     let hint = || Some("run `concordat trail verify`".to_owned());
-    reviews::all(&mut conn)?.map_err(|what| Problem::failure(what, hint()))
+    reviews::all(conn)?.map_err(|what| Problem::failure(what, hint()))
 }
 
 fn list(place: &Place, args: &List, out: &mut Output<'_>) -> Result<(), Problem> {
-    let mut all = known(place)?;
+    let mut all = known(&mut place.registry()?.reader()?)?;
     match args.as_of {
         Some(at) => all.retain(|review| review.is_open_at(at)),
         None if !args.all => all.retain(|review| review.closed.is_none()),
@@ -156,11 +156,12 @@ fn list(place: &Place, args: &List, out: &mut Output<'_>) -> Result<(), Problem>
 }
 
 fn show(place: &Place, id: RequestId, out: &mut Output<'_>) -> Result<(), Problem> {
-    let Some(review) = known(place)?.into_iter().find(|review| review.id == id) else {
+    let mut conn = place.registry()?.reader()?;
+    let Some(review) = known(&mut conn)?.into_iter().find(|review| review.id == id) else {
         let hint = "`concordat review list --all` shows those that there are".to_owned();
         return Err(Problem::refused(format!("there is no review {id}"), Some(hint)));
     };
-    let named = ag::register(&mut place.registry()?.reader()?)?.adverse.contains(&review.opened.ori);
+    let named = ag::register(&mut conn)?.adverse.contains(&review.opened.ori);
     Ok(out.one(&review, |review| text(review, named))?)
 }
 

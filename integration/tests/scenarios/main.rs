@@ -14,6 +14,7 @@ mod documents;
 mod hits;
 mod hotlists;
 mod identity;
+mod incidents;
 mod input;
 mod intake;
 mod jobs;

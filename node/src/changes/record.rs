@@ -129,6 +129,9 @@ impl Change {
     /// The partner whom it is about, where it is about one.
     #[must_use]
     pub fn partner(&self, us: Ori) -> Option<Ori> {
+        if let Some(ori) = self.proposed.command.agency() {
+            return (ori != us).then_some(ori);
+        }
         let access = self.proposed.before.iter().chain(&self.proposed.after).next()?;
         Some(if access.owner == us { access.recipient } else { access.owner })
     }

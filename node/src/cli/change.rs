@@ -136,7 +136,7 @@ pub(super) async fn propose(
     propose_at(&*place.node()?, command, args, out).await
 }
 
-async fn propose_at(
+pub(super) async fn propose_at(
     node: &crate::node::Node,
     command: Command,
     args: Propose,
@@ -237,7 +237,12 @@ async fn approve(place: &Place, id: ChangeId, by: &str, out: &mut Output<'_>) ->
                 Some(lacking) => format!("{done}\n{lacking}"),
                 None => done,
             },
-            _ => done,
+            _ => match &change.proposed.command {
+                Command::ClearFinding { .. } => {
+                    format!("{done}\nThe early review that the finding opened goes on until it is closed: concordat review list")
+                }
+                _ => done,
+            },
         }
     })?;
     Ok(delivery.as_ref().map_or(Exit::Done, agreement::exit))

@@ -209,12 +209,13 @@ pub(super) fn keep_event(
     let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();
     documents::append(tx.conn(), id, party, said.n, &Kept { rid, leaf, message, salt, proof: Some(proof) })?;
     tx.bump_epoch();
-    if let Event::Rekeyed { compromised: true, reason, .. } = &said.event
-        && !reviews::is_open(tx.conn(), party, Trigger::KeyCompromise)?
-    {
-        let new =
-            NewReview { ori: party, trigger: Trigger::KeyCompromise, reason: reason.clone(), evidence: Vec::new() };
-        reviews::open_in(tx, keeper, new, None)?;
+    if let Event::Rekeyed { compromised: true, reason, keys, .. } = &said.event {
+        // One compromise is said in the stream of each agreement, another one names other keys.
+        let reason = format!("{reason} (its new seal key: {})", Digest::of(keys.seal_key.as_bytes()));
+        if !reviews::is_known(tx.conn(), party, Trigger::KeyCompromise, &reason)? {
+            let new = NewReview { ori: party, trigger: Trigger::KeyCompromise, reason, evidence: Vec::new() };
+            reviews::open_in(tx, keeper, new, None)?;
+        }
     }
     let status = with(tx, &found, party, said, evidence)?;
     acknowledge(tx, id, said.v, evidence, (said.event.name(), receipts), status)

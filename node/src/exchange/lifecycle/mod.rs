@@ -235,7 +235,7 @@ type Refusable<T> = Result<T, Vec<String>>;
 /// suspension waits for no partner.
 pub(crate) struct Actor {
     pub(crate) us: Ori,
-    seal: Arc<Seal>,
+    pub(crate) seal: Arc<Seal>,
     versions: Arc<Versions>,
 }
 

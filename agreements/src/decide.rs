@@ -290,10 +290,14 @@ pub fn decide(question: &Question, standing: &Standing, usage: Usage, now: Insta
 }
 
 /// The rules that an asker's own node applies before a question leaves it, so that a fan-out does not become hundreds of
-/// denials: those about the asking, the form of a pattern, and the sensitive terms. Empty when there is nothing to mend.
+/// denials: those about the asking, the form of a pattern, and the sensitive terms. `hub` says whether the asker's agency
+/// asks for others: then it never asks for itself (V-08). Empty when there is nothing to mend.
 #[must_use]
-pub fn screen_own(question: &Question, now: Instant) -> Vec<Rule> {
+pub fn screen_own(question: &Question, hub: bool, now: Instant) -> Vec<Rule> {
     let mut rules = asking(question, now);
+    if hub && question.on_behalf_of.agency == question.asker.agency && !rules.contains(&Rule::OnBehalfOf) {
+        rules.push(Rule::OnBehalfOf);
+    }
     rules.extend((!sensitive(question).is_empty()).then_some(Rule::SensitiveTerms));
     let formless = matches!(&question.search, Search::Partial { pattern } if !pattern_formed(pattern));
     rules.extend(formless.then_some(Rule::SearchGranted));

@@ -19,7 +19,7 @@ pub const AG_CHECK_ACTIVATION: i64 = 30 * Instant::DAY;
 /// one after the other. A check from further ahead is no check, however long it would last.
 const CHECK_AHEAD: i64 = 5 * Instant::MINUTE;
 
-/// What the Attorney General's office is known to have said of an agency (V-31).
+/// What is known of an agency's compliance: what the Attorney General's office said of it, or it itself (V-31).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FindingKind {
@@ -47,9 +47,21 @@ impl FindingKind {
             Self::Cleared => "cleared",
         }
     }
+
+    /// What is true of the agency, in a clause: only some of it was said by the Attorney General's office.
+    #[must_use]
+    pub fn says(self) -> &'static str {
+        match self {
+            Self::NamedInSuit => "the Attorney General named it in a suit",
+            Self::LetterReported => "a letter of the Attorney General's office to it was reported",
+            Self::SelfDisclosed => "it disclosed non-compliance itself",
+            Self::Disputed => "it disputes a finding, which counts until it is cleared",
+            Self::Cleared => "a finding against it no longer stands",
+        }
+    }
 }
 
-/// One entry of the register of findings; the newest for an agency counts.
+/// One entry of the register of findings.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Finding {
@@ -92,6 +104,47 @@ impl Finding {
     }
 }
 
+/// What a sweep over the Attorney General's sources came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CheckResult {
+    /// They name no partner.
+    #[serde(rename = "none")]
+    NoneNamed,
+    /// They name at least one; each is in the register of findings.
+    #[serde(rename = "named")]
+    Named,
+}
+
+impl CheckResult {
+    /// The written name: `none` or `named`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NoneNamed => "none",
+            Self::Named => "named",
+        }
+    }
+}
+
+impl fmt::Display for CheckResult {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A text that is no result of a sweep.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the result is `none` (no partner is named) or `named`; what else there is to say goes into the note")]
+pub struct CheckResultError;
+
+impl FromStr for CheckResult {
+    type Err = CheckResultError;
+
+    fn from_str(text: &str) -> Result<Self, CheckResultError> {
+        [Self::NoneNamed, Self::Named].into_iter().find(|result| result.as_str() == text).ok_or(CheckResultError)
+    }
+}
+
 /// One sweep over the Attorney General's sources. It covers every partner.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -102,8 +155,11 @@ pub struct AgCheck {
     pub sources: Vec<String>,
     /// When.
     pub at: Instant,
-    /// What it found, in words.
-    pub result: String,
+    /// What it came to.
+    pub result: CheckResult,
+    /// What else there is to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
     /// SHA-256 of each file that is kept as evidence of it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub evidence: Vec<Digest>,
@@ -116,7 +172,7 @@ pub struct AgCheck {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Trigger {
-    /// The Attorney General named it.
+    /// A finding was entered against it (V-31).
     AgFinding,
     /// It lost or gave away what it received, or let somebody in who may not.
     Breach,
@@ -244,10 +300,36 @@ impl OpenReview {
     }
 }
 
+/// The findings that stand, in the order in which they were entered.
+#[must_use]
+pub fn standing(findings: &[Finding]) -> Vec<&Finding> {
+    let mut standing: Vec<&Finding> = Vec::new();
+    for finding in findings {
+        match finding.kind {
+            FindingKind::Cleared => {
+                if let Some(one) = clears(&standing, finding.ori, finding.on) {
+                    standing.remove(one);
+                }
+            }
+            // It disputes what stands here already; where nothing does, it counts by itself.
+            FindingKind::Disputed if standing.iter().any(|one| one.ori == finding.ori) => {}
+            _ => standing.push(finding),
+        }
+    }
+    standing
+}
+
+/// Which of the findings that stand a clearing of `ori` of this date clears: one, the one entered last. What was found
+/// later than the clearing is not cleared by it.
+#[must_use]
+pub fn clears(standing: &[&Finding], ori: Ori, on: Date) -> Option<usize> {
+    standing.iter().rposition(|one| one.ori == ori && one.on <= on)
+}
+
 /// What this node knows of findings, checks and reviews.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Register {
-    /// The agencies of which more was found than was cleared: a clearing clears one finding.
+    /// The agencies against which a finding stands.
     pub adverse: Vec<Ori>,
     /// When the sources were last checked.
     pub checked_at: Option<Instant>,
@@ -259,24 +341,10 @@ impl Register {
     /// The register from all findings in the order in which they were entered, the newest check, and the open reviews.
     #[must_use]
     pub fn new(findings: &[Finding], checked_at: Option<Instant>, reviews: Vec<OpenReview>) -> Self {
-        let mut standing: Vec<Ori> = Vec::new();
-        for finding in findings {
-            let of = |ori: &Ori| *ori == finding.ori;
-            match finding.kind {
-                FindingKind::Cleared => {
-                    if let Some(one) = standing.iter().rposition(of) {
-                        standing.remove(one);
-                    }
-                }
-                // It disputes what stands here already; where nothing does, it counts by itself.
-                FindingKind::Disputed if standing.iter().any(of) => {}
-                _ => standing.push(finding.ori),
-            }
-        }
         let mut adverse: Vec<Ori> = Vec::new();
-        for ori in standing {
-            if !adverse.contains(&ori) {
-                adverse.push(ori);
+        for Finding { ori, .. } in standing(findings) {
+            if !adverse.contains(ori) {
+                adverse.push(*ori);
             }
         }
         Self { adverse, checked_at, reviews }

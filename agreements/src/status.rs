@@ -59,7 +59,7 @@ pub enum Status {
         #[serde(deserialize_with = "crate::json::texts")]
         missing: Vec<String>,
     },
-    /// The Attorney General named a party (V-31, V-28).
+    /// A finding stands against a party (V-31, V-28).
     AdverseFinding {
         /// Whom.
         parties: Vec<Ori>,
@@ -187,7 +187,9 @@ impl Status {
                 format!("{by} has suspended its own grants since {since} for an early review: {trigger}")
             }
             Self::PolicyIncomplete { missing } => format!("policy incomplete: {}", missing.join("; ")),
-            Self::AdverseFinding { parties } => format!("the Attorney General named {}", names(parties)),
+            Self::AdverseFinding { parties } => {
+                format!("a finding of non-compliance stands against {} (V-31)", names(parties))
+            }
             Self::AgCheckStale { checked_at: Some(at) } => {
                 format!("the Attorney General's sources were last checked at {at}, not within the last 90 days")
             }
@@ -207,8 +209,10 @@ pub fn activation_problems(agreement: &Agreement, register: &Register, now: Inst
     let mut problems = incomplete(agreement, now);
     for party in &agreement.parties {
         if register.adverse.contains(&party.ori) {
-            problems
-                .push(format!("the Attorney General named {}: clear the finding with its citation first", party.ori));
+            problems.push(format!(
+                "a finding of non-compliance stands against {} (V-31): clear it with its citation first",
+                party.ori
+            ));
         }
     }
     for party in &agreement.parties {

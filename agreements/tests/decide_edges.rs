@@ -58,7 +58,7 @@ fn a_pattern_of_wildcards_is_no_search_for_a_plate() {
     }
     for pattern in ["", "*", "???", "7*", "7ab*", "7AB%", "7AB' OR 1", "\u{ff17}\u{ff21}B", &"A".repeat(21), "AB\n"] {
         assert_eq!(decided(&asking(pattern), &standing), "deny search_granted", "{pattern}");
-        assert_eq!(screen_own(&asking(pattern), now()), [Rule::SearchGranted], "{pattern}");
+        assert_eq!(screen_own(&asking(pattern), false, now()), [Rule::SearchGranted], "{pattern}");
     }
 }
 
@@ -99,6 +99,9 @@ fn the_answer_is_for_whom_it_may_be() {
     for (agency, good) in [(PARTNER, false), ("CA0030000", true), ("CA019013J", true), ("CA0040000", false)] {
         assert_eq!(decided(&asking(agency), &standing) == "permit", good, "hub for {agency}");
     }
+    assert_eq!(screen_own(&asking(PARTNER), true, now()), [Rule::OnBehalfOf]);
+    assert_eq!(screen_own(&asking("CA0030000"), true, now()), []);
+    assert_eq!(screen_own(&asking(PARTNER), false, now()), []);
     let mut nobody = asking("CA0030000");
     nobody.on_behalf_of.end_user = " ".to_owned();
     assert_eq!(decided(&nobody, &standing), "deny on_behalf_of");
@@ -132,7 +135,7 @@ fn names_are_seen_and_bounded() {
             let mut question = question();
             *field(&mut question) = bad.to_owned();
             assert_eq!(decided(&question, &standing()), denial, "{bad:?}");
-            assert!(!screen_own(&question, now()).is_empty());
+            assert!(!screen_own(&question, false, now()).is_empty());
         }
         let mut question = question();
         *field(&mut question) = "Zo\u{eb} \u{c1}lvarez-O'Neil".to_owned();

@@ -9,7 +9,7 @@ use agreements::message::{
     RuleSaid, Search, StreamEvent, To,
 };
 use agreements::purpose::Purpose;
-use agreements::register::{AgCheck, Finding, FindingKind, Trigger};
+use agreements::register::{AgCheck, CheckResult, Finding, FindingKind, Trigger};
 use agreements::rule::Rule;
 use agreements::status::Status;
 use agreements::stream::Event;
@@ -176,7 +176,8 @@ fn the_register() {
         by: why(),
         sources: vec![why()],
         at: now(),
-        result: "nothing found".to_owned(),
+        result: CheckResult::NoneNamed,
+        note: None,
         evidence: Vec::new(),
         register: None,
     });
@@ -184,7 +185,8 @@ fn the_register() {
         by: why(),
         sources: vec![why()],
         at: now(),
-        result: "nothing found".to_owned(),
+        result: CheckResult::Named,
+        note: Some(why()),
         evidence: vec![Digest::of(b"page")],
         register: Some(Digest::of(b"[]")),
     });

@@ -3,7 +3,7 @@
 use agreements::agreement::Agreement;
 use agreements::ids::{Digest, Ori};
 use agreements::party::Determination;
-use agreements::register::{AG_CHECK_ACTIVATION, AG_CHECK_IN_FORCE, Finding, FindingKind, Register};
+use agreements::register::{AG_CHECK_ACTIVATION, AG_CHECK_IN_FORCE, Finding, FindingKind, Register, standing};
 use agreements::status::{Status, activation_problems};
 use agreements::stream::{Event, Said, Stream, Streams};
 use agreements::time::Instant;
@@ -294,7 +294,7 @@ fn the_second_signature_puts_nothing_in_force_that_was_not_looked_into_within_th
 }
 
 #[test]
-fn the_newest_finding_of_an_agency_counts() {
+fn a_clearing_clears_one_finding_and_none_of_a_later_date() {
     let finding = |text: &str, kind| Finding {
         ori: ori(text),
         kind,
@@ -317,6 +317,16 @@ fn the_newest_finding_of_an_agency_counts() {
         Vec::new(),
     );
     assert_eq!(register.adverse, [ori(PARTNER)]);
+
+    let on = |day, kind| Finding { on: date(2026, 3, day), ..finding(PARTNER, kind) };
+    let adverse = |findings: &[Finding]| Register::new(findings, None, Vec::new()).adverse;
+    let (suit, letter) = (on(3, FindingKind::NamedInSuit), on(9, FindingKind::LetterReported));
+    let clearing = |day| on(day, FindingKind::Cleared);
+    assert_eq!(adverse(&[suit.clone(), letter.clone(), clearing(9)]), [ori(PARTNER)], "one of two");
+    assert_eq!(adverse(&[suit.clone(), letter.clone(), clearing(9), clearing(9)]), []);
+    assert_eq!(adverse(&[letter.clone(), clearing(8)]), [ori(PARTNER)], "of an earlier day");
+    let both = [suit, letter, clearing(8)];
+    assert_eq!(standing(&both), [&both[1]], "the one that is not later");
 }
 
 #[test]

@@ -1,15 +1,19 @@
 //! What people of an agency do about others' compliance: checks, clearings, early reviews, evidence.
 
 use agreements::ids::{Digest, Ori, RequestId};
-use agreements::register::{FindingKind, Trigger};
+use agreements::register::{CheckResult, FindingKind, Trigger};
+use concordat::changes::{self, ChangeError, ChangeId, Command};
 use concordat::compliance::reviews::{self, Closing, NewReview};
-use concordat::compliance::{self, Written};
+use concordat::compliance::{self, Sweep, Written};
 use concordat::evidence::Evidence;
 use concordat::people::PeopleError;
 use concordat::registry::reviews::{self as kept, Review};
 
 use crate::node::TestNode;
 use crate::pair::days_from_start;
+
+/// Why it may go on.
+const OUTCOME: &str = "the partner mended what it was about";
 
 /// Where a finding or a clearing stands.
 pub fn written(citation: &str, evidence: Vec<Digest>) -> Written {
@@ -34,40 +38,69 @@ impl TestNode {
         self.finds(compliance::finding(ori, FindingKind::NamedInSuit, written)).await;
     }
 
-    /// Two people clear what stands against `ori`.
-    pub async fn clears(&self, ori: Ori, by: &str, approved_by: &str) -> Result<(), PeopleError> {
+    /// One person proposes that a finding against `ori` no longer stands.
+    pub async fn proposes_clearing(&self, ori: Ori, by: &str) -> Result<ChangeId, ChangeError> {
         let evidence = vec![self.keeps("the case was dismissed").await];
-        let (by, approved_by) = (self.fiction.person(by), self.fiction.person(approved_by));
-        let written = written("dismissal of 20 November 2026", evidence);
-        compliance::clear_finding(self.node().registry(), &self.keeper(), ori, written, &by, &approved_by).await
+        self.proposes_as(by, Command::ClearFinding { ori, written: written("dismissal of 20 November 2026", evidence) })
+            .await
+    }
+
+    /// Two people clear what stands against `ori`: one proposes, the other approves.
+    pub async fn clears(&self, ori: Ori, by: &str, approved_by: &str) -> Result<(), ChangeError> {
+        let change = self.proposes_clearing(ori, by).await?;
+        self.decides(change, by, approved_by).await
     }
 
     /// Somebody looks at the Attorney General's sources.
     pub async fn checks(&self) {
         let by = self.fiction.person("agreements");
         let sources = vec!["oag.ca.gov press releases".to_owned()];
-        let result = "no partner is named".to_owned();
         let evidence = vec![self.keeps("the page of press releases").await];
-        let db = self.node().registry();
-        compliance::enter_check(db, &self.keeper(), sources, result, evidence, &by).await.unwrap();
+        let sweep = Sweep { sources, result: CheckResult::NoneNamed, note: None, evidence };
+        compliance::enter_check(self.node().registry(), &self.keeper(), sweep, &by).await.unwrap();
     }
 
     /// One person opens an early review.
     pub async fn opens_review(&self, ori: Ori, trigger: Trigger) -> Result<RequestId, PeopleError> {
-        let new = NewReview { ori, trigger, reason: "as the partner reported".to_owned(), evidence: Vec::new() };
+        self.opens_review_for(ori, trigger, "as the partner reported").await
+    }
+
+    /// The same, because of what happened.
+    pub async fn opens_review_for(&self, ori: Ori, trigger: Trigger, reason: &str) -> Result<RequestId, PeopleError> {
+        let new = NewReview { ori, trigger, reason: reason.to_owned(), evidence: Vec::new() };
         reviews::open(self.node().registry(), &self.keeper(), new, &self.fiction.person("agreements")).await
     }
 
+    /// What closes a review, as somebody who looked into it proposes it.
+    pub async fn closing(&self, review: RequestId) -> Command {
+        let evidence = vec![self.keeps("the partner's report").await];
+        Command::CloseReview { closing: Closing { review, looked_at: "the partner's report".to_owned(), evidence } }
+    }
+
     /// Two people close one, with what they looked at.
-    pub async fn closes_review(&self, review: RequestId, by: &str, approved_by: &str) -> Result<(), PeopleError> {
-        let closing = Closing {
-            review,
-            looked_at: "the partner's report".to_owned(),
-            outcome: "it was mended".to_owned(),
-            evidence: vec![self.keeps("the partner's report").await],
-        };
-        let (by, approved_by) = (self.fiction.person(by), self.fiction.person(approved_by));
-        reviews::close(self.node().registry(), closing, &by, &approved_by).await
+    pub async fn closes_review(&self, review: RequestId, by: &str, approved_by: &str) -> Result<(), ChangeError> {
+        let change = self.proposes_as(by, self.closing(review).await).await?;
+        self.decides(change, by, approved_by).await
+    }
+
+    /// Two people accept the text that `ori` publishes.
+    pub async fn accepts_policy(&self, ori: Ori, text: Digest, by: &str, second: &str) -> Result<(), ChangeError> {
+        let change = self.proposes_as(by, Command::AcceptPolicy { ori, text }).await?;
+        self.decides(change, by, second).await
+    }
+
+    /// Somebody with this role proposes a change.
+    pub async fn proposes_as(&self, role: &str, command: Command) -> Result<ChangeId, ChangeError> {
+        changes::propose(self.node(), command, &self.fiction.person(role), OUTCOME).await
+    }
+
+    /// Somebody with this role approves it; where that is refused, whoever proposed it takes it back.
+    async fn decides(&self, change: ChangeId, by: &str, second: &str) -> Result<(), ChangeError> {
+        let approved = changes::approve(self.node(), change, &self.fiction.person(second)).await;
+        if approved.is_err() {
+            changes::withdraw(self.node(), change, &self.fiction.person(by)).await.unwrap();
+        }
+        approved.map(drop)
     }
 
     /// The reviews that are open.

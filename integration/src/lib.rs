@@ -9,6 +9,7 @@ pub mod counterparties;
 pub mod cut;
 pub mod database;
 pub mod federation;
+pub mod feeding;
 pub mod forge;
 pub mod hotlists;
 pub mod logs;

@@ -10,7 +10,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use actix_web::rt::System;
-use agreements::ids::{AgreementId, Ori, RequestId};
+use agreements::approval;
+use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::plate::Plate;
 use agreements::purpose::Purpose;
 use agreements::register::Finding;
@@ -23,16 +24,12 @@ use concordat::compliance::{self, Keeper};
 use concordat::config::{Config, Webhook};
 use concordat::db::{Conn, DbError};
 use concordat::demo::agency::{self, Fiction};
-use concordat::demo::generator;
 use concordat::exchange::ask::{self, Ask, AskError, Gave, Report, Whom};
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::{descriptor, standing};
-use concordat::intake::{Door, Stores, agents};
+use concordat::intake::agents;
 use concordat::jobs::{self, Report as JobReport, Ringer};
 use concordat::node::{Node, OpenError, read_key};
-use concordat::reads::ingest::{Options, Summary, ingest};
-use concordat::reads::source::JsonLines;
-use concordat::reads::store::Reader;
 use concordat::registry::exchanged::{self, Receipt};
 use concordat::registry::job_runs::{self, Run};
 use concordat::registry::outbox::{self, Queued, State};
@@ -279,9 +276,15 @@ impl TestNode {
 
     /// What must approve a signature does, and the official signs. Nothing for an agreement that is not here.
     pub async fn has_approved(&self, id: AgreementId) {
-        let known = standing::verified(&mut self.conn(), id).unwrap();
-        let key = known.and_then(|found| found.agreement.party(self.ori())?.official.key.clone());
-        if key.is_some() {
+        let Some(found) = standing::verified(&mut self.conn(), id).unwrap() else { return };
+        let Some(partner) = found.agreement.other(self.ori()).map(|party| party.ori) else { return };
+        let given = concordat::renewal::held::given(&mut self.conn(), partner).unwrap();
+        let given: Vec<_> = given.into_iter().map(|(_, given)| given).collect();
+        let document = Digest::of(&found.document);
+        // On a later day it would be another approval of the same kind, which is refused.
+        let whole = approval::missing(&given, document).is_empty() && approval::signature(&given, document).is_some();
+        let has_key = found.agreement.party(self.ori()).is_some_and(|party| party.official.key.is_some());
+        if has_key && !whole {
             let (keys, today) = (&self.config.keys.folder, self.clock.now().date().unwrap());
             agency::approve(self.node().registry(), keys, &self.fiction, id, today).await.unwrap();
         }
@@ -312,27 +315,6 @@ impl TestNode {
         compliance::enter_finding(self.node().registry(), &self.keeper(), finding, &by).await.unwrap();
     }
 
-    /// Brings in one read, as a reader sends it: a line in the Rekor layout, through the product's own ingest.
-    pub async fn ingests(&self, plate: &str, seen_at: Instant) {
-        let summary = self.delivers(plate, seen_at).await;
-        assert_eq!((summary.kept, summary.rejected), (1, 0), "{summary:?}");
-    }
-
-    /// Brings in a read that is there already.
-    pub async fn delivers_again(&self, plate: &str, seen_at: Instant) {
-        let summary = self.delivers(plate, seen_at).await;
-        assert_eq!((summary.kept, summary.repeated), (0, 1), "{summary:?}");
-    }
-
-    async fn delivers(&self, plate: &str, seen_at: Instant) -> Summary {
-        let line = rekor(plate, seen_at);
-        let door = Door::new(self.node().registry(), Stores::of(self.node()).unwrap());
-        let options = Options::reporting_to(self.config.store.images.with_file_name("rejects.jsonl"));
-        let mut source = JsonLines::new(line.as_bytes(), &options);
-        let go_on = AtomicBool::new(false);
-        ingest(&mut source, &door, &options, &self.clock, &mut |_| {}, &go_on).await.unwrap()
-    }
-
     /// Opens the door for readers' agents, without TLS, as behind a proxy on this machine.
     pub fn opens_to_agents(&mut self, change: impl FnOnce(&mut Webhook)) {
         self.restart_with(|config| {
@@ -352,17 +334,6 @@ impl TestNode {
     pub async fn token(&self, uid: &str) -> String {
         let by = self.fiction.person("admin");
         agents::add(self.node().registry(), uid, &by).await.unwrap().expose().to_owned()
-    }
-
-    /// How many reads the store has.
-    pub fn reads(&self) -> u64 {
-        self.node().desk().reads(Reader::count).unwrap()
-    }
-
-    /// The read store's file.
-    pub fn reads_file(&self) -> PathBuf {
-        let url = self.config.store.reads.to_string();
-        PathBuf::from(url.strip_prefix("sqlite:").unwrap())
     }
 
     /// A number that the node counts, by its line in the metrics; 0 when it has none.
@@ -522,24 +493,6 @@ impl Drop for TestNode {
 pub fn problems_of(conn: &mut Conn, config: &Config) -> Vec<verify::Problem> {
     let vkey = concordat::node::log_vkey(config).unwrap();
     verify::verify(conn, &vkey, &mut |_, _| {}, &AtomicBool::new(false)).unwrap().problems
-}
-
-/// One `alpr_group` line for a plate and a time: a generated one, with these two put in.
-pub fn rekor(plate: &str, seen_at: Instant) -> String {
-    let agency = generator::Agency::scattered("agent", 1, 1, 7);
-    let line = generator::lines(&agency, 7, 1, seen_at).next().unwrap().unwrap();
-    let mut line: Value = serde_json::from_str(&line).unwrap();
-    let ms = seen_at.micros() / 1000;
-    let uuid = format!("agent-1-{ms}");
-    line["epoch_start"] = ms.into();
-    line["epoch_end"] = (ms + 400).into();
-    line["uuids"] = serde_json::json!([uuid]);
-    line["best_uuid"] = uuid.into();
-    line["best_plate_number"] = plate.into();
-    line["best_plate"]["plate"] = plate.into();
-    line["candidates"] = serde_json::json!([{"plate": plate, "confidence": 91.5, "matches_template": 1}]);
-    line["best_plate"]["candidates"] = line["candidates"].clone();
-    format!("{line}\n")
 }
 
 /// Whether opening failed because the trail was changed.

@@ -2,9 +2,10 @@
 
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::packet::{Attestations, Audit, OutOfState};
+use agreements::register::CheckResult;
 use agreements::review::{Decided, Item, Verdict};
 use concordat::clock::Clock as _;
-use concordat::compliance;
+use concordat::compliance::{self, Sweep};
 use concordat::exchange::lifecycle::ActError;
 use concordat::exchange::standing;
 use concordat::registry::agreements as documents;
@@ -89,11 +90,10 @@ impl TestNode {
 
     /// The agreements administrator looks at the Attorney General's sources.
     pub async fn checks_sources(&self) {
-        let (sources, result) = (vec!["oag.ca.gov".to_owned()], "no partner is named".to_owned());
+        let sources = vec!["oag.ca.gov".to_owned()];
+        let sweep = Sweep { sources, result: CheckResult::NoneNamed, note: None, evidence: Vec::new() };
         let by = self.fiction.person("agreements");
-        compliance::enter_check(self.node().registry(), &self.keeper(), sources, result, Vec::new(), &by)
-            .await
-            .unwrap();
+        compliance::enter_check(self.node().registry(), &self.keeper(), sweep, &by).await.unwrap();
     }
 
     /// The agreements administrator drafts and offers the renewal of an agreement.

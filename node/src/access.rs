@@ -247,10 +247,10 @@ pub struct Compared {
 /// The registry cannot be read.
 pub fn compare(node: &Node) -> Result<Compared, Failure> {
     let mut conn = node.registry().reader()?;
-    node.refresh_partners(&mut conn)?;
     for _ in 0..10 {
         let now = node.now();
         let epoch = trail::head::epoch(&mut conn)?;
+        node.refresh_partners(&mut conn)?;
         let doors = doors(node, &mut conn, now)?;
         let recorded = recorded(&mut conn, node.ori())?;
         if trail::head::epoch(&mut conn)? == epoch {

@@ -1,16 +1,15 @@
 //! A node: its stores, its keys, its partners and its clock, as services use them.
 
+mod limits;
 mod open;
 mod rate;
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agreements::decide::{OwnerRules, Searches};
-use agreements::entry::Kind;
 use agreements::ids::{Ori, RequestId};
 use agreements::party::{Keys, Party};
 use agreements::time::Instant;
@@ -42,18 +41,17 @@ use crate::rotation;
 use crate::seal::{Seal, SealStore};
 use crate::tampering::{self, Changed, Table};
 use crate::tls::{OwnStore, TrustFiles, TrustStore};
+use crate::trail;
 use crate::trail::proof::CheckpointCache;
 use crate::trail::scrub::Scrub;
-use crate::trail::{self, Draft, Facts};
 use crate::upkeep::Upkeep;
 
 pub use crate::desk::Desk;
+use limits::{INTRODUCTIONS, RefusedCounts};
 use rate::Questions;
 
+pub use limits::{Place, Uncounted};
 pub use open::{OpenError, log_vkey, next_log_signer, open_reads, open_registry, read_key};
-
-/// How many introductions of an agency are heard in a second.
-const INTRODUCTIONS: NonZeroU32 = NonZeroU32::MIN.saturating_add(19);
 
 /// A node with everything that exchange needs.
 pub struct Node {
@@ -74,6 +72,7 @@ pub struct Node {
     partners: ArcSwap<Partners>,
     partners_epoch: AtomicI64,
     wider: ArcSwap<Vec<String>>,
+    told_otherwise: ArcSwap<Option<String>>,
     standings: StandingCache,
     checkpoints: CheckpointCache,
     versions: Arc<Versions>,
@@ -91,25 +90,6 @@ pub struct Node {
     changed: ArcSwap<Vec<Changed>>,
     scrub: Scrub,
     watch: Watch,
-}
-
-/// What was refused without an entry of its own since the last aggregate entry.
-#[derive(Debug, Default)]
-struct RefusedCounts {
-    strangers: AtomicU64,
-    limited: AtomicU64,
-    unsworn: AtomicU64,
-}
-
-/// A request that was refused without an entry of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Uncounted {
-    /// Of somebody who is not enrolled, or of an agent without a token that counts.
-    Stranger,
-    /// Over a partner's rate or its requests in work.
-    Limited,
-    /// Of a partner, and not sworn.
-    Unsworn,
 }
 
 impl Node {
@@ -148,6 +128,7 @@ impl Node {
             partners: ArcSwap::default(),
             partners_epoch: AtomicI64::new(-1),
             wider: ArcSwap::default(),
+            told_otherwise: ArcSwap::default(),
             standings: StandingCache::default(),
             checkpoints: CheckpointCache::default(),
             versions: Arc::default(),
@@ -233,13 +214,6 @@ impl Node {
         }
     }
 
-    /// Whether somebody with a certificate of this agency, and another key than the known one, comes too often to be heard.
-    /// Counts one.
-    #[must_use]
-    pub fn over_introductions(&self, ori: Ori) -> bool {
-        self.introductions.check_key(&ori).is_err()
-    }
-
     /// This agency's seal.
     #[must_use]
     pub fn seal(&self) -> Arc<Seal> {
@@ -312,6 +286,12 @@ impl Node {
         self.wider.load_full()
     }
 
+    /// What has to be done where partners were told of another place or other contacts than this process was started with.
+    #[must_use]
+    pub fn told_otherwise(&self) -> Arc<Option<String>> {
+        self.told_otherwise.load_full()
+    }
+
     /// Verified standings.
     #[must_use]
     pub fn standings(&self) -> &StandingCache {
@@ -372,72 +352,6 @@ impl Node {
         Desk::new(self.registry.clone(), Arc::clone(&self.reads))
     }
 
-    /// Whether a partner is over the owner's rate of questions. Counts one.
-    #[must_use]
-    pub fn over_rate(&self, partner: Ori) -> bool {
-        self.questions.load().over(partner)
-    }
-
-    /// Counts partners' questions against this many a minute from now on: the owner's rules that count may have changed.
-    pub fn set_rate(&self, per_minute: u32) {
-        if self.questions.load().per_minute() != per_minute {
-            self.questions.store(Arc::new(Questions::at(per_minute)));
-        }
-    }
-
-    /// Takes a place for one request of a partner; `None` when it is over its rate or its requests in work. The place is
-    /// free again when the guard is dropped.
-    pub fn admit(self: &Arc<Self>, partner: Ori) -> Option<Place> {
-        if self.requests.check_key(&partner).is_err() {
-            return None;
-        }
-        let mut in_flight = self.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        let used = in_flight.entry(partner).or_default();
-        if *used >= self.config.peer.in_flight.get() {
-            return None;
-        }
-        *used += 1;
-        Some(Place { node: Arc::clone(self), partner })
-    }
-
-    /// Counts what is refused without an entry of its own.
-    pub fn count(&self, what: Uncounted) {
-        let counter = match what {
-            Uncounted::Stranger => &self.refused.strangers,
-            Uncounted::Limited => &self.refused.limited,
-            Uncounted::Unsworn => &self.refused.unsworn,
-        };
-        counter.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Writes one entry about all that was refused without one since the last, if anything was: so nobody can fill the
-    /// trail, and nothing goes unseen. A running node does so every minute.
-    ///
-    /// # Errors
-    /// Not recorded; the counts are kept for the next time.
-    pub async fn record_refused(&self) -> Result<(), Failure> {
-        let take = |counter: &AtomicU64| counter.swap(0, Ordering::Relaxed);
-        let counts = [take(&self.refused.strangers), take(&self.refused.limited), take(&self.refused.unsworn)];
-        if counts == [0; 3] {
-            return Ok(());
-        }
-        let [strangers, limited, unsworn] = counts;
-        let message = serde_json::json!({"limited": limited, "strangers": strangers, "unsworn": unsworn, "v": 1});
-        let job = move |tx: &mut crate::db::Tx<'_>| {
-            let message =
-                agreements::json::canonical(&message).map_err(|error| Error::SerializationError(error.into()))?;
-            let rid = fresh_rid(tx.now())?;
-            tx.append(Draft { kind: Kind::RefusedCounted, rid, message, note: b"{}".to_vec(), facts: Facts::default() })
-        };
-        if let Err(error) = self.registry.record(job).await {
-            self.refused.strangers.fetch_add(strangers, Ordering::Relaxed);
-            self.refused.limited.fetch_add(limited, Ordering::Relaxed);
-            self.refused.unsworn.fetch_add(unsworn, Ordering::Relaxed);
-            return Err(error.into());
-        }
-        Ok(())
-    }
-
     /// Reads the enrolled partners again when the standing epoch moved: a command line in another process may have
     /// enrolled one.
     pub fn refresh_partners(&self, conn: &mut Conn) -> QueryResult<()> {
@@ -448,6 +362,7 @@ impl Node {
             let before = self.partners.swap(Arc::clone(&partners));
             self.announced.store(Arc::new(announced));
             self.wider.store(Arc::new(changes::rules::waiting(conn, &self.owner.rules)?));
+            self.told_otherwise.store(Arc::new(rotation::told_otherwise(conn, &self.config)?));
             self.partners_epoch.store(epoch, Ordering::Release);
             for partner in before.all() {
                 let now = partners.find(partner.ori());
@@ -542,22 +457,6 @@ pub fn owner_rules(config: &Config) -> OwnerRules {
         // The store answers exact plates; when it answers more, this follows.
         searches: Searches::Exact,
         sensitive: config.rules.sensitive,
-    }
-}
-
-/// A partner's request in work.
-#[derive(Debug)]
-pub struct Place {
-    node: Arc<Node>,
-    partner: Ori,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let mut in_flight = self.node.in_flight.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(used) = in_flight.get_mut(&self.partner) {
-            *used = used.saturating_sub(1);
-        }
     }
 }
 

@@ -12,8 +12,7 @@ use crate::console::{self, Readiness, ReadsStatus, StatusSource, TrailStatus};
 use crate::db::Conn;
 use crate::desk::Desk;
 use crate::exchange::Failure;
-use crate::exchange::lifecycle;
-use crate::exchange::standing::Verified;
+use crate::exchange::standing::{StandingCache, Verified};
 use crate::node::Node;
 use crate::reads::store::Reader;
 use crate::registry::ag;
@@ -35,7 +34,7 @@ pub(crate) struct Overview {
 /// The agreements under one epoch: where they stand changes with the time, but not what was signed.
 struct Agreements {
     epoch: i64,
-    verified: Vec<Verified>,
+    verified: Arc<Vec<Verified>>,
     register: Register,
 }
 
@@ -68,24 +67,23 @@ impl Overview {
         self.desk.lock().unwrap_or_else(PoisonError::into_inner).registry(query)
     }
 
-    fn agreements(&self, now: Instant) -> Result<Arc<Agreements>, Failure> {
+    fn agreements(&self, standings: &StandingCache) -> Result<Arc<Agreements>, Failure> {
         let epoch = self.look(trail::head::epoch)?;
         let known = self.agreements.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(known) = known.filter(|known| known.epoch == epoch) {
             return Ok(known);
         }
-        let (register, listed) = self.look(|conn| Ok((ag::register(conn)?, lifecycle::list(conn, now)?)))?;
-        let verified = listed.into_iter().map(|(verified, _)| verified).collect();
+        let (register, verified) = self.look(|conn| Ok((ag::register(conn)?, standings.all(conn)?)))?;
         let fresh = Arc::new(Agreements { epoch, verified, register });
         *self.agreements.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&fresh));
         Ok(fresh)
     }
 
     /// How many agreements are in each status.
-    fn by_status(&self, now: Instant) -> Result<Vec<(&'static str, u64)>, Failure> {
-        let known = self.agreements(now)?;
+    fn by_status(&self, standings: &StandingCache, now: Instant) -> Result<Vec<(&'static str, u64)>, Failure> {
+        let known = self.agreements(standings)?;
         let mut by_status: Vec<(&'static str, u64)> = Vec::new();
-        for found in &known.verified {
+        for found in known.verified.iter() {
             let status = Status::at(&found.agreement, &found.streams, &known.register, now);
             match by_status.iter_mut().find(|(name, _)| *name == status.name()) {
                 Some((_, count)) => *count += 1,
@@ -96,9 +94,9 @@ impl Overview {
     }
 
     /// The early reviews that are open, each in a sentence that says what to do.
-    fn reviews(&self, now: Instant) -> Vec<String> {
+    fn reviews(&self, standings: &StandingCache) -> Vec<String> {
         // What cannot be read is shown as nothing; the readiness says why.
-        let reviews = self.agreements(now).map(|known| known.register.reviews.clone()).unwrap_or_default();
+        let reviews = self.agreements(standings).map(|known| known.register.reviews.clone()).unwrap_or_default();
         reviews.iter().map(OpenReview::says).collect()
     }
 
@@ -148,10 +146,10 @@ impl StatusSource for Node {
             at: now,
             ready,
             alarms,
-            notices: upkeep::notices(self, now).into_iter().chain(overview.reviews(now)).collect(),
+            notices: upkeep::notices(self, now).into_iter().chain(overview.reviews(self.standings())).collect(),
             trail: TrailStatus { origin: self.config().keys.log_origin.clone(), size },
             partners: self.partners().all().count() as u64,
-            agreements: overview.by_status(now).unwrap_or_default(),
+            agreements: overview.by_status(self.standings(), now).unwrap_or_default(),
             reads,
             mail: overview.look(|conn| mail::standing(conn, self.mailer().is_on())).unwrap_or_default(),
         }

@@ -173,7 +173,9 @@ pub async fn close_account(db: &Db, username: &str, by: &str) -> Result<(), Peop
         }
         let now = tx.now();
         if !accounts::disable(tx.conn(), &username, now)? {
-            return Ok(Err(format!("there is no open account {username}")));
+            return Ok(Err(format!(
+                "there is no open account {username}; `concordat user list` shows those that there are"
+            )));
         }
         record(
             tx,
@@ -234,7 +236,7 @@ pub async fn record_training(
             return Ok(Err(format!("{on} is in the future")));
         }
         if !accounts::set_trained(tx.conn(), &username, on)? {
-            return Ok(Err(format!("there is no account {username}")));
+            return Ok(Err(format!("there is no account {username}; `concordat user add` opens one")));
         }
         record(
             tx,

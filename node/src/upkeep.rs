@@ -84,6 +84,7 @@ pub fn notices(node: &Node, now: Instant) -> Vec<String> {
         notices.push(unused("a file of peer.ca or peer.crl", &why));
     }
     notices.extend(wider_rules(node));
+    notices.extend(node.told_otherwise().as_ref().clone());
     let end = own.current().identity().not_after;
     if ends_soon(end, now, CERTIFICATE_WARNING) {
         notices.push(format!(

@@ -22,7 +22,7 @@ use concordat::registry::hits::{self, HitStatus};
 use concordat::registry::hotlists::{self, Part};
 use integration::database::Backend;
 use integration::federation::start;
-use integration::node::rekor;
+use integration::feeding::rekor;
 use integration::on_both;
 use integration::registry::{TestRegistry, block_on, keeper};
 

@@ -4,6 +4,7 @@ use agreements::rule::Rule;
 use agreements::status::Status;
 use agreements::time::Instant;
 use concordat::exchange::ask::Gave;
+use concordat::registry::ag;
 use integration::database::Backend;
 use integration::node::refused_for_its_trail;
 use integration::nodes_on_both;
@@ -18,6 +19,7 @@ nodes_on_both!(
     a_trail_that_was_changed_is_found_and_not_served,
     rows_that_were_edited_by_hand_count_for_nothing_and_alarm,
     the_console_says_how_the_node_is,
+    what_two_people_decide_about_a_finding_and_its_review_counts,
 );
 
 const PLATE: &str = "7NOD501";
@@ -151,4 +153,19 @@ async fn the_console_says_how_the_node_is(backend: Backend) {
     assert!(page().await.contains("<th scope=\"row\">sunset</th><td>1</td>"), "with no change of epoch");
     let ready = plain_get(pair.birch.console(), "/readyz").await;
     assert_eq!(ready.text(), r#"{"ready":true,"reasons":[],"alarms":[]}"#);
+}
+
+async fn what_two_people_decide_about_a_finding_and_its_review_counts(backend: Backend) {
+    let pair = Pair::in_force_on(backend).await;
+    let alder = pair.alder.ori();
+    let adverse = || ag::register(&mut pair.birch.conn()).unwrap().adverse;
+    pair.birch.finds_named(alder).await;
+    let change = pair.birch.proposes_clearing(alder, "agreements").await.unwrap();
+    assert_eq!(adverse(), [alder]);
+    pair.birch.approves(change).await.unwrap();
+    assert_eq!(adverse(), []);
+    let review = pair.birch.open_reviews().remove(0).id;
+    pair.birch.closes_review(review, "agreements", "custodian").await.unwrap();
+    assert!(pair.birch.open_reviews().is_empty());
+    assert_eq!(pair.birch.trail_problems(), []);
 }

@@ -1,9 +1,9 @@
 //! Accounts, enrolments, findings and checks: through the services that record them.
 
-use agreements::ids::{Digest, Ori};
-use agreements::register::{Finding, FindingKind, Trigger};
+use agreements::ids::Ori;
+use agreements::register::{CheckResult, Finding, FindingKind, Trigger};
 use concordat::clock::Clock as _;
-use concordat::compliance::{self, Written};
+use concordat::compliance::{self, Sweep};
 use concordat::db::Db;
 use concordat::demo::agency::{self, ALDER};
 use concordat::people::{self, NewAccount, PeopleError, Training};
@@ -26,17 +26,6 @@ fn staffed(backend: Backend) -> (TestRegistry, Db) {
     let db = registry.open();
     block_on(agency::people_of(&db, &keeper(), &ALDER, start().date().unwrap())).unwrap();
     (registry, db)
-}
-
-/// A finding as one person enters it, or a clearing as two do.
-async fn enter(db: &Db, finding: Finding) -> Result<(), PeopleError> {
-    let (by, second) = ("alder.agreements", "alder.custodian");
-    if finding.is_adverse() {
-        return compliance::enter_finding(db, &keeper(), finding, by).await;
-    }
-    let Finding { ori, citation, on, document, .. } = finding;
-    let written = Written { citation, on, document, evidence: vec![Digest::of(b"closed")] };
-    compliance::clear_finding(db, &keeper(), ori, written, by, second).await
 }
 
 fn new(username: &str) -> NewAccount {
@@ -108,28 +97,32 @@ fn findings_and_checks_are_kept_in_their_order(backend: Backend) {
     let mut expect = |adverse: Vec<Ori>, opened: usize| {
         let found = ag::register(&mut reader).unwrap();
         assert_eq!((found.adverse, found.checked_at), (adverse, Some(registry.clock.now())));
-        // The first finding opens a review, and a second one none besides it.
+        // Each finding has a review of its own.
         let reviews: Vec<_> = found.reviews.iter().map(|review| (review.ori, review.trigger)).collect();
         assert_eq!(reviews, vec![(birch, Trigger::AgFinding); opened]);
     };
     block_on(async {
         expect(vec![], 0);
-        for (kind, adverse) in [
-            (FindingKind::NamedInSuit, vec![birch]),
-            (FindingKind::Cleared, vec![]),
-            (FindingKind::SelfDisclosed, vec![birch]),
-        ] {
-            enter(&db, finding(kind)).await.unwrap();
-            expect(adverse, 1);
+        let check = async |result| {
+            let sources = vec!["oag.ca.gov".to_owned()];
+            let sweep = Sweep { sources, result, note: Some("nothing new".to_owned()), evidence: Vec::new() };
+            compliance::enter_check(&db, &keeper(), sweep, "alder.custodian").await
+        };
+        let named = check(CheckResult::Named).await;
+        assert!(matches!(&named, Err(PeopleError::Refused(why)) if why.contains("ag find")), "{named:?}");
+        for (n, kind) in [FindingKind::NamedInSuit, FindingKind::SelfDisclosed].into_iter().enumerate() {
+            compliance::enter_finding(&db, &keeper(), finding(kind), "alder.agreements").await.unwrap();
+            expect(vec![birch], n + 1);
         }
+        let cleared =
+            compliance::enter_finding(&db, &keeper(), finding(FindingKind::Cleared), "alder.agreements").await;
+        assert!(matches!(&cleared, Err(PeopleError::Refused(why)) if why.contains("two people")), "{cleared:?}");
         registry.clock.set(start().plus(5));
-        let sources = vec!["oag.ca.gov".to_owned()];
-        let result = "nothing new".to_owned();
-        compliance::enter_check(&db, &keeper(), sources, result, Vec::new(), "alder.custodian").await.unwrap();
-        expect(vec![birch], 1);
+        check(CheckResult::Named).await.unwrap();
+        expect(vec![birch], 2);
     });
     let kinds: Vec<FindingKind> = ag::findings(&mut reader).unwrap().into_iter().map(|finding| finding.kind).collect();
-    assert_eq!(kinds, [FindingKind::NamedInSuit, FindingKind::Cleared, FindingKind::SelfDisclosed]);
+    assert_eq!(kinds, [FindingKind::NamedInSuit, FindingKind::SelfDisclosed]);
     let checks = ag::checks(&mut reader).unwrap();
     assert_eq!((checks.len(), checks[0].by.as_str(), checks[0].at), (2, "alder.custodian", start().plus(5)));
 }

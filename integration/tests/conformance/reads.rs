@@ -16,7 +16,7 @@ use concordat::reads::store::{Found, Reader, ReadsDb, SearchBounds};
 use concordat::reads::{Read, Vehicle};
 use integration::database::{Backend, TestDatabase};
 use integration::federation::start;
-use integration::node::rekor;
+use integration::feeding::rekor;
 use integration::on_both;
 use integration::permit::Sought;
 use integration::registry::block_on;

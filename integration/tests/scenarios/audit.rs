@@ -15,7 +15,8 @@ use concordat::exchange::Failure;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::exchange::lifecycle::{self, Act, ActError};
 use concordat::exchange::wire::Bulk;
-use concordat::registry::exchanged;
+use concordat::registry::exchanged::{self, Receipt};
+use concordat::rotation::KeyKind;
 use concordat::trail::search::Filter;
 use integration::clock::TestClock;
 use integration::pair::{Pair, Terms, agree, days_from_start};
@@ -197,6 +198,7 @@ async fn every_receipt_verifies_whatever_it_answers() {
     pair.alder.accepts(&pair.birch, "wanted").await;
     pair.alder.pulls().await.unwrap();
     assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));
+    pair.alder.makes_packet().await;
     let mut conn = pair.alder.conn();
     let receipts = exchanged::receipts(&mut conn, None, 100).unwrap();
     let mut kinds = BTreeSet::new();
@@ -206,7 +208,41 @@ async fn every_receipt_verifies_whatever_it_answers() {
         assert!(verified.is_ok(), "{}: {verified:?}", leaf.kind);
         kinds.insert(leaf.kind.as_str());
     }
-    assert_eq!(kinds, BTreeSet::from(["agreement.acknowledged", "hotlist.asserted", "query.answered"]));
+    let all = ["agreement.acknowledged", "hotlist.asserted", "packet.received", "query.answered"];
+    assert_eq!(kinds, BTreeSet::from(all));
+
+    // One whose message, entry or proof is another's is none.
+    let of = |kind: Kind| receipts.iter().find(|it| Leaf::from_bytes(&it.leaf).unwrap().kind == kind).unwrap();
+    let (packet, other) = (of(Kind::PacketReceived), of(Kind::AgreementAcknowledged));
+    let said = String::from_utf8(packet.message.clone()).unwrap();
+    let named = said.replacen("\"packet\":\"", "\"packet\":\"0", 1);
+    for (what, forged) in [
+        ("what it names", Receipt { message: named.into_bytes(), ..packet.clone() }),
+        ("its message", Receipt { message: other.message.clone(), salt: other.salt, ..packet.clone() }),
+        ("its proof", Receipt { proof: other.proof.clone(), ..packet.clone() }),
+        ("for which entry it is", Receipt { of: other.of, ..packet.clone() }),
+    ] {
+        let verified = auditing::verify_receipt(&mut conn, &forged).unwrap();
+        assert!(verified.is_err(), "{what}: {verified:?}");
+    }
+}
+
+#[actix_web::test]
+async fn the_receipt_of_a_packet_stands_when_the_key_that_signed_it_is_replaced() {
+    let pair = Pair::in_force().await;
+    pair.alder.makes_packet().await;
+    pair.birch.prepares(&pair.federation, &KeyKind::ALL);
+    pair.birch.rotates().await;
+    let mut conn = pair.alder.conn();
+    let receipts = exchanged::receipts(&mut conn, None, 100).unwrap();
+    let mut kinds = BTreeSet::new();
+    for receipt in &receipts {
+        let leaf = Leaf::from_bytes(&receipt.leaf).unwrap();
+        let verified = auditing::verify_receipt(&mut conn, receipt).unwrap();
+        assert!(verified.is_ok(), "{}: {verified:?}", leaf.kind);
+        kinds.insert(leaf.kind.as_str());
+    }
+    assert_eq!(kinds, BTreeSet::from(["agreement.acknowledged", "packet.received"]));
 }
 
 #[actix_web::test]

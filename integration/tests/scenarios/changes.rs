@@ -20,7 +20,9 @@ use concordat::people::{self, NewAccount};
 use concordat::registry::accounts::Role;
 use concordat::trail::search::Filter;
 use integration::TestNode;
+use integration::compliance::written;
 use integration::pair::{Pair, Terms, days_from_start};
+use integration::web::Page;
 
 const PLATE: &str = "7AGR106";
 const REASON: &str = "the county board approved sharing with this partner";
@@ -164,6 +166,118 @@ async fn s32_nobody_approves_their_own_sharing_change_of_the_owners_rules() {
     takes_two(&pair, &Command::WidenRules { rules }).await;
     let rules = pair.alder.node().owner().rules.clone();
     refused(proposes(&pair.alder, "agreements", Command::WidenRules { rules }).await, "nothing to approve");
+}
+
+#[actix_web::test]
+async fn s32_nobody_clears_a_finding_or_closes_a_review_alone() {
+    let pair = Pair::in_force().await;
+    more_people(&pair.alder).await;
+    let birch = pair.birch.ori();
+    pair.alder.finds_named(birch).await;
+    let evidence = vec![pair.alder.keeps("the case was dismissed").await];
+    let command = Command::ClearFinding { ori: birch, written: written("dismissal of 20 November 2026", evidence) };
+    takes_two(&pair, &command).await;
+    let review = pair.alder.open_reviews().remove(0).id;
+    takes_two(&pair, &pair.alder.closing(review).await).await;
+    assert!(pair.alder.open_reviews().is_empty());
+    assert!(matches!(pair.alder.status(pair.id), Status::InForce { .. }));
+}
+
+#[actix_web::test]
+async fn s32_nobody_accepts_another_policy_of_a_partner_alone() {
+    let (mut pair, site) = super::policies::published().await;
+    super::policies::day(&pair, 1).await;
+    site.publishes(super::policies::PATH, Page::html("<p>Alder County Sheriff</p><p>Reads are now sold.</p>"));
+    let text = super::policies::day(&pair, 31).await.changed.unwrap();
+    let ori = pair.alder.ori();
+    // The other way round: Birch is who decides.
+    std::mem::swap(&mut pair.alder, &mut pair.birch);
+    more_people(&pair.alder).await;
+    takes_two(&pair, &Command::AcceptPolicy { ori, text }).await;
+    assert!(pair.alder.open_reviews().is_empty());
+}
+
+#[actix_web::test]
+async fn whoever_may_approve_a_change_is_told_once_and_nobody_is_named() {
+    let mut pair = Pair::in_force().await;
+    pair.alder.mails_to(&["administrator@alder.example"], &["custodian@alder.example"]);
+    pair.alder.suspends(pair.id).await;
+    let told = |id: ChangeId| {
+        let all = pair.alder.mails().into_iter();
+        all.filter(|mail| mail.body.contains(&format!("concordat change approve {id}"))).collect::<Vec<_>>()
+    };
+    let id = pair.alder.proposes(Command::Resume { agreement: pair.id }, "Pat Smith passed the audit").await.unwrap();
+    pair.alder.works_it_off().await;
+    let mails = told(id);
+    let to: Vec<&str> = mails.iter().map(|mail| mail.recipient.as_str()).collect();
+    assert_eq!(to, ["administrator@alder.example", "custodian@alder.example"]);
+    for mail in &mails {
+        let text = format!("{} {}", mail.subject, mail.body);
+        assert!(text.contains(&format!("resume agreement {}", pair.id)), "{text}");
+        for personal in ["Pat", "Smith", "alder.agreements", "audit"] {
+            assert!(!text.contains(personal), "{personal}: {text}");
+        }
+    }
+    // A refused attempt, a look, another run of the jobs: nobody is told again.
+    refused(approves(&pair.alder, id, "agreements").await, "nobody approves their own change");
+    refused(proposes(&pair.alder, "custodian", Command::Resume { agreement: pair.id }).await, "was proposed already");
+    pair.alder.clock.forward(Instant::DAY);
+    pair.alder.works_it_off().await;
+    assert_eq!(told(id).len(), 2);
+    approves(&pair.alder, id, "custodian").await.unwrap();
+    assert_eq!(told(id).len(), 2);
+}
+
+/// A change of Alder that is approved, and takes effect in a week.
+async fn approved_for_later(pair: &Pair, by: &str, second: &str) -> ChangeId {
+    let (alder, now) = (&pair.alder, pair.alder.clock.now());
+    let (resume, later) = (Command::Resume { agreement: pair.id }, Some(now.plus(7 * Instant::DAY)));
+    let by = alder.fiction.person(by);
+    let id = changes::propose_from(alder.node(), resume, &by, REASON, later).await.unwrap().id;
+    assert!(matches!(approves(alder, id, second).await, Ok(State::Approved { .. })));
+    id
+}
+
+#[actix_web::test]
+async fn an_approved_change_whose_deciders_lost_their_accounts_is_not_carried_out() {
+    for closed in [vec!["agreements"], vec!["custodian"], vec!["agreements", "custodian"], vec![]] {
+        let pair = Pair::in_force().await;
+        pair.alder.suspends(pair.id).await;
+        let id = approved_for_later(&pair, "agreements", "custodian").await;
+        for role in &closed {
+            let (left, admin) = (pair.alder.fiction.person(role), pair.alder.fiction.person("admin"));
+            people::close_account(pair.alder.node().registry(), &left, &admin).await.unwrap();
+        }
+        pair.set_clocks(pair.alder.clock.now().plus(7 * Instant::DAY));
+        pair.alder.works_it_off().await;
+        match state(&pair.alder, id) {
+            State::Applied { .. } if closed.is_empty() => {
+                assert!(matches!(pair.alder.status(pair.id), Status::InForce { .. }));
+            }
+            State::Overtaken { why, .. } if !closed.is_empty() => {
+                assert!(why.contains("may not any more"), "{why}");
+                assert!(matches!(pair.alder.status(pair.id), Status::Suspended { .. }));
+            }
+            other => panic!("{closed:?}: {other:?}"),
+        }
+    }
+}
+
+#[actix_web::test]
+async fn what_was_approved_for_an_agreement_that_is_over_ends_as_overtaken_before_its_date() {
+    let pair = Pair::in_force().await;
+    pair.alder.suspends(pair.id).await;
+    let id = approved_for_later(&pair, "agreements", "custodian").await;
+    pair.alder.works_it_off().await;
+    assert!(matches!(state(&pair.alder, id), State::Approved { .. }), "it waits for its date");
+    pair.birch.acts(pair.id, Act::Terminate { reason: "the board ended it".to_owned() }).await.unwrap();
+    pair.alder.clock.forward(5 * Instant::MINUTE);
+    pair.alder.works_it_off().await;
+    match state(&pair.alder, id) {
+        State::Overtaken { why, .. } => assert!(why.contains("is over: terminated by"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    refused(approves(&pair.alder, id, "custodian").await, "nothing is to be decided");
 }
 
 #[actix_web::test]

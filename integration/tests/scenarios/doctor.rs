@@ -5,12 +5,14 @@ use concordat::ca_folder::{CaFolder, Order};
 use concordat::demo::agency::CEDAR;
 use concordat::doctor::{Finding, Verdict, any_failed};
 use concordat::exchange::ask::Gave;
-use concordat::exchange::lifecycle::Act;
+use concordat::exchange::lifecycle::{Act, Delivery};
 use concordat::keyfile;
 use integration::TestNode;
 use integration::federation::start;
-use integration::pair::Pair;
+use integration::pair::{Pair, Terms, days_from_start};
 use integration::proxy::FaultProxy;
+
+use crate::renewal::offers;
 
 const PLATE: &str = "7DOC516";
 
@@ -234,4 +236,42 @@ async fn doctor_names_a_protocol_without_a_version_in_common_and_a_question_is_n
     pair.alder.node().versions().learn(pair.birch.ori(), vec![3, 2]);
     let third = pair.alder.queries(&pair.birch, PLATE).await;
     assert!(matches!(third, Gave::Reads { .. }), "{third:?}");
+}
+
+#[actix_web::test]
+async fn doctor_warns_of_agreements_that_live_and_not_for_ever_of_those_that_somebody_ended() {
+    let pair = Pair::in_force().await;
+    let declined = {
+        let terms = Terms { effective_on: days_from_start(1), ..Terms::default() };
+        let document = terms.between(&pair.alder.node().party(), &pair.birch.node().party());
+        let id = offers(&pair.alder, &document).await;
+        pair.birch.acts(id, Act::Decline { reason: "one is enough".to_owned() }).await.unwrap();
+        id
+    };
+    let found = looks(&pair.alder, &pair.birch).await;
+    assert!(found.iter().all(|finding| finding.verdict == Verdict::Ok), "{found:#?}");
+    assert!(!found.iter().any(|finding| finding.says.contains(&declined.to_string())), "{found:#?}");
+
+    // The last one ended: that is said, and is no warning; the trail is still looked at.
+    pair.alder.acts(pair.id, Act::Terminate { reason: "no longer needed".to_owned() }).await.unwrap();
+    let found = looks(&pair.alder, &pair.birch).await;
+    assert!(found.iter().all(|finding| finding.verdict == Verdict::Ok), "{found:#?}");
+    says(&found, "agreement", Verdict::Ok, "none lives");
+    says(&found, "trail-head", Verdict::Ok, "were seen before");
+}
+
+#[actix_web::test]
+async fn doctor_warns_of_an_end_that_the_partner_does_not_know_and_of_a_sunset_that_nothing_follows() {
+    let mut pair = Pair::in_force().await;
+    pair.birch.stop();
+    let ended = pair.alder.acts(pair.id, Act::Terminate { reason: "no longer needed".to_owned() }).await.unwrap();
+    assert!(matches!(ended, Delivery::Pending { .. }), "{ended:?}");
+    pair.alder.closes_its_doors();
+    pair.birch.try_start().unwrap();
+    let found = looks(&pair.alder, &pair.birch).await;
+    says(&found, "agreement", Verdict::Fail, "here terminated by CA0990000");
+
+    let pair = Pair::in_force().await;
+    pair.set_clocks(Instant::start_of(days_from_start(30)).unwrap());
+    says(&looks(&pair.alder, &pair.birch).await, "agreement", Verdict::Warn, "none lives");
 }

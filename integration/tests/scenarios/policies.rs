@@ -4,23 +4,23 @@ use agreements::ids::Ori;
 use agreements::register::Trigger;
 use agreements::status::Status;
 use agreements::time::Instant;
+use concordat::changes::Command;
 use concordat::clock::Clock as _;
 use concordat::compliance::policies::{self, Looked};
 use concordat::config::Config;
 use concordat::exchange::ask::Gave;
-use concordat::people::PeopleError;
 use concordat::registry::policies::{self as kept, Outcome, Standing};
 use integration::TestNode;
 use integration::pair::{Pair, Terms, days_from_start};
 use integration::web::{Page, Site, pdf};
 
 const PLATE: &str = "7POL104";
-const PATH: &str = "/alpr-policy";
+pub(super) const PATH: &str = "/alpr-policy";
 /// What the descriptor of Alder names by its hash.
 const TEXT: &str = "Alder County Sheriff";
 
 /// Birch reads Alder's policy at a site of its own.
-async fn published() -> (Pair, Site) {
+pub(super) async fn published() -> (Pair, Site) {
     let mut pair = Pair::under(Terms { sunset_on: days_from_start(300), ..Terms::default() }).await;
     let site = Site::open(&pair.federation, "alder.test");
     let (ca, address) = (pair.federation.pki.ca.certificate(), site.address);
@@ -38,7 +38,7 @@ fn standing(node: &TestNode, of: Ori) -> Standing {
 }
 
 /// A day's run of the job, so many days after the start.
-async fn day(pair: &Pair, day: i64) -> Standing {
+pub(super) async fn day(pair: &Pair, day: i64) -> Standing {
     pair.set_clocks(integration::federation::start().plus(day * Instant::DAY));
     pair.birch.works_it_off().await;
     standing(&pair.birch, pair.alder.ori())
@@ -93,15 +93,12 @@ async fn a_text_that_changed_opens_a_review_that_two_people_close_by_accepting_w
 
     let difference = policies::difference(pair.birch.node(), alder).await.unwrap().unwrap();
     assert_eq!(difference.lines, ["- Alder County Sheriff", "+ Alder County Sheriff Reads are now sold."]);
-    let refused = pair.birch.closes_review(review.id, "agreements", "custodian").await;
-    assert!(matches!(&refused, Err(PeopleError::Refused(why)) if why.contains("policy accept")), "{refused:?}");
-    let accept = async |text, by: &str, second: &str| {
-        let (by, second) = (pair.birch.fiction.person(by), pair.birch.fiction.person(second));
-        policies::accept(pair.birch.node(), alder, text, &by, &second).await
-    };
+    let refused = pair.birch.closes_review(review.id, "agreements", "custodian").await.unwrap_err().to_string();
+    assert!(refused.contains("policy accept"), "{refused}");
+    let accept = async |text, by: &str, second: &str| pair.birch.accepts_policy(alder, text, by, second).await;
     let seen = difference.published;
     for (text, by, second, says) in [
-        (seen, "agreements", "agreements", "two people"),
+        (seen, "agreements", "agreements", "nobody approves their own change"),
         (seen, "agreements", "auditor", "does not allow this"),
         (difference.accepted.unwrap(), "agreements", "custodian", "look again"),
     ] {
@@ -109,6 +106,14 @@ async fn a_text_that_changed_opens_a_review_that_two_people_close_by_accepting_w
         assert!(error.contains(says), "{error}");
     }
     assert_eq!(pair.birch.open_reviews().len(), 1);
+    // Proposed, and meanwhile another text is read: whoever approves has not seen that one.
+    let change = pair.birch.proposes_as("agreements", Command::AcceptPolicy { ori: alder, text: seen }).await.unwrap();
+    site.publishes(PATH, Page::html("<p>Alder County Sheriff</p><p>Reads are now given away.</p>"));
+    look(&pair).await;
+    let moved = pair.birch.approves(change).await.unwrap_err().to_string();
+    assert!(moved.contains("look again"), "{moved}");
+    assert_eq!(pair.birch.open_reviews().len(), 1);
+    let seen = policies::difference(pair.birch.node(), alder).await.unwrap().unwrap().published;
     accept(seen, "agreements", "custodian").await.unwrap();
     assert_eq!(pair.birch.open_reviews(), []);
     pair.birch_saw(PLATE).await;
@@ -133,10 +138,19 @@ async fn a_policy_that_cannot_be_read_on_three_days_opens_a_review_and_no_sooner
     assert_eq!(open, [Trigger::PolicyUnreachable]);
     day(&pair, 34).await;
     assert_eq!(pair.birch.open_reviews().len(), 1);
+    let review = pair.birch.open_reviews().remove(0).id;
+    let refused = pair.birch.closes_review(review, "agreements", "custodian").await.unwrap_err().to_string();
+    assert!(refused.contains("was not read since") && refused.contains("policy check"), "{refused}");
     // Read again, it is there; people close the review.
     site.publishes(PATH, Page::html(TEXT));
     assert!(matches!(day(&pair, 35).await.last, Some(Outcome::Same { .. })));
-    let review = pair.birch.open_reviews().remove(0).id;
+    // Nor is it enough that it was there once since, when it is gone again.
+    site.publishes(PATH, Page::status(404));
+    look(&pair).await;
+    let refused = pair.birch.closes_review(review, "agreements", "custodian").await.unwrap_err().to_string();
+    assert!(refused.contains("was not read since"), "{refused}");
+    site.publishes(PATH, Page::html(TEXT));
+    look(&pair).await;
     pair.birch.closes_review(review, "agreements", "custodian").await.unwrap();
 }
 

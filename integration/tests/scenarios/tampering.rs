@@ -262,7 +262,7 @@ async fn s09_a_check_that_is_edited_added_or_taken_away_by_hand_is_no_check() {
     let pair = Pair::in_force().await;
     pair.birch_saw(PLATE).await;
     let store = pair.birch.registry_store();
-    let result = store.replaced("body", "no agency", "one agency");
+    let result = store.replaced("body", "none", "named");
     let later = store.replaced("body", "2026-11-23", "2026-11-24");
     for (what, sql) in [
         ("taken away", "DELETE FROM ag_check".to_owned()),

@@ -4,6 +4,7 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 
 use super::{Change, Command, Refusable, authorizing, rules};
+use crate::compliance::{self, policies, reviews};
 use crate::db::Tx;
 use crate::exchange::lifecycle::{self, Act, Actor};
 
@@ -60,7 +61,17 @@ pub(super) fn apply(tx: &mut Tx<'_>, actor: &Actor, approved: &Approved<'_>) -> 
             rules::count(tx, Some(approved.change.id), rules.clone())?;
             Ok(Ok(()))
         }
+        Command::ClearFinding { ori, written } => {
+            told(compliance::apply_clearing(tx, &actor.seal, *ori, written, approved)?)
+        }
+        Command::CloseReview { closing } => told(reviews::apply_closing(tx, closing, approved)?),
+        Command::AcceptPolicy { ori, text } => told(policies::apply_acceptance(tx, *ori, *text, approved)?),
     }
+}
+
+#[expect(clippy::unnecessary_wraps, reason = "it ends a transaction's job, which may fail")]
+fn told(done: Result<(), String>) -> QueryResult<Refusable<()>> {
+    Ok(done.map_err(|why| vec![why]))
 }
 
 /// Whether its effective date has come.

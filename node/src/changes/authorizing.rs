@@ -14,23 +14,37 @@ use crate::exchange::failure::Failure;
 use crate::exchange::standing;
 use crate::node::Node;
 use crate::registry::accounts::{self, Action};
+use crate::trail::told::Which;
 
 /// Everything that was said about authorizations, and when, in the order of the trail; the inner error says what is not as
 /// it was recorded.
 pub fn history(conn: &mut Conn) -> QueryResult<Result<Vec<(Instant, AuthorizationGiven)>, String>> {
-    let said = said::<AuthorizationGiven>(conn, Kind::AuthorizationGiven)?;
+    told_of(conn, Which::All)
+}
+
+fn told_of(conn: &mut Conn, which: Which) -> QueryResult<Result<Vec<(Instant, AuthorizationGiven)>, String>> {
+    let said = said::<AuthorizationGiven>(conn, Kind::AuthorizationGiven, which)?;
     Ok(said.map(|said| said.into_iter().map(|(told, said)| (told.at, said)).collect()))
 }
 
 /// What is authorized. Where the trail does not tell, nothing is.
 pub fn all(conn: &mut Conn) -> QueryResult<Vec<Authorized>> {
-    Ok(match history(conn)? {
+    Ok(counting(told_of(conn, Which::All)?))
+}
+
+/// The same under agreements with one partner.
+pub(super) fn about(conn: &mut Conn, partner: Ori) -> QueryResult<Vec<Authorized>> {
+    Ok(counting(told_of(conn, Which::About(partner))?))
+}
+
+fn counting(history: Result<Vec<(Instant, AuthorizationGiven)>, String>) -> Vec<Authorized> {
+    match history {
         Ok(said) => authorized(said.iter().map(|(_, said)| said)),
         Err(what) => {
             tracing::error!(what, "ALARM: the entries of the custodian's authorizations were changed; none counts");
             Vec::new()
         }
-    })
+    }
 }
 
 /// Records that the custodian authorizes what `id` grants once for all of our own. Nothing, where it grants nothing so.

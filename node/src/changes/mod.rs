@@ -11,8 +11,10 @@ mod apply;
 pub mod authorizing;
 mod preview;
 mod record;
+mod reopening;
 pub mod rules;
 mod settle;
+mod telling;
 
 use std::fmt;
 
@@ -25,17 +27,20 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 use serde::{Deserialize, Serialize};
 
+use crate::compliance::Written;
+use crate::compliance::reviews::Closing;
 use crate::db::{Conn, Tx};
 use crate::exchange::failure::Failure;
 use crate::exchange::standing::{self, Owner};
+use crate::jobs;
 use crate::node::{Node, fresh_rid};
 use crate::registry::accounts::{self, Action};
+use crate::registry::agreements as documents;
 use crate::trail::policy::Policy;
 use crate::trail::{Draft, Facts};
 
 pub(crate) use apply::Approved;
 pub use record::{Change, State};
-pub(crate) use settle::own;
 pub use settle::{Approval, approve, carry_out, due, refuse, withdraw};
 
 /// A change's id: that of the entry which proposed it.
@@ -68,6 +73,25 @@ pub enum Command {
         /// The rules.
         rules: OwnerRules,
     },
+    /// To enter that a finding against an agency no longer stands (V-31).
+    ClearFinding {
+        /// Which agency.
+        ori: Ori,
+        /// Where that stands written.
+        written: Written,
+    },
+    /// To close an early review of a partner (V-28); the change's reason is what came of it.
+    CloseReview {
+        /// Which, and what was looked at.
+        closing: Closing,
+    },
+    /// To let another text count as a partner's published policy (V-28).
+    AcceptPolicy {
+        /// Whose.
+        ori: Ori,
+        /// SHA-256 of the text.
+        text: Digest,
+    },
 }
 
 impl Command {
@@ -78,6 +102,7 @@ impl Command {
             Self::Sign { .. } | Self::Resume { .. } | Self::Authorize { .. } | Self::WidenRules { .. } => {
                 Action::ManageAgreements
             }
+            Self::ClearFinding { .. } | Self::CloseReview { .. } | Self::AcceptPolicy { .. } => Action::KeepRegister,
         }
     }
 
@@ -85,7 +110,13 @@ impl Command {
     #[must_use]
     pub fn needs_custodian(&self) -> bool {
         match self {
-            Self::Sign { .. } | Self::Resume { .. } | Self::Authorize { .. } | Self::WidenRules { .. } => true,
+            Self::Sign { .. }
+            | Self::Resume { .. }
+            | Self::Authorize { .. }
+            | Self::WidenRules { .. }
+            | Self::ClearFinding { .. }
+            | Self::CloseReview { .. }
+            | Self::AcceptPolicy { .. } => true,
         }
     }
 
@@ -94,7 +125,23 @@ impl Command {
     pub fn agreement(&self) -> Option<AgreementId> {
         match self {
             Self::Sign { agreement } | Self::Resume { agreement } | Self::Authorize { agreement } => Some(*agreement),
-            Self::WidenRules { .. } => None,
+            Self::WidenRules { .. }
+            | Self::ClearFinding { .. }
+            | Self::CloseReview { .. }
+            | Self::AcceptPolicy { .. } => None,
+        }
+    }
+
+    /// The agency whose compliance it is about.
+    #[must_use]
+    pub fn agency(&self) -> Option<Ori> {
+        match self {
+            Self::ClearFinding { ori, .. } | Self::AcceptPolicy { ori, .. } => Some(*ori),
+            Self::Sign { .. }
+            | Self::Resume { .. }
+            | Self::Authorize { .. }
+            | Self::WidenRules { .. }
+            | Self::CloseReview { .. } => None,
         }
     }
 
@@ -106,6 +153,9 @@ impl Command {
             Self::Resume { .. } => "resume",
             Self::Authorize { .. } => "authorize",
             Self::WidenRules { .. } => "widen_rules",
+            Self::ClearFinding { .. } => "clear_finding",
+            Self::CloseReview { .. } => "close_review",
+            Self::AcceptPolicy { .. } => "accept_policy",
         }
     }
 }
@@ -117,11 +167,14 @@ impl fmt::Display for Command {
             Self::Resume { agreement } => write!(f, "resume agreement {agreement}"),
             Self::Authorize { agreement } => write!(f, "authorize the standing grants of agreement {agreement}"),
             Self::WidenRules { .. } => f.write_str("widen the owner's rules"),
+            Self::ClearFinding { ori, .. } => write!(f, "clear a finding against {ori}"),
+            Self::CloseReview { closing } => write!(f, "close the early review {}", closing.review),
+            Self::AcceptPolicy { ori, .. } => write!(f, "accept the policy that {ori} publishes"),
         }
     }
 }
 
-/// Where everything stood that a change was decided on.
+/// Where everything stood that a change was decided on. A finding, a review or a policy is in the hash of what was shown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Positions {
@@ -286,9 +339,18 @@ pub async fn propose_from(
         return Err(ChangeError::Refused(vec![why]));
     }
     let (owner, by, reason) = (node.owner().clone(), by.to_owned(), reason.to_owned());
-    let job = move |tx: &mut Tx<'_>| proposing(tx, &owner, command, &by, &reason, from);
+    let told = telling::Told::of(node);
+    let job = move |tx: &mut Tx<'_>| -> QueryResult<Refusable<Change>> {
+        let proposed = proposing(tx, &owner, command, &by, &reason, from)?;
+        if let Ok(change) = &proposed {
+            telling::waits(tx, &told, change)?;
+        }
+        Ok(proposed)
+    };
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
-    recorded.into_inner().map_err(ChangeError::Refused)
+    let change = recorded.into_inner().map_err(ChangeError::Refused)?;
+    node.bell().ring_for(jobs::MAIL);
+    Ok(change)
 }
 
 /// Why an agreement is not signed that goes by other witnesses than this node does: nothing could flow under it.
@@ -325,7 +387,11 @@ fn proposing(
     if from.is_some_and(|from| from < now) {
         return no("the effective date is past: leave it out, and the change takes effect when it is approved");
     }
-    let known = match record::read(tx.conn())? {
+    let known = match partner_of(tx.conn(), &command)? {
+        Some(partner) => record::alike(tx.conn(), &command, partner)?,
+        None => record::read(tx.conn())?,
+    };
+    let known = match known {
         Ok(known) => known,
         Err(what) => return no(what),
     };
@@ -355,6 +421,14 @@ fn proposing(
     };
     let id = append(tx, Kind::ChangeProposed, &proposed, by, shown.partner, "proposed")?;
     Ok(Ok(Change { id, at: now, proposed, settled: Vec::new() }))
+}
+
+/// With whom the agreement is that a command is about, where it is about one.
+fn partner_of(conn: &mut Conn, command: &Command) -> QueryResult<Option<Ori>> {
+    match command.agreement() {
+        Some(id) => documents::partner(conn, id),
+        None => Ok(None),
+    }
 }
 
 /// Appends the entry of a step in the life of a change.

@@ -11,7 +11,7 @@ use agreements::stream::{Event, Said, Seal, Stream, Streams, heirs};
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 
-use super::{Command, Position, Positions, Refusable, authorizing, no, rules};
+use super::{Command, Position, Positions, Refusable, authorizing, no, reopening, rules};
 use crate::db::Conn;
 use crate::exchange::answer::canonical;
 use crate::exchange::standing::{self, Owner};
@@ -29,22 +29,22 @@ pub(super) struct Shown {
 
 /// An agreement as it stands, or as it would.
 #[derive(Clone)]
-struct Case {
-    agreement: Agreement,
-    document: Digest,
-    streams: Streams,
+pub(super) struct Case {
+    pub(super) agreement: Agreement,
+    pub(super) document: Digest,
+    pub(super) streams: Streams,
 }
 
 /// What is known apart from agreements.
-struct World {
-    us: Ori,
-    register: Register,
+pub(super) struct World {
+    pub(super) us: Ori,
+    pub(super) register: Register,
     rules: OwnerRules,
     given: Vec<Authorized>,
 }
 
 impl World {
-    fn access(&self, cases: &[Case], at: Instant) -> Vec<Access> {
+    pub(super) fn access(&self, cases: &[Case], at: Instant) -> Vec<Access> {
         let held = |case: &Case| -> Streams {
             let others = cases.iter().map(|other| (&other.agreement, &other.streams));
             Streams { heirs: heirs(&case.agreement, case.document, others), ..case.streams.clone() }
@@ -67,17 +67,21 @@ pub(super) fn of(
     effective_at: Instant,
     now: Instant,
 ) -> QueryResult<Refusable<Shown>> {
-    let world = World {
-        us: owner.ori,
-        register: ag::register(conn)?,
-        rules: rules::counting(conn, &owner.rules)?,
-        given: authorizing::all(conn)?,
+    // What is authorized with others does not touch what is shown of one.
+    let given = match super::partner_of(conn, command)? {
+        Some(partner) => authorizing::about(conn, partner)?,
+        None => authorizing::all(conn)?,
     };
+    let world =
+        World { us: owner.ori, register: ag::register(conn)?, rules: rules::counting(conn, &owner.rules)?, given };
     match command {
         Command::Sign { agreement } | Command::Resume { agreement } | Command::Authorize { agreement } => {
             of_agreement(conn, world, command, *agreement, effective_at, now)
         }
         Command::WidenRules { rules } => of_rules(conn, world, owner, rules, now),
+        Command::ClearFinding { .. } | Command::CloseReview { .. } | Command::AcceptPolicy { .. } => {
+            reopening::of(conn, world, command, effective_at, now)
+        }
     }
 }
 
@@ -108,7 +112,7 @@ fn of_rules(
     Ok(Ok(Shown { positions, lines, before, after, partner: None }))
 }
 
-fn case(found: standing::Verified) -> Case {
+pub(super) fn case(found: standing::Verified) -> Case {
     Case { document: Digest::of(&found.document), agreement: found.agreement, streams: found.streams }
 }
 
@@ -206,7 +210,7 @@ fn supposing(
     let event = match command {
         Command::Sign { .. } => Some(signed()),
         Command::Resume { .. } => Some(resumed()),
-        Command::Authorize { .. } | Command::WidenRules { .. } => None,
+        _ => None,
     };
     if matches!(command, Command::Sign { .. } | Command::Authorize { .. }) {
         world.given.push(Authorized {
@@ -247,7 +251,10 @@ fn objections(command: &Command, target: &Case, world: &World, now: Instant) -> 
                 Vec::new()
             }
         }
-        Command::WidenRules { .. } => Vec::new(),
+        Command::WidenRules { .. }
+        | Command::ClearFinding { .. }
+        | Command::CloseReview { .. }
+        | Command::AcceptPolicy { .. } => Vec::new(),
     }
 }
 
@@ -286,10 +293,10 @@ fn length(case: &Case, ori: Ori) -> u32 {
 }
 
 /// Access without when it ends by itself: a new check of the sources moves that, and changes nothing that is decided here.
-fn shapes(all: &[Access]) -> Vec<(Ori, Ori, AgreementId, &What)> {
+pub(super) fn shapes(all: &[Access]) -> Vec<(Ori, Ori, AgreementId, &What)> {
     all.iter().map(|one| (one.owner, one.recipient, one.under, &one.what)).collect()
 }
 
-fn digest<T: serde::Serialize>(shown: &T) -> QueryResult<Digest> {
+pub(super) fn digest<T: serde::Serialize>(shown: &T) -> QueryResult<Digest> {
     Ok(Digest::of(&canonical(shown)?))
 }

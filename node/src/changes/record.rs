@@ -1,5 +1,7 @@
 //! Changes as the trail recorded them.
 
+use std::collections::BTreeMap;
+
 use agreements::entry::Kind;
 use agreements::ids::Ori;
 use agreements::json;
@@ -8,9 +10,12 @@ use diesel::result::QueryResult;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{ChangeId, LAPSES, Outcome, Proposed, Settled};
+use super::{ChangeId, Command, LAPSES, Outcome, Proposed, Settled};
 use crate::db::Conn;
 use crate::trail::told::{self, Told, Which};
+
+/// How the entry of an approval for a later date is found in the trail.
+pub(super) const APPROVED: &str = "approved";
 
 /// A proposed change and what became of it.
 #[derive(Clone, Debug)]
@@ -124,45 +129,118 @@ impl Change {
     /// The partner whom it is about, where it is about one.
     #[must_use]
     pub fn partner(&self, us: Ori) -> Option<Ori> {
+        if let Some(ori) = self.proposed.command.agency() {
+            return (ori != us).then_some(ori);
+        }
         let access = self.proposed.before.iter().chain(&self.proposed.after).next()?;
         Some(if access.owner == us { access.recipient } else { access.owner })
     }
 }
 
 /// Entries of one kind, read as what they say.
-pub(super) fn said<M: DeserializeOwned>(conn: &mut Conn, kind: Kind) -> QueryResult<Result<Vec<(Told, M)>, String>> {
-    let told = match told::told(conn, kind, Which::All)? {
+pub(super) fn said<M: DeserializeOwned>(
+    conn: &mut Conn,
+    kind: Kind,
+    which: Which,
+) -> QueryResult<Result<Vec<(Told, M)>, String>> {
+    let told = match told::told(conn, kind, which)? {
         Ok(told) => told,
         Err(what) => return Ok(Err(what)),
     };
-    let read = |told: Told| {
-        let message = json::parse(&told.message);
-        message.map(|message| (told, message)).map_err(|error| format!("an entry of {kind} cannot be read: {error}"))
+    Ok(told.into_iter().map(|told| parsed(kind, told)).collect())
+}
+
+fn parsed<M: DeserializeOwned>(kind: Kind, told: Told) -> Result<(Told, M), String> {
+    let message = json::parse(&told.message);
+    message.map(|message| (told, message)).map_err(|error| format!("an entry of {kind} cannot be read: {error}"))
+}
+
+/// One change; the inner error says which entry is not as it was recorded. It costs no more when there are many others.
+pub(super) fn find(conn: &mut Conn, id: ChangeId) -> QueryResult<Result<Option<Change>, String>> {
+    let told = match told::by_rid(conn, Kind::ChangeProposed, id)? {
+        Ok(Some((told, _))) => told,
+        Ok(None) => return Ok(Ok(None)),
+        Err(what) => return Ok(Err(what)),
     };
-    Ok(told.into_iter().map(read).collect())
+    let proposed = match parsed::<Proposed>(Kind::ChangeProposed, told) {
+        Ok(proposed) => proposed,
+        Err(what) => return Ok(Err(what)),
+    };
+    Ok(with_settled(conn, vec![proposed])?.map(|mut found| found.pop()))
+}
+
+/// The changes that propose `command` about an agreement with `partner`, as [`find`] reads them.
+pub(super) fn alike(conn: &mut Conn, command: &Command, partner: Ori) -> QueryResult<Result<Vec<Change>, String>> {
+    match said::<Proposed>(conn, Kind::ChangeProposed, Which::About(partner))? {
+        Ok(mut proposed) => {
+            proposed.retain(|(_, proposed)| proposed.command == *command);
+            with_settled(conn, proposed)
+        }
+        Err(what) => Ok(Err(what)),
+    }
+}
+
+/// The changes that were ever approved for a later date, as [`find`] reads them.
+pub(super) fn approved(conn: &mut Conn) -> QueryResult<Result<Vec<Change>, String>> {
+    let settled = match said::<Settled>(conn, Kind::ChangeSettled, Which::Decided(APPROVED))? {
+        Ok(settled) => settled,
+        Err(what) => return Ok(Err(what)),
+    };
+    let mut changes = Vec::new();
+    for id in settled.into_iter().filter_map(|(_, settled)| settled.change) {
+        match find(conn, id)? {
+            Ok(change) => changes.extend(change),
+            Err(what) => return Ok(Err(what)),
+        }
+    }
+    Ok(Ok(changes))
+}
+
+/// Proposals, each with what was done about it since.
+fn with_settled(conn: &mut Conn, proposed: Vec<(Told, Proposed)>) -> QueryResult<Result<Vec<Change>, String>> {
+    let Some(first) = proposed.iter().map(|(told, _)| told.index).min() else { return Ok(Ok(Vec::new())) };
+    let settled = match said::<Settled>(conn, Kind::ChangeSettled, Which::From(first))? {
+        Ok(settled) => settled,
+        Err(what) => return Ok(Err(what)),
+    };
+    let mut of: BTreeMap<ChangeId, Vec<(Instant, Outcome)>> = BTreeMap::new();
+    for (told, Settled { change, outcome, .. }) in settled {
+        if let Some(id) = change {
+            of.entry(id).or_default().push((told.at, outcome));
+        }
+    }
+    let with = |(told, proposed): (Told, Proposed)| Change {
+        id: told.rid,
+        at: told.at,
+        proposed,
+        settled: of.remove(&told.rid).unwrap_or_default(),
+    };
+    Ok(Ok(proposed.into_iter().map(with).collect()))
 }
 
 /// Every change, oldest first; the inner error says which entry is not as it was recorded.
 pub(super) fn read(conn: &mut Conn) -> QueryResult<Result<Vec<Change>, String>> {
     // What settles is read first: whatever is proposed meanwhile has not been settled.
-    let settled = match said::<Settled>(conn, Kind::ChangeSettled)? {
+    let settled = match said::<Settled>(conn, Kind::ChangeSettled, Which::All)? {
         Ok(settled) => settled,
         Err(what) => return Ok(Err(what)),
     };
-    let proposed = match said::<Proposed>(conn, Kind::ChangeProposed)? {
+    let proposed = match said::<Proposed>(conn, Kind::ChangeProposed, Which::All)? {
         Ok(proposed) => proposed,
         Err(what) => return Ok(Err(what)),
     };
-    let mut changes: Vec<Change> = proposed
-        .into_iter()
-        .map(|(told, proposed)| Change { id: told.rid, at: told.at, proposed, settled: Vec::new() })
-        .collect();
+    let mut changes: BTreeMap<ChangeId, Change> = BTreeMap::new();
+    for (told, proposed) in proposed {
+        changes.insert(told.rid, Change { id: told.rid, at: told.at, proposed, settled: Vec::new() });
+    }
     for (told, Settled { change, outcome, .. }) in settled {
         let Some(id) = change else { continue };
-        match changes.iter_mut().find(|change| change.id == id) {
+        match changes.get_mut(&id) {
             Some(change) => change.settled.push((told.at, outcome)),
             None => return Ok(Err("an entry settles a change that no entry proposed".to_owned())),
         }
     }
+    let mut changes: Vec<Change> = changes.into_values().collect();
+    changes.sort_by_key(|change| (change.at, change.id));
     Ok(Ok(changes))
 }

@@ -16,11 +16,15 @@ use crate::exchange::failure::Failure;
 use crate::jobs;
 use crate::mail::{self, Audience, Notice};
 use crate::node::Node;
+use crate::trail::told::Which;
+
+/// How the entries of rules that count are found in the trail.
+const ADOPTED: &str = "adopted";
 
 /// All rules that ever counted, each from when on, in the order of the trail; the inner error says what is not as it was
 /// recorded.
 pub(crate) fn history(conn: &mut Conn) -> QueryResult<Result<Vec<(Instant, OwnerRules)>, String>> {
-    let settled = match said::<Settled>(conn, Kind::ChangeSettled)? {
+    let settled = match said::<Settled>(conn, Kind::ChangeSettled, Which::Decided(ADOPTED))? {
         Ok(settled) => settled,
         Err(what) => return Ok(Err(what)),
     };
@@ -62,7 +66,7 @@ pub(crate) fn adopt(tx: &mut Tx<'_>, file: &OwnerRules) -> QueryResult<()> {
 /// Records that these rules count from here on, by a change or without one.
 pub(super) fn count(tx: &mut Tx<'_>, change: Option<ChangeId>, rules: OwnerRules) -> QueryResult<()> {
     let message = Settled { v: 1, change, outcome: Outcome::Adopted { rules } };
-    append(tx, Kind::ChangeSettled, &message, "", None, "adopted")?;
+    append(tx, Kind::ChangeSettled, &message, "", None, ADOPTED)?;
     tx.bump_epoch();
     Ok(())
 }

@@ -2,6 +2,7 @@
 
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Ori};
+use agreements::status::Status;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 
@@ -12,7 +13,7 @@ use super::{
 use crate::db::{Conn, Tx};
 use crate::exchange::failure::Failure;
 use crate::exchange::lifecycle::{self, Actor, Delivery};
-use crate::exchange::standing::Owner;
+use crate::exchange::standing::{self, Owner};
 use crate::node::Node;
 use crate::registry::accounts::{self, Account, Action, Role};
 
@@ -40,7 +41,7 @@ pub async fn approve(node: &Node, id: ChangeId, by: &str) -> Result<Approval, Ch
 async fn delivered(node: &Node, change: &Change) -> Option<Delivery> {
     let sent = match &change.proposed.command {
         super::Command::Sign { agreement } | super::Command::Resume { agreement } => Some(*agreement),
-        super::Command::Authorize { .. } | super::Command::WidenRules { .. } => None::<AgreementId>,
+        _ => None::<AgreementId>,
     };
     match (change.state(node.now()), sent) {
         (State::Applied { .. }, Some(agreement)) => Some(lifecycle::deliver(node, agreement).await),
@@ -84,7 +85,7 @@ fn approving(tx: &mut Tx<'_>, owner: &Owner, actor: &Actor, id: ChangeId, by: &s
     }
     rules::adopt(tx, &owner.rules)?;
     if !apply::is_due(&change, now) {
-        return settled(tx, change, Outcome::Approved { by: by.to_owned() }, by, owner.ori, "approved");
+        return settled(tx, change, Outcome::Approved { by: by.to_owned() }, by, owner.ori, record::APPROVED);
     }
     let custodian = custodian.map_or(String::new(), |account| account.username.clone());
     if let Err(why) = apply::apply(tx, actor, &Approved::new(&change, by, &custodian))? {
@@ -105,11 +106,11 @@ fn moved(change: &Change, lines: &[String]) -> Vec<String> {
 
 /// The change, if it still waits.
 fn waiting(conn: &mut Conn, id: ChangeId, now: Instant) -> QueryResult<Refusable<Change>> {
-    let all = match record::read(conn)? {
-        Ok(all) => all,
+    let found = match record::find(conn, id)? {
+        Ok(found) => found,
         Err(what) => return no(what),
     };
-    let Some(change) = all.into_iter().find(|change| change.id == id) else {
+    let Some(change) = found else {
         return no(format!("there is no change {id}; `concordat change list` shows those that there are"));
     };
     let state = change.state(now);
@@ -121,7 +122,7 @@ fn waiting(conn: &mut Conn, id: ChangeId, now: Instant) -> QueryResult<Refusable
 }
 
 /// Why `by` is not a second person; `None` when it is another one, as far as accounts tell.
-pub(crate) fn own(conn: &mut Conn, proposer: &str, by: &str) -> QueryResult<Option<String>> {
+fn own(conn: &mut Conn, proposer: &str, by: &str) -> QueryResult<Option<String>> {
     if proposer == by {
         return Ok(Some(format!(
             "{by} proposed it, and nobody approves their own change: a second person does, see `concordat user list`"
@@ -218,17 +219,31 @@ pub async fn withdraw(node: &Node, id: ChangeId, by: &str) -> Result<Change, Cha
     recorded.into_inner().map_err(ChangeError::Refused)
 }
 
-/// The approved changes whose effective date has come at `now`.
+/// The approved changes whose effective date has come at `now`, or of which nothing can come any more.
 ///
 /// # Errors
 /// The registry cannot be read.
 pub fn due(conn: &mut Conn, now: Instant) -> QueryResult<Vec<ChangeId>> {
-    let Ok(all) = record::read(conn)? else { return Ok(Vec::new()) };
-    let due = |change: &&Change| matches!(change.state(now), State::Approved { .. }) && apply::is_due(change, now);
-    Ok(all.iter().filter(due).map(|change| change.id).collect())
+    let Ok(all) = record::approved(conn)? else { return Ok(Vec::new()) };
+    let mut due = Vec::new();
+    for change in all.iter().filter(|change| matches!(change.state(now), State::Approved { .. })) {
+        if apply::is_due(change, now) || over(conn, change, now)?.is_some() {
+            due.push(change.id);
+        }
+    }
+    Ok(due)
 }
 
-/// Carries out an approved change whose effective date has come; records why not where it cannot be.
+/// Why nothing can come of a change any more, whenever it takes effect: its agreement is over for good.
+fn over(conn: &mut Conn, change: &Change, now: Instant) -> QueryResult<Option<String>> {
+    let Some(agreement) = change.proposed.command.agreement() else { return Ok(None) };
+    let status = standing::status(conn, agreement, now)?;
+    let over = matches!(status, Status::Ended { .. } | Status::Sunset { .. } | Status::Superseded { .. });
+    Ok(over.then(|| format!("agreement {agreement} is over: {}", status.says())))
+}
+
+/// Carries out an approved change whose effective date has come; records why not where it cannot be, as soon as nothing can
+/// come of it any more.
 ///
 /// # Errors
 /// Nothing was recorded; it waits as before.
@@ -247,6 +262,9 @@ fn carrying_out(tx: &mut Tx<'_>, owner: &Owner, actor: &Actor, id: ChangeId) -> 
         Err(why) => return Ok(Err(why)),
     };
     let State::Approved { approved_by } = change.state(now) else { return no(format!("change {id} is not approved")) };
+    if let Some(why) = over(tx.conn(), &change, now)? {
+        return settled(tx, change, Outcome::Overtaken { why: vec![why] }, &approved_by, owner.ori, "overtaken");
+    }
     if !apply::is_due(&change, now) {
         return no(format!("change {id} takes effect at {}", change.proposed.effective_at));
     }

@@ -4,18 +4,20 @@ use std::fs;
 use std::io::Read as _;
 use std::path::PathBuf;
 
-use agreements::ids::{Digest, Ori};
-use agreements::register::{AgCheck, Finding, FindingKind};
+use agreements::ids::{Digest, Ori, RequestId};
+use agreements::register::{AgCheck, CheckResult, Finding, FindingKind};
 use clap::{Args, Subcommand};
 use jiff::civil::Date;
 use serde::{Deserialize as _, Serialize};
 use serde_json::json;
 
+use super::change::{self, Propose};
 use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem, local};
+use crate::changes::Command;
 use crate::compliance::bundle::{self, Changes, Vouched};
-use crate::compliance::{self, Keeper};
+use crate::compliance::{self, Keeper, Sweep};
 use crate::evidence::Evidence;
 use crate::exchange::partner::Partners;
 use crate::keyfile;
@@ -29,14 +31,14 @@ pub enum AgCommand {
         after_help = "Example:\n  concordat ag find CA0990100 --kind letter_reported --citation \"oag.ca.gov, letter of 2026-11-20\" \\\n      --on 2026-11-20 --evidence letter.pdf --as alder.agreements\n\nKinds: named_in_suit, letter_reported, self_disclosed, disputed. A disputed finding counts until it is cleared."
     )]
     Find(Find),
-    /// Enter that an agency's finding no longer stands: two people, and the file that shows it
+    /// Propose that a finding no longer stands, with the file that shows it; a second person approves
     #[command(
-        after_help = "Example:\n  concordat ag clear CA0990100 --citation \"oag.ca.gov, case closed\" --on 2026-12-01 \\\n      --evidence closed.pdf --as alder.agreements --approved-by alder.custodian\n\nNothing flows again before the early review that the finding opened is closed: `concordat review list`."
+        after_help = "Example:\n  concordat ag clear CA0990100 --citation \"oag.ca.gov, case closed\" --on 2026-12-01 \\\n      --evidence closed.pdf --reason \"the court dismissed the suit\" --as alder.agreements\n\nOne clearing clears one finding, never one of a later date. It counts when `concordat change approve` has carried it out; nothing flows to that agency before the early review that the finding opened is closed: `concordat review list`."
     )]
     Clear(Clear),
     /// Record a sweep over the sources, made now; it covers every partner
     #[command(
-        after_help = "Example:\n  concordat ag check --source \"oag.ca.gov press releases\" --source \"oag.ca.gov SB 34 letters\" \\\n      --result \"no partner is named\" --evidence releases.pdf --as alder.agreements\n\nSigning needs a check of the last 30 days, being in force one of the last 90."
+        after_help = "Example:\n  concordat ag check --source \"oag.ca.gov press releases\" --source \"oag.ca.gov SB 34 letters\" \\\n      --result none --evidence releases.pdf --as alder.agreements\n\nResults: none (no partner is named), named (each that is named was entered with `concordat ag find` before). Signing needs a check of the last 30 days, being in force one of the last 90."
     )]
     Check(Check),
     /// Show findings and checks
@@ -47,7 +49,7 @@ pub enum AgCommand {
     Export(Export),
     /// Show what another agency's register would change here, and change it with --apply
     #[command(
-        after_help = "Examples:\n  concordat ag import birch.register.json --as alder.agreements\n  concordat ag import birch.register.json --as alder.agreements --apply\n\nFindings are taken over. A clearing is only shown: somebody here looks into it and enters it with `concordat ag clear`."
+        after_help = "Examples:\n  concordat ag import birch.register.json --as alder.agreements\n  concordat ag import birch.register.json --as alder.agreements --apply\n\nFindings are taken over. That only stops exchanges, so it takes one person. A clearing is only shown: somebody here looks into it and proposes it with `concordat ag clear`, which a second person approves."
     )]
     Import(Import),
     /// Look at a file that is kept as evidence
@@ -100,10 +102,7 @@ pub struct Clear {
     #[command(flatten)]
     written: Written,
     #[command(flatten)]
-    person: As,
-    /// The account of the second person, who has looked at it too
-    #[arg(long, value_name = "USER2")]
-    approved_by: String,
+    propose: Propose,
 }
 
 /// Where a finding stands.
@@ -129,9 +128,12 @@ pub struct Check {
     /// A source that was looked at; may be repeated
     #[arg(long = "source", required = true)]
     sources: Vec<String>,
-    /// What was found, in words
+    /// Whether they name a partner: none or named
     #[arg(long)]
-    result: String,
+    result: CheckResult,
+    /// What else there is to say
+    #[arg(long)]
+    note: Option<String>,
     /// A file that shows it, kept under its SHA-256; may be repeated
     #[arg(long = "evidence", value_name = "FILE")]
     evidence: Vec<PathBuf>,
@@ -158,14 +160,11 @@ pub struct Import {
     #[arg(long)]
     apply: bool,
     /// The descriptor of an agency that is not enrolled here
-    #[arg(long, value_name = "FILE", requires_all = ["fingerprint", "confirmed_by"])]
+    #[arg(long, value_name = "FILE", requires = "fingerprint")]
     descriptor: Option<PathBuf>,
-    /// Its fingerprint, as that agency read it out
+    /// Its fingerprint, as that agency read it out on a number known from elsewhere
     #[arg(long, requires = "descriptor")]
     fingerprint: Option<String>,
-    /// The account of the person who compared it on a number known from elsewhere
-    #[arg(long, value_name = "USER2", requires = "descriptor")]
-    confirmed_by: Option<String>,
     #[command(flatten)]
     person: As,
 }
@@ -189,7 +188,7 @@ fn finding_kind(text: &str) -> Result<FindingKind, String> {
 pub(super) async fn run(place: &Place, command: AgCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
     match command {
         AgCommand::Find(args) => find(place, args, out).await?,
-        AgCommand::Clear(args) => clear(place, args, out).await?,
+        AgCommand::Clear(args) => return clear(place, args, out).await,
         AgCommand::Check(args) => check(place, args, out).await?,
         AgCommand::List => list(place, out)?,
         AgCommand::Export(args) => export(place, args, out).await?,
@@ -211,35 +210,45 @@ async fn find(place: &Place, args: Find, out: &mut Output<'_>) -> Result<(), Pro
     let Find { ori, kind, written, person } = args;
     let config = place.config()?;
     let finding = compliance::finding(ori, kind, written.kept(&Evidence::of(&config)?).await?);
-    compliance::enter_finding(&place.registry_of(&config)?, &Keeper::of(&config)?, finding, &person.user).await?;
-    Ok(out.one(&json!({"found": ori}), |_| {
-        format!(
-            "Entered: nothing flows with {ori} from now on, and an early review of it is open. `concordat agreement list` \
-             shows what it touches."
-        )
-    })?)
+    let ours = config.agency.ori;
+    let (db, keeper) = (place.registry_of(&config)?, Keeper::of(&config)?);
+    let review = compliance::enter_finding(&db, &keeper, finding, &person.user).await?;
+    Ok(out.one(&json!({"found": ori, "review": review}), |_| entered(ori, ours, kind, review))?)
 }
 
-async fn clear(place: &Place, args: Clear, out: &mut Output<'_>) -> Result<(), Problem> {
-    let Clear { ori, written, person, approved_by } = args;
-    let config = place.config()?;
-    let written = written.kept(&Evidence::of(&config)?).await?;
-    let (db, keeper) = (place.registry_of(&config)?, Keeper::of(&config)?);
-    compliance::clear_finding(&db, &keeper, ori, written, &person.user, &approved_by).await?;
-    Ok(out.one(&json!({"cleared": ori}), |_| {
-        format!(
-            "Entered: {ori} is cleared. What this agency grants it stays suspended until the early review is closed: \
-             concordat review list"
-        )
-    })?)
+/// What follows from a finding that was entered.
+fn entered(ori: Ori, ours: Ori, kind: FindingKind, review: Option<RequestId>) -> String {
+    if ori == ours {
+        return format!(
+            "Entered: it is about this agency itself, {ori}, so nothing flows under any of its agreements from now on, as far as \
+             this node is asked. No early review was opened: partners review it, each by itself."
+        );
+    }
+    let stops = format!("Entered: nothing flows with {ori} from now on");
+    let shows = "`concordat agreement list` shows what it touches.";
+    match review {
+        Some(review) => format!("{stops}, and an early review of it is open: concordat review show {review}\n{shows}"),
+        None if kind == FindingKind::Disputed => {
+            format!("{stops}. It disputes what stands already, of which an early review is open.\n{shows}")
+        }
+        None => format!("{stops}.\n{shows}"),
+    }
+}
+
+async fn clear(place: &Place, args: Clear, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let Clear { ori, written, propose } = args;
+    let node = place.node()?;
+    let written = written.kept(&Evidence::of(node.config())?).await?;
+    change::propose_at(&node, Command::ClearFinding { ori, written }, propose, out).await
 }
 
 async fn check(place: &Place, args: Check, out: &mut Output<'_>) -> Result<(), Problem> {
-    let Check { sources, result, evidence, person } = args;
+    let Check { sources, result, note, evidence, person } = args;
     let config = place.config()?;
-    let files = Evidence::of(&config)?.keep_files(&evidence).await?;
+    let evidence = Evidence::of(&config)?.keep_files(&evidence).await?;
     let (db, keeper) = (place.registry_of(&config)?, Keeper::of(&config)?);
-    let at = compliance::enter_check(&db, &keeper, sources, result, files, &person.user).await?;
+    let sweep = Sweep { sources, result, note, evidence };
+    let at = compliance::enter_check(&db, &keeper, sweep, &person.user).await?;
     Ok(out.one(&json!({"checked_at": at}), |_| format!("Recorded the check of {}.", local::shown(at)))?)
 }
 
@@ -262,12 +271,13 @@ fn list(place: &Place, out: &mut Output<'_>) -> Result<(), Problem> {
             format!("{}{second}{from}", finding.entered_by),
         ]
     })?;
-    Ok(out.list(&["checked", "by", "sources", "result", "evidence"], &kept.checks, |check| {
+    Ok(out.list(&["checked", "by", "sources", "result", "note", "evidence"], &kept.checks, |check| {
         vec![
             local::shown(check.at),
             check.by.clone(),
             check.sources.join("; "),
-            check.result.clone(),
+            check.result.to_string(),
+            check.note.clone().unwrap_or_default(),
             files(&check.evidence),
         ]
     })?)
@@ -324,7 +334,7 @@ async fn import(place: &Place, args: Import, out: &mut Output<'_>) -> Result<(),
     let vouched = vouched.map(|(file, fingerprint)| Vouched { file, fingerprint });
     let received = bundle::read(&file, keeper.ours, |ori| partners.find(ori).cloned(), vouched)?;
     let changes = if args.apply {
-        bundle::import(&db, &keeper, &evidence, received, &args.person.user, args.confirmed_by.as_deref()).await?
+        bundle::import(&db, &keeper, &evidence, received, &args.person.user).await?
     } else {
         received.changes(&mut db.reader()?)?.map_err(|what| Problem::failure(what, None))?
     };
@@ -358,8 +368,8 @@ fn said(shown: &Shown) -> String {
     lines.push(format!("{} findings are known here already or clear nothing that stands.", changes.known));
     if !changes.proposals.is_empty() {
         lines.push(
-            "What is marked ? was cleared there. Nothing is cleared here by that: look into it, and enter it with `concordat \
-             ag clear`."
+            "What is marked ? was cleared there. Nothing is cleared here by that: look into each, and propose it with your \
+             own file: concordat ag clear ORI --citation WHERE --on DATE --evidence FILE --reason WHY --as USER"
                 .to_owned(),
         );
     }
@@ -371,4 +381,24 @@ fn said(shown: &Shown) -> String {
         (false, count) => format!("Nothing was changed. With --apply the {count} findings marked + are taken over."),
     });
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_finding_did_is_said_as_it_is() {
+        let (ours, theirs): (Ori, Ori) = ("CA0990000".parse().unwrap(), "CA0990100".parse().unwrap());
+        let review = RequestId::new(agreements::time::Instant::from_micros(1_800_000_000_000_000), [1; 10]);
+        let own = entered(ours, ours, FindingKind::SelfDisclosed, None);
+        assert!(own.contains("No early review was opened") && own.contains("this agency itself"), "{own}");
+        let named = entered(theirs, ours, FindingKind::NamedInSuit, Some(review));
+        assert!(named.contains(&format!("concordat review show {review}")), "{named}");
+        let disputed = entered(theirs, ours, FindingKind::Disputed, None);
+        assert!(
+            disputed.contains("It disputes what stands already") && !disputed.contains("review show"),
+            "{disputed}"
+        );
+    }
 }

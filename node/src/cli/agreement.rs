@@ -23,7 +23,8 @@ use super::place::{As, Place};
 use super::{Output, Problem};
 use crate::changes::Command;
 use crate::exchange::draft::Draft;
-use crate::exchange::lifecycle::{self, Act, Delivery};
+use crate::exchange::lifecycle::{self, Act, Apart, Delivery};
+use crate::exchange::standing;
 
 /// A draft or a document longer than this, in bytes, is none.
 const MAX_FILE: u64 = 1 << 20;
@@ -202,8 +203,9 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
         AgreementCommand::Tosign(args) => return renewal::to_sign(place, args, out),
         AgreementCommand::Calendar(args) => return renewal::calendar(place, args, out),
         AgreementCommand::Sign(Signing { id, official, propose }) => {
-            renewal::official_signs(place, id, official, &propose.person.user).await?;
-            return change::propose(place, Command::Sign { agreement: id }, propose, out).await;
+            let signed = renewal::official_signs(place, id, official, &propose.person.user).await?;
+            let proposed = change::propose(place, Command::Sign { agreement: id }, propose, out).await;
+            return proposed.map_err(|problem| if signed { official_is_kept(problem) } else { problem });
         }
         AgreementCommand::Resume(Widening { id, propose }) => {
             return change::propose(place, Command::Resume { agreement: id }, propose, out).await;
@@ -216,6 +218,14 @@ pub(super) async fn run(place: &Place, command: AgreementCommand, out: &mut Outp
     let node = place.node()?;
     let delivery = lifecycle::act(&node, id, act, &person.user).await?;
     delivered(id, delivery, out)
+}
+
+/// What was not proposed after the official had signed: nobody has to sign a second time.
+fn official_is_kept(problem: Problem) -> Problem {
+    let kept = "the official's own signature was recorded and stays with this document: leave it out when you run \
+                `concordat agreement sign` again";
+    let hint = problem.hint.map_or_else(|| kept.to_owned(), |hint| format!("{hint}; {kept}"));
+    Problem { hint: Some(hint), ..problem }
 }
 
 /// A file, or standard input for `-`, of at most [`MAX_FILE`] bytes.
@@ -263,23 +273,40 @@ struct Done {
 }
 
 fn delivered(id: AgreementId, delivery: Delivery, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let exit = exit(&delivery);
     out.one(&Done { id, delivery }, |done| match &done.delivery {
         Delivery::Delivered { there: Some(status) } => {
             format!("Recorded, and the partner has it. There, agreement {id} is now: {}.", status.says())
         }
-        Delivery::Delivered { there: None } => format!("Recorded, and the partner lacks nothing of agreement {id}."),
-        Delivery::Pending { why } => format!(
-            "Recorded here. The partner does not have it yet: {why}.\nSend it later: concordat agreement sync {id}"
+        delivery => delivery.lacking(id).map_or_else(
+            || format!("Recorded, and the partner lacks nothing of agreement {id}."),
+            |lacking| format!("Recorded here. {lacking}"),
         ),
     })?;
-    Ok(Exit::Done)
+    Ok(exit)
+}
+
+/// What is recorded and will be sent is done; what the partner refuses is not.
+pub(super) fn exit(delivery: &Delivery) -> Exit {
+    match delivery {
+        Delivery::Delivered { .. } | Delivery::Pending { .. } => Exit::Done,
+        Delivery::Refused { .. } => Exit::Refused,
+    }
 }
 
 async fn sync(place: &Place, id: AgreementId, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let node = place.node()?;
+    if standing::verified(&mut node.registry().reader()?, id)?.is_none() {
+        return Err(form::none(id));
+    }
     let hint =
         || Some("`concordat agreement list` shows the agreements, `concordat peer list` the partners".to_owned());
-    let status = lifecycle::sync(&node, id).await.map_err(|why| Problem::failure(why, hint()))?;
+    let status = lifecycle::sync(&node, id).await.map_err(|apart| match apart {
+        Apart::Refused(why) => {
+            Problem::refused(why, Some(format!("settle that with the partner; concordat agreement show {id}")))
+        }
+        Apart::Failed(why) => Problem::failure(why, hint()),
+    })?;
     out.one(&json!({"id": id, "status": status}), |_| format!("Agreement {id}: {}.", status.says()))?;
     Ok(Exit::Done)
 }

@@ -1,7 +1,10 @@
 //! `concordat authorization`: what the custodian authorized once for all (V-16).
 
+use std::collections::BTreeMap;
+
 use agreements::authorization::Authorized;
 use agreements::ids::AgreementId;
+use agreements::status::Status;
 use agreements::time::Instant;
 use clap::{Args, Subcommand};
 use serde::Serialize;
@@ -12,6 +15,7 @@ use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem, local};
 use crate::changes::{Command, authorizing};
+use crate::exchange::lifecycle;
 
 /// See, give and take back the custodian's standing authorizations.
 #[derive(Debug, Subcommand)]
@@ -59,7 +63,11 @@ struct Shown {
     grants: usize,
     recipients: Vec<String>,
     expires_at: Instant,
+    /// Whether it counts now.
     live: bool,
+    /// Why not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    over: Option<String>,
 }
 
 pub(super) async fn run(place: &Place, command: AuthorizationCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
@@ -83,23 +91,35 @@ pub(super) async fn run(place: &Place, command: AuthorizationCommand, out: &mut 
 
 fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let now = place.now();
-    let all = authorizing::all(&mut place.registry()?.reader()?)?;
-    let items: Vec<Shown> = all
-        .into_iter()
-        .map(|Authorized { agreement, grants, expires_at, .. }| Shown {
+    let mut conn = place.registry()?.reader()?;
+    let statuses: BTreeMap<AgreementId, Status> =
+        lifecycle::list(&mut conn, now)?.into_iter().map(|(found, status)| (found.agreement.id, status)).collect();
+    let shown = |Authorized { agreement, grants, expires_at, .. }: Authorized| {
+        let over = match statuses.get(&agreement) {
+            _ if now >= expires_at => Some("it ended by itself".to_owned()),
+            // No question comes under it any more, whatever was authorized.
+            Some(status @ (Status::Ended { .. } | Status::Sunset { .. } | Status::Superseded { .. })) => {
+                Some(format!("the agreement is over: {}", status.says()))
+            }
+            Some(_) => None,
+            None => Some("the agreement counts for nothing: run `concordat doctor`".to_owned()),
+        };
+        Shown {
             agreement,
             grants: grants.len(),
             recipients: grants.iter().map(|grant| grant.recipient.to_string()).collect(),
             expires_at,
-            live: now < expires_at,
-        })
-        .collect();
+            live: over.is_none(),
+            over,
+        }
+    };
+    let items: Vec<Shown> = authorizing::all(&mut conn)?.into_iter().map(shown).collect();
     out.list(&["agreement", "recipients", "until", "live"], &items, |item| {
         vec![
             item.agreement.to_string(),
             item.recipients.join(", "),
             local::shown(item.expires_at),
-            if item.live { "yes" } else { "no" }.to_owned(),
+            item.over.as_ref().map_or_else(|| "yes".to_owned(), |why| format!("no: {why}")),
         ]
     })?;
     Ok(Exit::Done)

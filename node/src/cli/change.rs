@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::exit::Exit;
 use super::place::{As, Place};
-use super::{Output, Problem, local};
+use super::{Output, Problem, agreement, local};
 use crate::changes::{self, Change, ChangeId, Command, Proposed, State};
 use crate::exchange::lifecycle::Delivery;
 use crate::registry::agencies;
@@ -136,7 +136,7 @@ pub(super) async fn propose(
     propose_at(&*place.node()?, command, args, out).await
 }
 
-async fn propose_at(
+pub(super) async fn propose_at(
     node: &crate::node::Node,
     command: Command,
     args: Propose,
@@ -233,13 +233,19 @@ async fn approve(place: &Place, id: ChangeId, by: &str, out: &mut Output<'_>) ->
             (Some(Delivery::Delivered { there: Some(status) }), Some(agreement)) => {
                 format!("{done}\nThe partner has it. There, agreement {agreement} is now: {}.", status.says())
             }
-            (Some(Delivery::Pending { why }), Some(agreement)) => format!(
-                "{done}\nThe partner does not have it yet: {why}.\nSend it later: concordat agreement sync {agreement}"
-            ),
-            _ => done,
+            (Some(delivery), Some(agreement)) => match delivery.lacking(agreement) {
+                Some(lacking) => format!("{done}\n{lacking}"),
+                None => done,
+            },
+            _ => match &change.proposed.command {
+                Command::ClearFinding { .. } => {
+                    format!("{done}\nThe early review that the finding opened goes on until it is closed: concordat review list")
+                }
+                _ => done,
+            },
         }
     })?;
-    Ok(Exit::Done)
+    Ok(delivery.as_ref().map_or(Exit::Done, agreement::exit))
 }
 
 fn said(change: &Change, now: Instant, out: &mut Output<'_>) -> Result<Exit, Problem> {

@@ -336,7 +336,7 @@ impl Explain for AskError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Person(_) => Some("`concordat user list` shows the accounts and their roles".to_owned()),
+            Self::Person(_) => None,
             Self::Window(_) => Some("nothing left this node".to_owned()),
             Self::Screened(_) => Some("nothing left this node; the attempt is recorded".to_owned()),
             Self::Nobody => Some("`concordat agreement list` shows where each agreement stands".to_owned()),
@@ -484,9 +484,12 @@ impl Explain for SharedError {
 impl Explain for LoadError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Reading(ReadingError::Source(..)) => Exit::Usage,
             Self::Reading(
-                ReadingError::Report(..) | ReadingError::Sink(_) | ReadingError::Internal(_) | ReadingError::Stopped,
+                ReadingError::Source(..)
+                | ReadingError::Report(..)
+                | ReadingError::Sink(_)
+                | ReadingError::Internal(_)
+                | ReadingError::Stopped,
             )
             | Self::Registry(_)
             | Self::Open(_)

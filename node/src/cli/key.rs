@@ -106,12 +106,12 @@ pub(super) async fn run(place: &Place, command: KeyCommand, out: &mut Output<'_>
         KeyCommand::Rotate(Rotate { compromised, order }) => {
             let (node, order) = (place.node()?, order.read()?);
             let told = rotation::rotate(&node, order, compromised, &mut progress()).await?;
-            say(told, out)
+            say(told, "A node that serves takes the new keys within seconds; nothing is to be restarted.", out)
         }
         KeyCommand::Move(Move { order }) => {
             let (node, order) = (place.node()?, order.read()?);
             let told = rotation::moved(&node, order, &mut progress()).await?;
-            say(told, out)
+            say(told, "A node that serves describes itself as before until it is restarted: restart it now.", out)
         }
     }
 }
@@ -145,7 +145,8 @@ fn progress() -> impl FnMut(usize, usize) + Send {
     }
 }
 
-fn say(told: Told, out: &mut Output<'_>) -> Result<Exit, Problem> {
+/// Says what came of it, and what is `next` here.
+fn say(told: Told, next: &str, out: &mut Output<'_>) -> Result<Exit, Problem> {
     out.one(&told, |told| {
         let recorded = match told.agreements {
             0 => "It was recorded before.".to_owned(),
@@ -160,6 +161,7 @@ fn say(told: Told, out: &mut Output<'_>) -> Result<Exit, Problem> {
                     .to_owned(),
             );
         }
+        lines.push(next.to_owned());
         lines.join("\n")
     })?;
     Ok(Exit::Done)

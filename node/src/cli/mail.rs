@@ -95,7 +95,7 @@ async fn retry(place: &Place, id: String, out: &mut Output<'_>) -> Result<(), Pr
         let hint = Some("`concordat mail list` shows the mails and where each stands".to_owned());
         return Err(match outbox::find(&mut db.reader()?, &id)? {
             Some(mail) => Problem::refused(format!("mail {id} is {}: there is nothing to try again", mail.state), hint),
-            None => Problem::usage(format!("there is no mail {id}"), hint),
+            None => Problem::refused(format!("there is no mail {id}"), hint),
         });
     }
     Ok(out.one(&json!({"retried": id}), |_| {

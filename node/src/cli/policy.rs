@@ -3,13 +3,15 @@
 use std::fmt::Write as _;
 
 use agreements::ids::{Digest, Ori};
+use agreements::time::Instant;
 use clap::{Args, Subcommand};
 use serde::Serialize;
-use serde_json::json;
 
+use super::change::{self, Propose};
 use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem, local};
+use crate::changes::Command;
 use crate::compliance::policies::{self as service, Looked};
 use crate::registry::agencies;
 use crate::registry::policies::{self, Outcome, Standing};
@@ -25,9 +27,9 @@ pub enum PolicyCommand {
     /// Show where each partner's policy stands
     #[command(after_help = "Example:\n  concordat policy list")]
     List,
-    /// Show how a published text differs from the accepted one; with --text, accept it: two people
+    /// Show how a published text differs from the accepted one; with --text, propose to accept it
     #[command(
-        after_help = "Examples:\n  concordat policy accept CA0990100\n  concordat policy accept CA0990100 --as alder.agreements --approved-by alder.custodian \\\n    --text 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08"
+        after_help = "Examples:\n  concordat policy accept CA0990100\n  concordat policy accept CA0990100 --as alder.agreements --reason \"a phone number changed\" \\\n    --text 9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\n\nIt counts when a second person, who has seen the difference too, has approved it: `concordat change approve`."
     )]
     Accept(Accept),
 }
@@ -47,14 +49,17 @@ pub struct Accept {
     /// The partner
     ori: Ori,
     /// SHA-256 of the text that you saw and accept
-    #[arg(long, value_name = "SHA256", requires_all = ["user", "approved_by"])]
+    #[arg(long, value_name = "SHA256", requires_all = ["user", "reason"])]
     text: Option<Digest>,
     /// The account of the person who acts
     #[arg(long = "as", value_name = "USER", env = "CONCORDAT_USER", hide_env_values = true)]
     user: Option<String>,
-    /// The account of the second person, who has looked at it too
-    #[arg(long, value_name = "USER2")]
-    approved_by: Option<String>,
+    /// Why, in two words or more
+    #[arg(long, requires = "text")]
+    reason: Option<String>,
+    /// The effective date, or a time with its zone; when it is approved, if absent
+    #[arg(long, value_name = "WHEN", value_parser = local::instant, requires = "text")]
+    from: Option<Instant>,
 }
 
 #[derive(Serialize)]
@@ -72,7 +77,7 @@ pub(super) async fn run(place: &Place, command: PolicyCommand, out: &mut Output<
     match command {
         PolicyCommand::Check(args) => check(place, args, out).await?,
         PolicyCommand::List => list(place, out)?,
-        PolicyCommand::Accept(args) => accept(place, args, out).await?,
+        PolicyCommand::Accept(args) => return accept(place, args, out).await,
     }
     Ok(Exit::Done)
 }
@@ -132,27 +137,26 @@ fn list(place: &Place, out: &mut Output<'_>) -> Result<(), Problem> {
     Ok(())
 }
 
-async fn accept(place: &Place, args: Accept, out: &mut Output<'_>) -> Result<(), Problem> {
+async fn accept(place: &Place, args: Accept, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let node = place.node()?;
-    let ori = args.ori;
-    if let (Some(text), Some(user), Some(second)) = (args.text, args.user, args.approved_by) {
-        service::accept(&node, ori, text, &user, &second).await?;
-        return Ok(out.one(&json!({"ori": ori, "accepted": text}), |_| {
-            format!("Accepted: {ori} publishes the text that counts. The review of it is closed.")
-        })?);
+    let Accept { ori, text, user, reason, from } = args;
+    if let (Some(text), Some(user), Some(reason)) = (text, user, reason) {
+        let propose = Propose { reason, from, person: As { user } };
+        return change::propose_at(&node, Command::AcceptPolicy { ori, text }, propose, out).await;
     }
     let Some(difference) = service::difference(&node, ori).await? else {
         let why = format!("there is nothing to accept: no other text of {ori} was read than the one that counts");
         return Err(Problem::refused(why, Some(format!("`concordat policy check {ori}` reads it again"))));
     };
-    Ok(out.one(&difference, |difference| {
+    out.one(&difference, |difference| {
         let mut text = difference.lines.join("\n");
         // Writing to a String does not fail.
         let _ = write!(
             text,
-            "\n\nTo accept it: concordat policy accept {ori} --text {} --as USER --approved-by USER2",
+            "\n\nTo accept it: concordat policy accept {ori} --text {} --reason WHY --as USER",
             difference.published
         );
         text
-    })?)
+    })?;
+    Ok(Exit::Done)
 }

@@ -9,12 +9,16 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 
 use super::ag::files;
+use super::change::{self, Propose};
 use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem, local};
+use crate::changes::Command;
 use crate::compliance::Keeper;
 use crate::compliance::reviews::{self as service, Closing, NewReview};
+use crate::db::Conn;
 use crate::evidence::Evidence;
+use crate::registry::ag;
 use crate::registry::reviews::{self, Review};
 
 /// Review partners before their renewal is due.
@@ -33,9 +37,9 @@ pub enum ReviewCommand {
     /// Show one review
     #[command(after_help = "Example:\n  concordat review show 01940a2b-0000-7000-8000-000000000001")]
     Show(Show),
-    /// Close a review: two people, with what they looked at
+    /// Propose to close a review, with what was looked at; a second person approves
     #[command(
-        after_help = "Example:\n  concordat review close 01940a2b-0000-7000-8000-000000000001 --looked-at \"the partner's report\" \\\n      --outcome \"the laptop was encrypted\" --evidence report.pdf --as alder.agreements \\\n      --approved-by alder.custodian"
+        after_help = "Example:\n  concordat review close 01940a2b-0000-7000-8000-000000000001 --looked-at \"the partner's report\" \\\n      --outcome \"the laptop was encrypted\" --evidence report.pdf --as alder.agreements\n\nIt is closed when `concordat change approve` has carried it out. It closes this review, and no other of the same partner."
     )]
     Close(Close),
 }
@@ -84,17 +88,17 @@ pub struct Close {
     /// What was looked at
     #[arg(long)]
     looked_at: String,
-    /// What came of it
+    /// What came of it, in two words or more: the reason of the change
     #[arg(long)]
     outcome: String,
     /// A file that shows it, kept under its SHA-256; at least one
     #[arg(long = "evidence", value_name = "FILE", required = true)]
     evidence: Vec<PathBuf>,
+    /// The effective date, or a time with its zone; when it is approved, if absent
+    #[arg(long, value_name = "WHEN", value_parser = local::instant)]
+    from: Option<Instant>,
     #[command(flatten)]
     person: As,
-    /// The account of the second person, who has looked at it too
-    #[arg(long, value_name = "USER2")]
-    approved_by: String,
 }
 
 pub(super) async fn run(place: &Place, command: ReviewCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
@@ -102,7 +106,7 @@ pub(super) async fn run(place: &Place, command: ReviewCommand, out: &mut Output<
         ReviewCommand::Open(args) => open(place, args, out).await?,
         ReviewCommand::List(args) => list(place, &args, out)?,
         ReviewCommand::Show(Show { id }) => show(place, id, out)?,
-        ReviewCommand::Close(args) => close(place, args, out).await?,
+        ReviewCommand::Close(args) => return close(place, args, out).await,
     }
     Ok(Exit::Done)
 }
@@ -125,14 +129,13 @@ async fn open(place: &Place, args: Open, out: &mut Output<'_>) -> Result<(), Pro
     })?)
 }
 
-fn known(place: &Place) -> Result<Vec<Review>, Problem> {
-    let mut conn = place.registry()?.reader()?;
+fn known(conn: &mut Conn) -> Result<Vec<Review>, Problem> {
     let hint = || Some("run `concordat trail verify`".to_owned());
-    reviews::all(&mut conn)?.map_err(|what| Problem::failure(what, hint()))
+    reviews::all(conn)?.map_err(|what| Problem::failure(what, hint()))
 }
 
 fn list(place: &Place, args: &List, out: &mut Output<'_>) -> Result<(), Problem> {
-    let mut all = known(place)?;
+    let mut all = known(&mut place.registry()?.reader()?)?;
     match args.as_of {
         Some(at) => all.retain(|review| review.is_open_at(at)),
         None if !args.all => all.retain(|review| review.closed.is_none()),
@@ -153,14 +156,34 @@ fn list(place: &Place, args: &List, out: &mut Output<'_>) -> Result<(), Problem>
 }
 
 fn show(place: &Place, id: RequestId, out: &mut Output<'_>) -> Result<(), Problem> {
-    let Some(review) = known(place)?.into_iter().find(|review| review.id == id) else {
+    let mut conn = place.registry()?.reader()?;
+    let Some(review) = known(&mut conn)?.into_iter().find(|review| review.id == id) else {
         let hint = "`concordat review list --all` shows those that there are".to_owned();
         return Err(Problem::refused(format!("there is no review {id}"), Some(hint)));
     };
-    Ok(out.one(&review, text)?)
+    let named = ag::register(&mut conn)?.adverse.contains(&review.opened.ori);
+    Ok(out.one(&review, |review| text(review, named))?)
 }
 
-fn text(review: &Review) -> String {
+/// What is to be done before a review can be closed, and then.
+fn next(review: &Review, named: bool) -> String {
+    let (id, ori) = (review.id, review.opened.ori);
+    let close = format!("concordat review close {id} --looked-at WHAT --outcome WHAT --evidence FILE --as USER");
+    match review.opened.trigger {
+        _ if named => {
+            format!(
+                "concordat ag clear {ori} --citation WHERE --on DATE --evidence FILE --reason WHY --as USER, then: {close}"
+            )
+        }
+        Trigger::PolicyChanged => {
+            format!("concordat policy accept {ori}, which closes it; or, if it was changed back: {close}")
+        }
+        Trigger::PolicyUnreachable => format!("concordat policy check {ori} --as USER, then: {close}"),
+        _ => close,
+    }
+}
+
+fn text(review: &Review, named: bool) -> String {
     let Review { id, opened_at, opened, closed } = review;
     let held = review.standing().holds_from().map_or_else(
         || "no".to_owned(),
@@ -184,19 +207,16 @@ fn text(review: &Review) -> String {
             lines.push(format!("  outcome: {}", record.outcome));
             lines.push(format!("  evidence: {}", files(&record.evidence)));
         }
-        None => lines.push(format!(
-            "  open. Next: concordat review close {id} --looked-at WHAT --outcome WHAT --evidence FILE --as USER \
-             --approved-by USER2"
-        )),
+        None => lines.push(format!("  open. Next: {}", next(review, named))),
     }
     lines.join("\n")
 }
 
-async fn close(place: &Place, args: Close, out: &mut Output<'_>) -> Result<(), Problem> {
-    let Close { id, looked_at, outcome, evidence, person, approved_by } = args;
-    let config = place.config()?;
-    let evidence = Evidence::of(&config)?.keep_files(&evidence).await?;
-    let closing = Closing { review: id, looked_at, outcome, evidence };
-    service::close(&place.registry_of(&config)?, closing, &person.user, &approved_by).await?;
-    Ok(out.one(&json!({"closed": id}), |_| format!("Closed the review {id}. What it suspended goes on."))?)
+async fn close(place: &Place, args: Close, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let Close { id, looked_at, outcome, evidence, from, person } = args;
+    let node = place.node()?;
+    let evidence = Evidence::of(node.config())?.keep_files(&evidence).await?;
+    let closing = Closing { review: id, looked_at, evidence };
+    let propose = Propose { reason: outcome, from, person };
+    change::propose_at(&node, Command::CloseReview { closing }, propose, out).await
 }

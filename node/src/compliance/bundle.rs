@@ -58,8 +58,8 @@ pub enum BundleError {
     Seal(Ori, JwsError),
     /// Whoever it is from is not enrolled, and nobody vouches for its key.
     #[error(
-        "{0} is not enrolled here: give its descriptor with --descriptor FILE --fingerprint F, compared by voice, and \
-         --confirmed-by USER2"
+        "{0} is not enrolled here: give its descriptor with --descriptor FILE --fingerprint F, as that agency read it out \
+         on a number known from elsewhere"
     )]
     Stranger(Ori),
     /// It is this agency's own.
@@ -323,9 +323,6 @@ impl Received {
 struct Imported {
     /// The bundle's id.
     bundle: Digest,
-    /// Who compared the fingerprint of one that is not enrolled.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    confirmed_by: Option<String>,
     /// The files that came with it.
     evidence: Vec<Digest>,
     /// How many findings were taken over.
@@ -338,8 +335,8 @@ struct Imported {
     v: u16,
 }
 
-/// Takes over what counts against an agency, and records the import; what stops an exchange takes one person. Nothing that
-/// is here is cleared, weakened or made to look fresher by it. `confirmed_by` is who compared a stranger's fingerprint.
+/// Takes over what counts against an agency, and records the import. That only stops exchanges, so it takes one person, even
+/// where a stranger's fingerprint was compared. Nothing that is here is cleared, weakened or made to look fresher by it.
 ///
 /// # Errors
 /// See [`BundleError`].
@@ -349,21 +346,15 @@ pub async fn import(
     evidence: &Evidence,
     received: Received,
     by: &str,
-    confirmed_by: Option<&str>,
 ) -> Result<Changes, BundleError> {
     // On the disk before the entry that names them.
     for bytes in &received.evidence {
         evidence.keep(bytes.clone()).await?;
     }
-    let (keeper, by, confirmed_by) = (keeper.clone(), by.to_owned(), confirmed_by.map(str::to_owned));
+    let (keeper, by) = (keeper.clone(), by.to_owned());
     let job = move |tx: &mut Tx<'_>| -> QueryResult<Refusable<Changes>> {
-        if confirmed_by.as_ref() == Some(&by) {
-            return Ok(Err("two people: one imports the file, another compares the fingerprint by voice".to_owned()));
-        }
-        for person in [Some(&by), confirmed_by.as_ref()].into_iter().flatten() {
-            if let Err(why) = operator(tx.conn(), person, Action::KeepRegister)? {
-                return Ok(Err(why));
-            }
+        if let Err(why) = operator(tx.conn(), &by, Action::KeepRegister)? {
+            return Ok(Err(why));
         }
         let changes = match received.changes(tx.conn())? {
             Ok(changes) => changes,
@@ -371,7 +362,6 @@ pub async fn import(
         };
         let message = Imported {
             bundle: received.document,
-            confirmed_by,
             evidence: changes.evidence.clone(),
             findings: changes.adverse.len(),
             from: changes.from,

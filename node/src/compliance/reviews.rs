@@ -7,8 +7,10 @@ use agreements::json::{self, MAX_TEXT};
 use agreements::register::{Grade, Trigger};
 use agreements::time::Instant;
 use diesel::result::{Error, QueryResult};
+use serde::{Deserialize, Serialize};
 
-use super::{Keeper, said, two_people};
+use super::{Keeper, said};
+use crate::changes::Approved;
 use crate::config::MailAddress;
 use crate::db::{Conn, Db, Tx};
 use crate::exchange::partner;
@@ -34,15 +36,14 @@ pub struct NewReview {
     pub evidence: Vec<Digest>,
 }
 
-/// The record with which a review is closed.
-#[derive(Debug, Clone)]
+/// What a review is closed with, apart from what came of it: that is the reason of the change that closes it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Closing {
     /// The review.
     pub review: RequestId,
     /// What was looked at.
     pub looked_at: String,
-    /// What came of it.
-    pub outcome: String,
     /// The files that show it, as they are kept.
     pub evidence: Vec<Digest>,
 }
@@ -63,10 +64,17 @@ pub async fn open(db: &Db, keeper: &Keeper, new: NewReview, by: &str) -> Result<
         if agencies::find(tx.conn(), new.ori)?.is_none() {
             return Ok(Err(format!("{} is not enrolled; `concordat peer list` shows the partners", new.ori)));
         }
-        if is_open(tx.conn(), new.ori, new.trigger)? {
+        // Another incident is a review of its own, so that closing one does not close the other.
+        let all = reviews::all(tx.conn())?.unwrap_or_default();
+        let same = |one: &&Review| {
+            let Opened { ori, trigger, reason, .. } = &one.opened;
+            one.closed.is_none() && (*ori, *trigger, reason.trim()) == (new.ori, new.trigger, new.reason.trim())
+        };
+        if let Some(same) = all.iter().find(same) {
             return Ok(Err(format!(
-                "a review of {} for this reason is open already; `concordat review list` shows it",
-                new.ori
+                "a review of {} for this very reason is open already: `concordat review show {}`. For another incident \
+                 say what happened in its own words",
+                new.ori, same.id
             )));
         }
         open_in(tx, &keeper, new, Some(&by)).map(Ok)
@@ -79,6 +87,15 @@ pub async fn open(db: &Db, keeper: &Keeper, new: NewReview, by: &str) -> Result<
 pub(crate) fn is_open(conn: &mut Conn, ori: Ori, trigger: Trigger) -> QueryResult<bool> {
     let open = reviews::all(conn)?.map(|all| reviews::open(&all, None)).unwrap_or_default();
     Ok(open.iter().any(|review| review.ori == ori && review.trigger == trigger))
+}
+
+/// Whether a review of `ori` was opened for this very reason, be it open or closed.
+pub(crate) fn is_known(conn: &mut Conn, ori: Ori, trigger: Trigger, reason: &str) -> QueryResult<bool> {
+    let same = |review: &Review| {
+        let Opened { ori: of, trigger: by, reason: said, .. } = &review.opened;
+        (*of, *by, said.as_str()) == (ori, trigger, reason)
+    };
+    Ok(reviews::all(conn)?.is_ok_and(|all| all.iter().any(same)))
 }
 
 /// Opens a review inside the transaction of what caused it, and queues the mails about it. The node opens one by itself
@@ -105,7 +122,7 @@ pub(crate) fn open_in(tx: &mut Tx<'_>, keeper: &Keeper, new: NewReview, by: Opti
     Ok(rid)
 }
 
-fn canonical<T: serde::Serialize>(value: &T) -> QueryResult<Vec<u8>> {
+fn canonical<T: Serialize>(value: &T) -> QueryResult<Vec<u8>> {
     json::canonical(value).map_err(|error| Error::SerializationError(error.into()))
 }
 
@@ -160,59 +177,25 @@ fn tell(tx: &mut Tx<'_>, keeper: &Keeper, rid: RequestId, opened: &Opened, now: 
     Ok(())
 }
 
-/// Closes a review: two people, with a record of what they looked at. Never while a finding stands against the agency.
-///
-/// # Errors
-/// See [`PeopleError`].
-pub async fn close(db: &Db, closing: Closing, by: &str, approved_by: &str) -> Result<(), PeopleError> {
-    let (by, approved_by) = (by.to_owned(), approved_by.to_owned());
-    let job = move |tx: &mut Tx<'_>| apply_closing(tx, &closing, &by, &approved_by);
-    settled(db.record(job).await?)
-}
-
-/// Closes inside a transaction.
-pub(crate) fn apply_closing(
-    tx: &mut Tx<'_>,
-    closing: &Closing,
-    by: &str,
-    approved_by: &str,
-) -> QueryResult<Refusable<()>> {
-    let review = match closable(tx, closing, by, approved_by)? {
+/// Closes a review as two people decided.
+pub(crate) fn apply_closing(tx: &mut Tx<'_>, closing: &Closing, approved: &Approved<'_>) -> QueryResult<Refusable<()>> {
+    let review = match closable(tx.conn(), closing)? {
         Ok(review) => review,
         Err(why) => return Ok(Err(why)),
     };
-    if review.opened.trigger == Trigger::PolicyChanged
-        && policies::standings(tx.conn())?.get(&review.opened.ori).is_some_and(policies::Standing::is_changed)
-    {
-        let ori = review.opened.ori;
-        return Ok(Err(format!(
-            "the text that {ori} publishes is still another than the accepted one: `concordat policy accept {ori}` shows \
-             the difference and closes the review with it"
-        )));
-    }
-    append_closing(tx, &review, closing, by, approved_by)?;
-    Ok(Ok(()))
+    append_closing(tx, &review, closing, &approved.change().proposed.reason, approved).map(Ok)
 }
 
-/// The review that `closing` is about, if these people may close it now.
-pub(super) fn closable(
-    tx: &mut Tx<'_>,
-    closing: &Closing,
-    by: &str,
-    approved_by: &str,
-) -> QueryResult<Refusable<Review>> {
-    if let Err(why) = two_people(tx, by, approved_by)? {
-        return Ok(Err(why));
-    }
-    if !said(&closing.looked_at) || !said(&closing.outcome) {
-        return Ok(Err(format!(
-            "say what was looked at (--looked-at) and what came of it (--outcome), each in 1 to {MAX_TEXT} characters"
-        )));
+/// The review that `closing` is about, if it may be closed now: never while a finding stands against the agency, or what the
+/// review is about still is so.
+pub(crate) fn closable(conn: &mut Conn, closing: &Closing) -> QueryResult<Refusable<Review>> {
+    if !said(&closing.looked_at) {
+        return Ok(Err(format!("say what was looked at (--looked-at), in 1 to {MAX_TEXT} characters")));
     }
     if closing.evidence.is_empty() {
         return Ok(Err("a review is closed with what was looked at: give it with --evidence FILE".to_owned()));
     }
-    let all = match reviews::all(tx.conn())? {
+    let all = match reviews::all(conn)? {
         Ok(all) => all,
         Err(what) => return Ok(Err(what)),
     };
@@ -222,18 +205,52 @@ pub(super) fn closable(
     if let Some(closed) = &review.closed {
         return Ok(Err(format!("the review {} was closed at {}", review.id, closed.at)));
     }
-    let register = match ag::sworn(tx.conn(), Which::Last)? {
+    if let Err(why) = no_finding(conn, review.opened.ori)? {
+        return Ok(Err(why));
+    }
+    let still = still_so(conn, &review)?;
+    Ok(still.map_or(Ok(review), Err))
+}
+
+/// Whether no finding stands against `ori`.
+pub(super) fn no_finding(conn: &mut Conn, ori: Ori) -> QueryResult<Refusable<()>> {
+    let register = match ag::sworn(conn, Which::Last)? {
         Ok(register) => register,
         Err(what) => return Ok(Err(what)),
     };
-    let ori = review.opened.ori;
     if register.adverse.contains(&ori) {
         return Ok(Err(format!(
-            "a finding of the Attorney General stands against {ori}: no review of it is closed before that is cleared \
-             with its citation (`concordat ag clear {ori}`)"
+            "a finding stands against {ori}: no review of it is closed before that is cleared with its citation \
+             (`concordat ag clear {ori}`)"
         )));
     }
-    Ok(Ok(review))
+    Ok(Ok(()))
+}
+
+/// Why what a review of a published policy is about still is so.
+fn still_so(conn: &mut Conn, review: &Review) -> QueryResult<Option<String>> {
+    let ori = review.opened.ori;
+    let standing = match review.opened.trigger {
+        Trigger::PolicyChanged | Trigger::PolicyUnreachable => {
+            policies::standings(conn)?.remove(&ori).unwrap_or_default()
+        }
+        _ => return Ok(None),
+    };
+    if review.opened.trigger == Trigger::PolicyChanged {
+        return Ok(standing.is_changed().then(|| {
+            format!(
+                "the text that {ori} publishes is still another than the accepted one: `concordat policy accept {ori}` \
+                 shows the difference and closes the review with it"
+            )
+        }));
+    }
+    let read_since = standing.unreachable == 0 && standing.read_at.is_some_and(|at| at > review.opened_at);
+    Ok((!read_since).then(|| {
+        format!(
+            "the policy that {ori} publishes was not read since this review was opened: `concordat policy check {ori}` \
+             reads it again, and has to succeed"
+        )
+    }))
 }
 
 /// Appends the record that closes a review.
@@ -241,17 +258,18 @@ pub(super) fn append_closing(
     tx: &mut Tx<'_>,
     review: &Review,
     closing: &Closing,
-    by: &str,
-    approved_by: &str,
+    outcome: &str,
+    approved: &Approved<'_>,
 ) -> QueryResult<()> {
     let ori = review.opened.ori;
+    let by = approved.proposed_by();
     let record = Closed {
-        approved_by: approved_by.to_owned(),
+        approved_by: approved.approved_by().to_owned(),
         by: by.to_owned(),
         evidence: closing.evidence.clone(),
         looked_at: closing.looked_at.clone(),
         ori,
-        outcome: closing.outcome.clone(),
+        outcome: outcome.to_owned(),
         review: review.id,
         v: 1,
     };

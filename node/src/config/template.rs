@@ -111,7 +111,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("peer.deadline_ms", "How long one partner may take to answer this node's question, milliseconds."),
     (
         "peer.hosts",
-        "Addresses of partners' hosts that DNS does not know, such as \"alpr.birch.example\" = \"10.1.2.3:7443\".",
+        "Addresses of partners' hosts that DNS does not know, such as \"alpr.birch.example\" = \"10.1.2.3:7443\". That port counts, whatever port the partner's URL names.",
     ),
     ("console", "The door for this agency's own people."),
     ("console.listen", "Where it listens. It speaks plain HTTP: leave it on loopback, behind the agency's own proxy."),

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use agreements::approval::ApprovalKind;
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::party::AgencyKind;
+use agreements::register::CheckResult;
 use agreements::time::Instant;
 use anyhow::Context as _;
 use certs::csr;
@@ -15,7 +16,7 @@ use certs::key::SigningKey;
 use jiff::civil::Date;
 
 use crate::ca_folder::{CaFolder, Order};
-use crate::compliance::{self, Keeper};
+use crate::compliance::{self, Keeper, Sweep};
 use crate::config::{Config, Elements, FILE_NAME, Founding, LoopbackAddr};
 use crate::db::Db;
 use crate::exchange::standing::OFFICIAL_TYP;
@@ -224,8 +225,8 @@ pub async fn people_of(db: &Db, keeper: &Keeper, fiction: &Fiction, trained_on: 
         people::record_training(db, &fiction.person(role_word), trained_on, training, &admin).await?;
     }
     let sources = vec!["oag.ca.gov press releases".to_owned(), "oag.ca.gov SB 34 letters".to_owned()];
-    let result = "no agency of this federation is named".to_owned();
-    compliance::enter_check(db, keeper, sources, result, Vec::new(), &fiction.person("agreements")).await?;
+    let sweep = Sweep { sources, result: CheckResult::NoneNamed, note: None, evidence: Vec::new() };
+    compliance::enter_check(db, keeper, sweep, &fiction.person("agreements")).await?;
     Ok(())
 }
 

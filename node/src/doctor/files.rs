@@ -4,6 +4,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use agreements::party::Party;
 use agreements::time::Instant;
 use certs::key::{Algorithm, SigningKey};
 use certs::leaf::Identity;
@@ -367,6 +368,7 @@ fn description(found: &mut Findings, config: &Config, own: Option<&OwnStore>, no
                     );
                     found.warn(what, says, "fill in [policy.elements]");
                 }
+                signing(found, &party);
             }
         }
     }
@@ -375,7 +377,32 @@ fn description(found: &mut Findings, config: &Config, own: Option<&OwnStore>, no
     }
 }
 
-fn missing_elements(party: &agreements::party::Party) -> String {
+/// What an agreement needs of a party besides, before anybody can sign it.
+fn signing(found: &mut Findings, party: &Party) {
+    for (missing, says, fix) in [
+        (
+            party.contacts.is_empty(),
+            "agency.contacts names no mailbox that partners' reminders go to",
+            "name one of a role, such as agency.contacts = [\"records@agency.example\"]",
+        ),
+        (
+            party.official.key.is_none(),
+            "agency.official_key names no key with which the official signs",
+            "`concordat official enroll --out FILE` makes one, with the official present, and says what to put there; a smart card's public key does as well",
+        ),
+        (
+            party.policy.checked_by.trim().is_empty(),
+            "policy.checked_by names nobody who compared the published policy",
+            "write the title of who did, such as policy.checked_by = \"Records manager\"",
+        ),
+    ] {
+        if missing {
+            found.warn("agency", format!("{says}, so no agreement can be signed"), fix);
+        }
+    }
+}
+
+fn missing_elements(party: &Party) -> String {
     let elements = &party.policy.elements;
     let all = [&elements.a, &elements.b, &elements.c, &elements.d, &elements.e, &elements.f, &elements.g];
     all.iter().zip('A'..='G').filter(|(text, _)| text.is_none()).map(|(_, letter)| letter).collect()

@@ -16,6 +16,7 @@ use tokio::time::timeout;
 
 use super::probe::{self, Shown};
 use super::{Finding, Findings, files, standing};
+use crate::exchange::dial::Way;
 use crate::exchange::partner::Partner;
 use crate::exchange::sworn::FRESH;
 use crate::exchange::versions::Described;
@@ -91,15 +92,13 @@ fn late() -> String {
 
 async fn resolve(found: &mut Findings, node: &Node, partner: &Partner) -> Option<(String, Vec<SocketAddr>)> {
     let url = &partner.party().node.url;
-    let parsed = reqwest::Url::parse(url).ok();
-    let Some((host, port)) = parsed.and_then(|url| Some((url.host_str()?.to_owned(), url.port_or_known_default()?)))
-    else {
+    let Some(Way { host, port, fixed, .. }) = Way::to(url, &node.config().peer.hosts) else {
         found.fail("dns", format!("{url} is no URL"), "enrol the partner's new descriptor");
         return None;
     };
-    if let Some(address) = node.config().peer.hosts.get(&host) {
+    if let Some(address) = fixed {
         found.ok("dns", format!("{host} is {address} by peer.hosts"));
-        return Some((host, vec![*address]));
+        return Some((host, vec![address]));
     }
     let bare = host.trim_matches(['[', ']']).to_owned();
     let fix = format!("ask the partner for its node's name, or put {host} and its address into [peer.hosts]");

@@ -22,6 +22,8 @@ struct Ours {
     id: AgreementId,
     status: Status,
     theirs: Vec<Kept>,
+    /// Whether it is over and the partner knows that: nothing more comes of it.
+    settled: bool,
 }
 
 /// Where the agreements with `partner` stand, here and there, and its trail.
@@ -35,10 +37,13 @@ pub(super) async fn look(found: &mut Findings, node: &Node, partner: &Partner) {
         }
     }
     let ours = desk.registry(|conn| {
+        let lacking = documents::unacknowledged(conn, node.ori())?;
         let mut all = Vec::new();
         for id in documents::ids(conn, Some(partner.ori()))? {
             let status = standings::status(conn, id, now)?;
-            all.push(Ours { id, status, theirs: documents::stream(conn, id, partner.ori())? });
+            let over = matches!(status, Status::Ended { .. } | Status::Sunset { .. } | Status::Superseded { .. });
+            let theirs = documents::stream(conn, id, partner.ori())?;
+            all.push(Ours { id, status, theirs, settled: over && !lacking.contains(&id) });
         }
         Ok(all)
     });
@@ -50,26 +55,18 @@ pub(super) async fn look(found: &mut Findings, node: &Node, partner: &Partner) {
             return;
         }
     };
-    // What is over is over; the newest is looked at all the same, so that there is something to say.
-    let live: Vec<&Ours> = ours
-        .iter()
-        .enumerate()
-        .filter(|(at, one)| at + 1 == ours.len() || !matches!(one.status, Status::Ended { .. } | Status::Sunset { .. }))
-        .map(|(_, one)| one)
-        .collect();
-    if live.is_empty() {
-        found.warn(
-            "agreement",
-            "there is none with it",
-            "`concordat agreement draft --template > draft.toml` starts one",
-        );
-        found.not_tried(&["trail-head"], "a trail is shown under an agreement");
+    let (over, live): (Vec<&Ours>, Vec<&Ours>) = ours.iter().partition(|one| one.settled);
+    if live.is_empty() && !none_lives(found, over.last().copied()) {
         return;
     }
     let mut heads = Vec::new();
     let mut moved = Vec::new();
-    for one in live {
+    // Of what is over only the trail is looked at, and only where nothing else shows it.
+    let looked_at = if live.is_empty() { over.last().into_iter().collect() } else { live.iter().collect::<Vec<_>>() };
+    for one in looked_at {
         match delivery::view(node, partner, one.id, 0).await {
+            Ok(Some(view)) if live.is_empty() => heads.extend(shown(partner, &view, &one.theirs, &mut moved)),
+            Err(_) | Ok(None) if live.is_empty() => {}
             Err(why) => found.fail("agreement", format!("{}: {why}", one.id), "the partner looks into its log"),
             Ok(None) => found.fail(
                 "agreement",
@@ -83,6 +80,23 @@ pub(super) async fn look(found: &mut Findings, node: &Node, partner: &Partner) {
         }
     }
     trail(found, node, partner.ori(), heads, &moved);
+}
+
+/// What is said where no agreement lives, `newest` being the last that did. Whether there was one.
+fn none_lives(found: &mut Findings, newest: Option<&Ours>) -> bool {
+    let Some(Ours { id, status, .. }) = newest else {
+        let fix = "`concordat agreement draft --template > draft.toml` starts one";
+        found.warn("agreement", "there is none with it", fix);
+        found.not_tried(&["trail-head"], "a trail is shown under an agreement");
+        return false;
+    };
+    let says = format!("none lives; the newest, {id}: {}", status.says());
+    match status {
+        // Somebody decided that: there is nothing to do about it, today or in a year.
+        Status::Ended { .. } => found.ok("agreement", says),
+        _ => found.warn("agreement", says, "`concordat agreement renew` drafts what follows it"),
+    }
+    true
 }
 
 fn compare(found: &mut Findings, ours: &Ours, view: &View) {

@@ -42,6 +42,8 @@ pub struct Answered {
 #[derive(Serialize)]
 struct AnswerNote<'a> {
     from: &'a str,
+    /// How many entries the partner's log had by the head that the question came with.
+    head: u64,
     screen: &'static str,
     topics: &'a [screen::Topic],
 }
@@ -233,7 +235,8 @@ fn saying(asked: &Asked, outcome: &Outcome) -> QueryResult<Said> {
         question: evidence.leaf_hash,
         outcome: outcome.clone(),
     };
-    let note = AnswerNote { from: &asked.from, screen: screen::version(), topics: &asked.topics };
+    let note =
+        AnswerNote { from: &asked.from, head: evidence.head.size, screen: screen::version(), topics: &asked.topics };
     let facts = facts(question, evidence.origin, outcome);
     Said::new(Kind::QueryAnswered, canonical(&message)?, &canonical(&note)?, facts)
 }

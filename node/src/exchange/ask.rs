@@ -126,7 +126,7 @@ pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError>
     let mut targets = targets(node, desk, &ask.whom, now)?;
     let v = agree_on_version(node, &mut targets).await;
     let question = question(node, &ask, &account, &targets.partners, v, now);
-    let mut rules = screen_own(&question, now);
+    let mut rules = screen_own(&question, node.party().hub, now);
     // One partner's custodian can be asked about a sensitive matter; three hundred are not.
     if targets.partners.len() <= 1 {
         rules.retain(|rule| *rule != Rule::SensitiveTerms);

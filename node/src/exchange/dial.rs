@@ -126,7 +126,7 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`]. Whether the partner got the body is unknown then.
     pub async fn post(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
-        let reply = self.whole(self.send(partner, post(partner, path, body))).await;
+        let reply = self.whole(self.send(partner, post(self.url(partner, path), body))).await;
         self.noted(partner, reply)
     }
 
@@ -136,7 +136,7 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`].
     pub async fn show(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
-        self.whole(self.send(partner, post(partner, path, body))).await
+        self.whole(self.send(partner, post(self.url(partner, path), body))).await
     }
 
     /// Gets `path` of the partner's peer port.
@@ -144,7 +144,7 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`].
     pub async fn get(&self, partner: &Partner, path: &str) -> Result<Reply, DialError> {
-        let url = url(partner, path);
+        let url = self.url(partner, path);
         let reply = self.whole(self.send(partner, |client| client.get(&url))).await;
         self.noted(partner, reply)
     }
@@ -154,7 +154,7 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`].
     pub async fn fetch(&self, partner: &Partner, path: &str) -> Result<Reply, DialError> {
-        let url = url(partner, path);
+        let url = self.url(partner, path);
         self.whole(self.send(partner, |client| client.get(&url))).await
     }
 
@@ -179,7 +179,7 @@ impl Dialer {
     pub async fn open(&self, partner: &Partner, path: &str, body: String) -> Result<Incoming, DialError> {
         let patience = self.deadline.max(PREPARING);
         let client = self.build((partner.ori(), partner.party().node.tls_spki))?;
-        let sending = post(partner, path, body)(&client).send();
+        let sending = post(self.url(partner, path), body)(&client).send();
         let response = tokio::time::timeout(patience, sending).await.map_err(|_| DialError::Deadline(patience))?;
         let response = response.map_err(|error| DialError::Connect(reason(&error)))?;
         Ok(Incoming { status: response.status().as_u16(), response, deadline: self.deadline })
@@ -199,7 +199,10 @@ impl Dialer {
         let config = tls::client_unpinned(&self.own, &self.trust, Arc::clone(&self.clock), partner.ori())?;
         let client = self.build_with(config)?;
         let sending = async {
-            post(partner, path, body)(&client).send().await.map_err(|error| DialError::Connect(reason(&error)))
+            post(self.url(partner, path), body)(&client)
+                .send()
+                .await
+                .map_err(|error| DialError::Connect(reason(&error)))
         };
         self.whole(sending).await
     }
@@ -273,6 +276,12 @@ impl Dialer {
         self.clients.lock().unwrap_or_else(PoisonError::into_inner).remove(&line(partner));
     }
 
+    fn url(&self, partner: &Partner, path: &str) -> String {
+        let url = &partner.party().node.url;
+        let base = Way::to(url, &self.hosts).map_or_else(|| url.clone(), |way| way.url);
+        format!("{}/peer/v1/{path}", base.trim_end_matches('/'))
+    }
+
     fn build(&self, pinned: (Ori, Digest)) -> Result<reqwest::Client, DialError> {
         self.build_with(tls::client(&self.own, &self.trust, Arc::clone(&self.clock), pinned)?)
     }
@@ -287,7 +296,7 @@ impl Dialer {
             .tcp_nodelay(true)
             .http1_only();
         for (host, address) in &self.hosts {
-            builder = builder.resolve(host, *address);
+            builder = builder.resolve(&host.to_ascii_lowercase(), *address);
         }
         builder.build().map_err(|error| DialError::Connect(reason(&error)))
     }
@@ -299,13 +308,38 @@ fn line(partner: &Partner) -> Line {
 }
 
 /// A POST of `body`, as often as it takes.
-fn post(partner: &Partner, path: &str, body: String) -> impl Fn(&reqwest::Client) -> reqwest::RequestBuilder + use<> {
-    let (url, body) = (url(partner, path), Bytes::from(body));
+fn post(url: String, body: String) -> impl Fn(&reqwest::Client) -> reqwest::RequestBuilder + use<> {
+    let body = Bytes::from(body);
     move |client| client.post(&url).header("content-type", "application/json").body(body.clone())
 }
 
-fn url(partner: &Partner, path: &str) -> String {
-    format!("{}/peer/v1/{path}", partner.party().node.url.trim_end_matches('/'))
+/// Where the node at a URL is dialled.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    /// The URL to ask for, with the port that is dialled.
+    pub url: String,
+    /// Its host, as a name or an address.
+    pub host: String,
+    /// Its port.
+    pub port: u16,
+    /// The address that `peer.hosts` gives the host, port and all; DNS is not asked then.
+    pub fixed: Option<SocketAddr>,
+}
+
+impl Way {
+    /// The way to `url` when `hosts` are the addresses of hosts that DNS does not know. `None` for what is no URL with a
+    /// host.
+    #[must_use]
+    pub fn to(url: &str, hosts: &BTreeMap<String, SocketAddr>) -> Option<Self> {
+        let mut url = reqwest::Url::parse(url).ok()?;
+        let host = url.host_str()?.to_owned();
+        let fixed = hosts.iter().find(|(name, _)| name.eq_ignore_ascii_case(&host)).map(|(_, address)| *address);
+        if let Some(address) = fixed {
+            url.set_port(Some(address.port())).ok()?;
+        }
+        let port = url.port_or_known_default()?;
+        Some(Self { url: url.to_string(), host, port, fixed })
+    }
 }
 
 /// The innermost cause, without the URL: what a person needs to mend it.
@@ -315,4 +349,28 @@ fn reason(error: &reqwest::Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_that_is_configured_for_a_host_counts_with_its_port_whatever_the_url_says() {
+        let at: SocketAddr = "10.1.2.3:7443".parse().unwrap();
+        let hosts = BTreeMap::from([("ALPR.birch.test".to_owned(), at)]);
+        let way = |url: &str| Way::to(url, &hosts).unwrap();
+        for url in ["https://alpr.birch.test", "https://alpr.birch.test:8443", "https://Alpr.Birch.test:443/"] {
+            let found = way(url);
+            assert_eq!((found.url.as_str(), found.fixed), ("https://alpr.birch.test:7443/", Some(at)), "{url}");
+            assert_eq!((found.host.as_str(), found.port), ("alpr.birch.test", 7443), "{url}");
+        }
+        // What is not configured is dialled as its URL says.
+        for (url, port) in [("https://cedar.test", 443), ("https://cedar.test:8443/", 8443), ("https://[::1]:9/", 9)] {
+            let found = way(url);
+            assert_eq!((found.port, found.fixed), (port, None), "{url}");
+        }
+        assert_eq!(way("https://cedar.test:8443/alpr/").url, "https://cedar.test:8443/alpr/");
+        assert_eq!(Way::to("birch", &hosts), None);
+    }
 }

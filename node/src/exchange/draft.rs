@@ -194,7 +194,13 @@ impl Draft {
             sunset_on: self.sunset_on,
             renewal: None,
         };
-        let problems = agreement.problems();
+        let mut problems = agreement.problems();
+        if let Some(today) = now.date().filter(|today| agreement.sunset_on <= *today) {
+            problems.push(format!(
+                "sunset_on: {} is not after today, {today}: the agreement would be over before anybody can sign it; write later dates",
+                agreement.sunset_on
+            ));
+        }
         if !problems.is_empty() {
             return Err(DraftError::Problems(problems));
         }

@@ -1,5 +1,6 @@
-//! Every agreement at once: rows read in bulk, and verified again only where they are others than last time. With three
-//! hundred partners, what one of them says must not cost verifying what all the others ever said.
+//! Agreements as they are read, all or those with one partner: rows read in bulk, and verified again only where they are
+//! others than last time. With three hundred partners, what one of them says must not cost verifying what all the others
+//! ever said.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +9,7 @@ use agreements::agreement::Agreement;
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::stream::Streams;
-use diesel::result::QueryResult;
+use diesel::result::{Error, QueryResult};
 
 use super::descriptor;
 use super::standing::{self, OFFER_RECEIVED, Verified};
@@ -36,11 +37,12 @@ struct Rows {
 }
 
 impl Rows {
-    fn read(conn: &mut Conn) -> QueryResult<Self> {
+    /// Those of all agreements, or of those with one partner.
+    fn read(conn: &mut Conn, with: Option<Ori>) -> QueryResult<Self> {
         // The trail is read first: what another process adds in between is then more than it says, not less.
-        let said = trail::search::counts(conn, Kind::AgreementEvent, OFFER_RECEIVED)?;
-        let heard = trail::search::counts(conn, Kind::AgreementAcknowledged, OFFER_RECEIVED)?;
-        let (all, (streams, unreadable)) = (documents::all(conn)?, documents::streams(conn)?);
+        let recorded =
+            [recorded(conn, Kind::AgreementEvent, with)?, recorded(conn, Kind::AgreementAcknowledged, with)?];
+        let (all, (streams, unreadable)) = (documents::all(conn, with)?, documents::streams(conn, with)?);
         let mut kept: BTreeMap<(String, String), i64> = BTreeMap::new();
         for (id, partner, _) in &all {
             for (party, events) in streams.get(&id.to_string()).into_iter().flatten() {
@@ -48,9 +50,12 @@ impl Rows {
                 *count = count.saturating_add(i64::try_from(events.len()).unwrap_or(i64::MAX));
             }
         }
-        let files = agencies::descriptors(conn)?;
+        let files = match with {
+            Some(partner) => agencies::descriptor(conn, partner)?.map(|file| (partner, file)).into_iter().collect(),
+            None => agencies::descriptors(conn)?,
+        };
         let identities = files.into_iter().map(|(ori, file)| (ori, descriptor::names(&file))).collect();
-        Ok(Self { documents: all, streams, unreadable, recorded: [said, heard], kept, identities })
+        Ok(Self { documents: all, streams, unreadable, recorded, kept, identities })
     }
 
     /// Whether as many events are kept as the trail recorded with `partner`: see [`standing::complete`].
@@ -64,40 +69,78 @@ impl Rows {
     }
 }
 
+/// Agreements with one partner, oldest first; or why all of them count for nothing.
+type Family = Result<Vec<Verified>, String>;
+
 impl Known {
-    /// Every agreement that [`standing::verified`] would give, oldest first.
+    /// Every agreement whose rows are what was sworn, oldest first. Where they are not, all with that partner count for
+    /// nothing, and that is said in the log.
     pub fn all(&self, conn: &mut Conn) -> QueryResult<Vec<Verified>> {
-        let mut rows = Rows::read(conn)?;
+        let families = self.families(conn, None)?;
+        let mut all: Vec<Verified> =
+            families.into_iter().flat_map(|(partner, family)| counting(&partner, family)).collect();
+        all.sort_by_key(|found| found.agreement.id);
+        Ok(all)
+    }
+
+    /// Those with one partner, likewise.
+    pub(super) fn sound(&self, conn: &mut Conn, partner: Ori) -> QueryResult<Vec<Verified>> {
+        Ok(counting(partner.as_str(), self.family(conn, partner)?))
+    }
+
+    /// One of them, likewise.
+    pub(super) fn verified(&self, conn: &mut Conn, id: AgreementId) -> QueryResult<Option<Verified>> {
+        let partner = match documents::partner(conn, id) {
+            Err(Error::DeserializationError(error)) => {
+                tracing::error!(agreement = %id, %error, "ALARM: an agreement's row was changed by other hands; it counts for nothing");
+                return Ok(None);
+            }
+            partner => partner?,
+        };
+        let Some(partner) = partner else { return Ok(None) };
+        Ok(self.sound(conn, partner)?.into_iter().find(|found| found.agreement.id == id))
+    }
+
+    /// Those with one partner; the inner error says which rows are not what was sworn. One whose rows count for nothing
+    /// might be the one that took another one's place: then none of them counts.
+    pub(super) fn family(&self, conn: &mut Conn, partner: Ori) -> QueryResult<Family> {
+        Ok(match self.families(conn, Some(partner)) {
+            Err(Error::DeserializationError(error)) => Err(error.to_string()),
+            families => families?.into_iter().next().map_or(Ok(Vec::new()), |(_, family)| family),
+        })
+    }
+
+    /// One of them by itself, without what supersedes it.
+    pub(super) fn alone(&self, conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
+        let Some(partner) = documents::partner(conn, id)? else { return Ok(Ok(None)) };
+        let mut rows = Rows::read(conn, Some(partner))?;
+        let found = std::mem::take(&mut rows.documents).into_iter().find(|(found, ..)| *found == id);
+        let Some((_, with, document)) = found else { return Ok(Ok(None)) };
+        Ok(self.one(conn, &rows, &with, id, document)?.map(Some))
+    }
+
+    fn families(&self, conn: &mut Conn, with: Option<Ori>) -> QueryResult<Vec<(String, Family)>> {
+        let mut rows = Rows::read(conn, with)?;
         let mut families: BTreeMap<String, Vec<(AgreementId, Vec<u8>)>> = BTreeMap::new();
         for (id, partner, document) in std::mem::take(&mut rows.documents) {
             families.entry(partner).or_default().push((id, document));
         }
         let mut all = Vec::new();
         for (partner, family) in families {
-            let ids: Vec<AgreementId> = family.iter().map(|(id, _)| *id).collect();
-            let mut sound = Some(Vec::new());
+            let mut sound: Family = Ok(Vec::new());
             for (id, document) in family {
                 let one = self.one(conn, &rows, &partner, id, document)?;
-                sound = sound.zip(one).map(|(mut family, one)| {
-                    family.push(one);
-                    family
+                sound = sound.and_then(|mut family| {
+                    family.push(one.map_err(|why| format!("agreement {id} with {partner}: {why}"))?);
+                    Ok(family)
                 });
             }
-            match sound {
-                Some(family) => all.extend(standing::with_heirs(family)),
-                // One by one, so that each that counts for nothing is said in the log.
-                None => {
-                    for id in ids {
-                        all.extend(standing::verified(conn, id)?);
-                    }
-                }
-            }
+            all.push((partner, sound.map(standing::with_heirs)));
         }
-        all.sort_by_key(|found| found.agreement.id);
         Ok(all)
     }
 
-    /// One agreement without what supersedes it; `None` when its rows are not what was sworn.
+    /// One agreement without what supersedes it; the inner error says why its rows are not what was sworn.
     fn one(
         &self,
         conn: &mut Conn,
@@ -105,43 +148,92 @@ impl Known {
         partner: &str,
         id: AgreementId,
         document: Vec<u8>,
-    ) -> QueryResult<Option<Verified>> {
+    ) -> QueryResult<Result<Verified, String>> {
         if rows.unreadable.contains(&id.to_string()) {
-            return Ok(None);
+            return Ok(Err("a row of its events cannot be read".to_owned()));
         }
         let none = BTreeMap::new();
         let kept = rows.streams.get(&id.to_string()).unwrap_or(&none);
         let name = name(&document, kept);
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        let (agreement, streams) = if let Some((_, agreement, streams)) = known.filter(|(known, ..)| *known == name) {
-            (agreement, streams)
-        } else {
-            let Ok(agreement) = Agreement::from_bytes(&document) else { return Ok(None) };
-            let of = |n: usize| agreement.parties.get(n).and_then(|party| kept.get(party.ori.as_str()));
-            let both = [of(0).cloned().unwrap_or_default(), of(1).cloned().unwrap_or_default()];
-            let Some(with) = agreement.parties.iter().find(|party| party.ori.as_str() == partner) else {
-                return Ok(None);
-            };
-            if standing::told(conn, &agreement, with.ori, &both)?.is_err() {
-                return Ok(None);
-            }
-            let Ok(streams) = standing::check(id, &document, &agreement, &both) else { return Ok(None) };
-            let new = (name, agreement.clone(), streams.clone());
-            self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, new);
-            (agreement, streams)
+        let (agreement, streams) = match known.filter(|(known, ..)| *known == name) {
+            Some((_, agreement, streams)) => (agreement, streams),
+            None => match fresh(conn, kept, partner, id, &document)? {
+                Ok((agreement, streams)) => {
+                    let new = (name, agreement.clone(), streams.clone());
+                    self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, new);
+                    (agreement, streams)
+                }
+                Err(why) => return Ok(Err(why)),
+            },
         };
         let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
-        let complete = rows.complete(first, second) && rows.complete(second, first);
-        // It is with whom its row says, and pins the identity key that that partner is enrolled with.
-        let Some(with) = agreement.parties.iter().find(|party| party.ori.as_str() == partner) else { return Ok(None) };
-        let same = rows.identities.get(&with.ori).is_none_or(|key| key.as_ref() == Some(&with.identity_key));
-        Ok((complete && same).then_some(Verified { agreement, document, streams }))
+        // It is with whom its row says, and pins the identity key that that partner is enrolled with: everything else about
+        // a node changes with the day, that key does not.
+        let Some(with) = agreement.parties.iter().find(|party| party.ori.as_str() == partner) else {
+            return Ok(Err(NOT_WITH.to_owned()));
+        };
+        if !rows.identities.get(&with.ori).is_none_or(|key| key.as_ref() == Some(&with.identity_key)) {
+            return Ok(Err("it pins another identity key of that partner than the one that is enrolled".to_owned()));
+        }
+        if !rows.complete(first, second) || !rows.complete(second, first) {
+            return Ok(Err(format!("events between {first} and {second} are missing that the trail recorded")));
+        }
+        Ok(Ok(Verified { agreement, document, streams }))
     }
 
     /// Forgets everything, so that the rows are verified again.
     pub fn forget(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+}
+
+const NOT_WITH: &str = "its row says that it is with that partner, and its document that it is not";
+
+/// What is read is verified anew; the inner error says why it is not what was sworn.
+fn fresh(
+    conn: &mut Conn,
+    kept: &BTreeMap<String, Vec<Kept>>,
+    partner: &str,
+    id: AgreementId,
+    document: &[u8],
+) -> QueryResult<Result<(Agreement, Streams), String>> {
+    let agreement = match Agreement::from_bytes(document) {
+        Ok(agreement) => agreement,
+        Err(error) => return Ok(Err(error.to_string())),
+    };
+    let Some(with) = agreement.parties.iter().find(|party| party.ori.as_str() == partner).map(|party| party.ori) else {
+        return Ok(Err(NOT_WITH.to_owned()));
+    };
+    let both = [&agreement.parties[0], &agreement.parties[1]]
+        .map(|party| kept.get(party.ori.as_str()).cloned().unwrap_or_default());
+    if let Err(why) = standing::told(conn, &agreement, with, &both)? {
+        return Ok(Err(why));
+    }
+    Ok(standing::check(id, document, &agreement, &both).map(|streams| (agreement, streams)))
+}
+
+/// How many events the trail recorded with each partner, or with one.
+fn recorded(conn: &mut Conn, kind: Kind, with: Option<Ori>) -> QueryResult<BTreeMap<String, i64>> {
+    match with {
+        Some(partner) => {
+            let count = trail::search::count(conn, kind, partner, OFFER_RECEIVED)?;
+            Ok(BTreeMap::from([(partner.as_str().to_owned(), count)]))
+        }
+        None => trail::search::counts(conn, kind, OFFER_RECEIVED),
+    }
+}
+
+/// A family that counts; of one that does not, nothing, which is said in the log.
+fn counting(partner: &str, family: Family) -> Vec<Verified> {
+    family.unwrap_or_else(|what| {
+        tracing::error!(
+            partner,
+            what,
+            "ALARM: an agreement's rows were changed by other hands; all with that partner count for nothing"
+        );
+        Vec::new()
+    })
 }
 
 /// A digest of all that an agreement is verified from, each part with its length.

@@ -1,12 +1,11 @@
-//! What a decision stands on, read from the registry and verified: once for each standing epoch.
+//! What a decision stands on, read from the registry and verified; [`StandingCache`] keeps it for a standing epoch.
 
-use std::collections::{BTreeSet, HashMap};
-use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+mod cache;
+
+use std::collections::BTreeSet;
 
 use agreements::agreement::Agreement;
 use agreements::authorization::Authorized;
-use agreements::commit;
 use agreements::decide::{OwnerRules, Standing};
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori};
@@ -18,15 +17,15 @@ use agreements::stream::{Event, Heir, Said, Stream, Streams, heirs};
 use agreements::time::Instant;
 use certs::jws;
 use certs::key::PublicKey;
-use diesel::result::{Error, QueryResult};
+use diesel::result::QueryResult;
 
-use super::descriptor;
-use super::known::{self, Known};
+use super::known::Known;
 use crate::changes::{authorizing, rules};
 use crate::db::Conn;
 use crate::registry::agreements::Kept;
-use crate::registry::{ag, agencies, agreements as documents, exchanged};
+use crate::registry::{ag, agreements as documents, exchanged};
 use crate::trail;
+pub use cache::{Asking, StandingCache};
 
 /// The `typ` of a sealed agreement.
 pub const AGREEMENT_TYP: &str = "concordat-agreement+jws";
@@ -53,21 +52,10 @@ pub struct Verified {
 
 /// Reads an agreement and its streams, and verifies them: that the document is the one that was kept by that id, that
 /// each seal is over its bytes, that each event's message is the one that its leaf commits to, and that no event which
-/// the trail knows of is missing. `None` when there is no such agreement, or when its rows were changed by other hands;
-/// the second is said in the log.
+/// the trail knows of is missing. `None` when there is no such agreement, or when its rows or those of another one with the
+/// same partner were changed by other hands (that one might be the one that took its place); the second is said in the log.
 pub fn verified(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<Verified>> {
-    match read(conn, id) {
-        Ok(Ok(found)) => Ok(found),
-        Ok(Err(what)) => {
-            tracing::error!(agreement = %id, what, "ALARM: an agreement's rows were changed by other hands; it counts for nothing");
-            Ok(None)
-        }
-        Err(Error::DeserializationError(error)) => {
-            tracing::error!(agreement = %id, %error, "ALARM: an agreement's row was changed by other hands; it counts for nothing");
-            Ok(None)
-        }
-        Err(error) => Err(error),
-    }
+    Known::default().verified(conn, id)
 }
 
 /// Why the rows of an agreement count for nothing; `None` when they are what was sworn.
@@ -80,45 +68,13 @@ pub(crate) fn objection(conn: &mut Conn, id: AgreementId) -> QueryResult<Option<
 
 /// The same for all agreements with `partner`.
 pub(crate) fn family_objection(conn: &mut Conn, partner: Ori) -> QueryResult<Option<String>> {
-    match read_family(conn, partner) {
-        Ok(found) => Ok(found.err()),
-        Err(Error::DeserializationError(error)) => Ok(Some(error.to_string())),
-        Err(error) => Err(error),
-    }
-}
-
-fn read(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
-    let Some(partner) = documents::partner(conn, id)? else { return Ok(Ok(None)) };
-    Ok(read_family(conn, partner)?.map(|family| family.into_iter().find(|found| found.agreement.id == id)))
+    Ok(Known::default().family(conn, partner)?.err())
 }
 
 /// Every agreement with one partner, oldest first, each verified as [`verified`] does; none when rows of one of them were
 /// changed by other hands, which is said in the log. It costs no more than reading each once.
 pub fn family(conn: &mut Conn, partner: Ori) -> QueryResult<Vec<Verified>> {
-    match read_family(conn, partner) {
-        Ok(Ok(family)) => Ok(family),
-        Ok(Err(what)) => {
-            tracing::error!(%partner, what, "ALARM: an agreement's rows were changed by other hands; all with that partner count for nothing");
-            Ok(Vec::new())
-        }
-        Err(Error::DeserializationError(error)) => {
-            tracing::error!(%partner, %error, "ALARM: an agreement's row was changed by other hands; all with that partner count for nothing");
-            Ok(Vec::new())
-        }
-        Err(error) => Err(error),
-    }
-}
-
-/// One whose rows count for nothing might be the one that took another one's place: then none of them counts.
-fn read_family(conn: &mut Conn, partner: Ori) -> QueryResult<Result<Vec<Verified>, String>> {
-    let mut family: Vec<Verified> = Vec::new();
-    for id in documents::ids(conn, Some(partner))? {
-        match read_one(conn, id, partner, family.is_empty())? {
-            Ok(found) => family.extend(found),
-            Err(why) => return Ok(Err(format!("agreement {id} with {partner}: {why}"))),
-        }
-    }
-    Ok(Ok(with_heirs(family)))
+    Known::default().sound(conn, partner)
 }
 
 /// The agreements between the same two, each with what supersedes it.
@@ -138,37 +94,7 @@ pub(super) fn with_heirs(mut family: Vec<Verified>) -> Vec<Verified> {
 
 /// An agreement and its own streams, without what supersedes it.
 pub(super) fn read_alone(conn: &mut Conn, id: AgreementId) -> QueryResult<Result<Option<Verified>, String>> {
-    match documents::partner(conn, id)? {
-        Some(partner) => read_one(conn, id, partner, true),
-        None => Ok(Ok(None)),
-    }
-}
-
-/// The same for one that is with `partner` by its row; the `first` of a family also for whether events of any of
-/// them are missing.
-fn read_one(
-    conn: &mut Conn,
-    id: AgreementId,
-    partner: Ori,
-    first_of_all: bool,
-) -> QueryResult<Result<Option<Verified>, String>> {
-    let Some((document, agreement)) = documents::find(conn, id)? else { return Ok(Ok(None)) };
-    let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
-    if agreement.party(partner).is_none() {
-        return Ok(Err(format!("its row says that it is with {partner}, and its document that it is not")));
-    }
-    if let Some(why) = other_identity(conn, id, &agreement)? {
-        return Ok(Err(why));
-    }
-    if first_of_all && (!complete(conn, first, second)? || !complete(conn, second, first)?) {
-        return Ok(Err(format!("events between {first} and {second} are missing that the trail recorded")));
-    }
-    let kept = [documents::stream(conn, id, first)?, documents::stream(conn, id, second)?];
-    if let Err(why) = told(conn, &agreement, partner, &kept)? {
-        return Ok(Err(why));
-    }
-    let checked = check(id, &document, &agreement, &kept);
-    Ok(checked.map(|streams| Some(Verified { agreement, document, streams })))
+    Known::default().alone(conn, id)
 }
 
 /// Whether each row is of an entry that our trail knows: ours by itself, the partner's by our acknowledgement of it. A row
@@ -201,16 +127,6 @@ fn acknowledged(conn: &mut Conn, partner: Ori, row: &Kept) -> QueryResult<bool> 
         Leaf::from_bytes(&entry.leaf).is_ok_and(|leaf| Digest::salted(&entry.salt, &entry.message) == leaf.message);
     let names = |said: Acknowledgement| said.of == Leaf::hash_of(&row.leaf);
     Ok(committed && json::parse::<Acknowledgement>(&entry.message).is_ok_and(names))
-}
-
-/// Why the partner of an agreement is not the one that is enrolled: the document pins another identity key. Everything else
-/// about a node changes with the day; that key does not.
-fn other_identity(conn: &mut Conn, id: AgreementId, agreement: &Agreement) -> QueryResult<Option<String>> {
-    let Some(partner) = documents::partner(conn, id)? else { return Ok(None) };
-    let Some(pinned) = agreement.party(partner) else { return Ok(None) };
-    let Some(file) = agencies::descriptor(conn, partner)? else { return Ok(None) };
-    let same = descriptor::names(&file).is_some_and(|enrolled| enrolled == pinned.identity_key);
-    Ok((!same).then(|| format!("it pins another identity key of {partner} than the one that is enrolled")))
 }
 
 /// Whether as many events of both parties are kept as the trail recorded with `partner`: the last of a stream could be
@@ -391,9 +307,10 @@ pub fn load(
 ) -> QueryResult<(Standing, Instant)> {
     // The epoch is read first: what is read after it can only be newer, and then the commit decides again.
     let epoch = trail::head::epoch(conn)?;
-    let all = |conn: &mut Conn, register: &Register| Ok(in_force(&known::all(conn)?, owner.ori, register, now));
+    let known = Known::default();
+    let all = |conn: &mut Conn, register: &Register| Ok(in_force(&known.all(conn)?, owner.ori, register, now));
     let decided = Decided::read(conn, owner)?;
-    load_with(conn, owner, partner, agreement, epoch, &decided, all)
+    load_with(conn, owner, partner, agreement, epoch, (&decided, &known), all)
 }
 
 /// What two people of this agency decided about all agreements: the owner's rules that count, and what is authorized.
@@ -424,11 +341,11 @@ fn load_with(
     partner: Ori,
     agreement: AgreementId,
     epoch: i64,
-    decided: &Decided,
+    (decided, known): (&Decided, &Known),
     in_force: impl FnOnce(&mut Conn, &Register) -> QueryResult<(BTreeSet<Ori>, Instant)>,
 ) -> QueryResult<(Standing, Instant)> {
     let register = ag::register(conn)?;
-    let named = verified(conn, agreement)?.filter(|found| {
+    let named = known.verified(conn, agreement)?.filter(|found| {
         found.agreement.party(owner.ori).is_some()
             && found.agreement.other(owner.ori).is_some_and(|other| other.ori == partner)
     });
@@ -471,157 +388,4 @@ fn in_force(all: &[Verified], us: Ori, register: &Register, now: Instant) -> (BT
         }
     }
     (partners, changes)
-}
-
-/// Standings by partner and agreement, each good for its epoch and until something changes by itself.
-#[derive(Debug, Default)]
-pub struct StandingCache {
-    standings: Mutex<HashMap<(Ori, AgreementId), Cached>>,
-    /// What [`in_force`] gave under an epoch: verifying every agreement anew for every partner would take minutes.
-    in_force: Mutex<Option<InForce>>,
-    /// What two people decided, under an epoch: it is the same for every partner.
-    decided: Mutex<Option<(i64, Arc<Decided>)>>,
-    /// Under which agreement each partner may be asked.
-    asking: Mutex<HashMap<Ori, Asking>>,
-    /// Every agreement as it was verified last.
-    known: Known,
-}
-
-/// The agreement in force under which a partner may be asked.
-#[derive(Debug, Clone, Copy)]
-pub struct Asking {
-    /// It.
-    pub agreement: AgreementId,
-    /// When that was looked up.
-    pub since: Instant,
-    /// The first instant at which it stops being in force by itself.
-    pub until: Instant,
-    /// The epoch under which it is in force.
-    pub epoch: i64,
-}
-
-#[derive(Debug, Clone)]
-struct InForce {
-    epoch: i64,
-    partners: BTreeSet<Ori>,
-    good: Range<Instant>,
-}
-
-/// A standing, from when it was read to when something about it changes by itself: what a clock that was set back asks for
-/// is read again.
-type Cached = (Arc<Standing>, Range<Instant>);
-
-impl StandingCache {
-    /// Partners name agreements; what they name must not fill the memory.
-    const CAPACITY: usize = 4096;
-
-    /// The standing, from memory when it is of the present epoch.
-    pub fn standing(
-        &self,
-        conn: &mut Conn,
-        owner: &Owner,
-        partner: Ori,
-        agreement: AgreementId,
-        now: Instant,
-    ) -> QueryResult<Arc<Standing>> {
-        let epoch = trail::head::epoch(conn)?;
-        self.standing_under(conn, epoch, owner, partner, agreement, now)
-    }
-
-    /// The standing, from memory when it is of `epoch`, which the caller has read before.
-    pub fn standing_under(
-        &self,
-        conn: &mut Conn,
-        epoch: i64,
-        owner: &Owner,
-        partner: Ori,
-        agreement: AgreementId,
-        now: Instant,
-    ) -> QueryResult<Arc<Standing>> {
-        let key = (partner, agreement);
-        if let Some((standing, good)) = self.standings.lock().unwrap_or_else(PoisonError::into_inner).get(&key)
-            && standing.epoch == epoch
-            && good.contains(&now)
-        {
-            return Ok(Arc::clone(standing));
-        }
-        let all = |conn: &mut Conn, register: &Register| self.in_force(conn, owner.ori, register, epoch, now);
-        let decided = self.decided(conn, owner, epoch)?;
-        let (standing, changes) = load_with(conn, owner, partner, agreement, epoch, &decided, all)?;
-        let standing = Arc::new(standing);
-        let mut known = self.standings.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= Self::CAPACITY {
-            known.clear();
-        }
-        known.insert(key, (Arc::clone(&standing), now..changes));
-        Ok(standing)
-    }
-
-    /// Every agreement, verified: see [`Known::all`].
-    pub fn all(&self, conn: &mut Conn) -> QueryResult<Vec<Verified>> {
-        self.known.all(conn)
-    }
-
-    /// Forgets everything, so that the rows are read and verified again.
-    pub fn forget(&self) {
-        self.known.forget();
-        self.standings.lock().unwrap_or_else(PoisonError::into_inner).clear();
-        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = None;
-        self.asking.lock().unwrap_or_else(PoisonError::into_inner).clear();
-    }
-
-    fn decided(&self, conn: &mut Conn, owner: &Owner, epoch: i64) -> QueryResult<Arc<Decided>> {
-        let known = self.decided.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, decided)) = known.filter(|(of, _)| *of == epoch) {
-            return Ok(decided);
-        }
-        let fresh = Arc::new(Decided::read(conn, owner)?);
-        *self.decided.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, Arc::clone(&fresh)));
-        Ok(fresh)
-    }
-
-    fn in_force(
-        &self,
-        conn: &mut Conn,
-        us: Ori,
-        register: &Register,
-        epoch: i64,
-        now: Instant,
-    ) -> QueryResult<(BTreeSet<Ori>, Instant)> {
-        let known = self.in_force.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some(InForce { partners, good, .. }) = known.filter(|it| it.epoch == epoch && it.good.contains(&now)) {
-            return Ok((partners, good.end));
-        }
-        let (partners, changes) = in_force(&self.known.all(conn)?, us, register, now);
-        let fresh = InForce { epoch, partners: partners.clone(), good: now..changes };
-        *self.in_force.lock().unwrap_or_else(PoisonError::into_inner) = Some(fresh);
-        Ok((partners, changes))
-    }
-
-    /// The agreement in force under which `us` may query `owner`; or why there is none.
-    pub fn asking(&self, conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<Asking, String>> {
-        // The epoch is read first: what is read after it can only be newer, and then the commit sees that it moved.
-        let epoch = trail::head::epoch(conn)?;
-        let known = self.asking.lock().unwrap_or_else(PoisonError::into_inner).get(&owner).copied();
-        if let Some(known) = known.filter(|known| known.epoch == epoch && (known.since..known.until).contains(&now)) {
-            return Ok(Ok(known));
-        }
-        let found =
-            under(conn, us, owner, now)?.map(|(agreement, until)| Asking { agreement, since: now, until, epoch });
-        if let Ok(found) = &found {
-            self.asking.lock().unwrap_or_else(PoisonError::into_inner).insert(owner, *found);
-        }
-        Ok(found)
-    }
-}
-
-/// The agreement in force under which `us` may query `owner`, the newest one, and until when: another one may begin before it
-/// ends. Or why there is none.
-fn under(conn: &mut Conn, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<(AgreementId, Instant), String>> {
-    let register = ag::register(conn)?;
-    let all = family(conn, owner)?;
-    let agreements = all.iter().map(|found| (&found.agreement, &found.streams));
-    let none = || "no agreement with it; draft one with `concordat agreement draft`".to_owned();
-    Ok(commit::under(us, owner, agreements, &register, now).map_err(|why| why.unwrap_or_else(none)))
 }

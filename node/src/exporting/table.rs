@@ -264,7 +264,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::clock::Clock as _;
     use crate::trail::testing::{TestTrail, draft};
     use crate::trail::{Draft, Facts};
 

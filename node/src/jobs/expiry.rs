@@ -114,7 +114,7 @@ fn check(at: Instant, partners: usize) -> Ending {
         until: at.plus(AG_CHECK_IN_FORCE),
         then: "no agreement is in force until the sources are checked again",
         next: format!(
-            "concordat ag check --source SOURCE --result \"what was found\" --as USER\n\
+            "concordat ag check --source SOURCE --result RESULT --as USER\n\
              One check covers every partner; there are {partners}."
         ),
         audience: Audience::Agreements,

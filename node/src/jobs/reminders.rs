@@ -15,10 +15,10 @@ use jiff::civil::Date;
 use super::notices::{Due, Source};
 use super::work::JobError;
 use crate::config::MailAddress;
-use crate::exchange::lifecycle;
 use crate::exchange::standing::Verified;
 use crate::mail::{Audience, Notice};
 use crate::node::Node;
+use crate::registry::ag;
 
 /// From how many days before sunset an agreement is in the weekly digest.
 const DIGEST_FROM: i64 = 90;
@@ -57,7 +57,9 @@ impl Source for Reminders {
 
     fn look(&self, node: &Node) -> Result<Vec<Standing>, JobError> {
         let now = node.now();
-        let all = node.desk().registry(|conn| lifecycle::list_of(node, conn, now))?;
+        let (all, register) = node.desk().registry(|conn| Ok((node.standings().all(conn)?, ag::register(conn)?)))?;
+        let with_status = |found: &Verified| Status::at(&found.agreement, &found.streams, &register, now);
+        let all: Vec<(&Verified, Status)> = all.iter().map(|found| (found, with_status(found))).collect();
         // A successor counts from the moment at which both signed it, whatever keeps it from being in force today.
         let signed = |status: &Status| {
             !matches!(
@@ -70,7 +72,7 @@ impl Source for Reminders {
             .filter(|(_, status)| signed(status))
             .filter_map(|(found, _)| found.agreement.supersedes)
             .collect();
-        let alive = |(found, status): &&(Verified, Status)| {
+        let alive = |(found, status): &&(&Verified, Status)| {
             matches!(status, Status::Unsigned { .. }) && found.agreement.supersedes.is_some()
         };
         let offered: BTreeMap<Digest, AgreementId> = all
@@ -79,7 +81,7 @@ impl Source for Reminders {
             .filter_map(|(found, _)| Some((found.agreement.supersedes?, found.agreement.id)))
             .collect();
         let ours = mailboxes(node.ori(), &node.config().agency.contacts);
-        let standing = |(found, status): &(Verified, Status)| {
+        let standing = |(found, status): &(&Verified, Status)| {
             let other = found.agreement.other(node.ori())?;
             let document = Digest::of(&found.document);
             Some(Standing {

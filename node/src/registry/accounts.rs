@@ -236,11 +236,20 @@ pub fn operator_of(
     Ok(match account {
         account if account.disabled_at.is_some() => Err(format!("the account {username} is closed")),
         account if !account.role.may(action) => Err(format!(
-            "{username} is {}, which does not allow this; see `concordat user list` for who may",
-            account.role
+            "{username} is {}, which does not allow this: {} may; `concordat user list` shows who that is",
+            account.role,
+            said_or(&Role::ALL.into_iter().filter(|role| role.may(action)).map(Role::as_str).collect::<Vec<_>>())
         )),
         account => Ok(account),
     })
+}
+
+/// Names, with an "or" before the last.
+fn said_or(names: &[&str]) -> String {
+    match names {
+        [first @ .., last] if !first.is_empty() => format!("{} or {last}", first.join(", ")),
+        names => names.join(""),
+    }
 }
 
 /// Opens an account.

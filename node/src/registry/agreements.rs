@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agreements::agreement::Agreement;
-use agreements::entry::Leaf;
+use agreements::entry::{Kind, Leaf};
 use agreements::ids::{AgreementId, Digest, Ori, RequestId, Salt};
 use agreements::message::StreamEvent;
 use agreements::stream::Event;
@@ -13,6 +13,7 @@ use diesel::prelude::*;
 use super::parsed;
 use super::schema::{agreement, receipt, stream_event};
 use crate::db::Conn;
+use crate::trail::schema::{fact, leaf};
 
 /// An event as it was sworn: everything that proves it.
 #[derive(Debug, Clone)]
@@ -133,25 +134,35 @@ fn kept((rid, leaf, message, salt, proof): Row) -> QueryResult<Kept> {
     Ok(Kept { rid: parsed("stream_event", RequestId::from_slice(&rid))?, leaf, message, salt, proof })
 }
 
-/// The id of every agreement, with whom it is, and its document as it is kept, oldest first.
-pub(crate) fn all(conn: &mut Conn) -> QueryResult<Vec<(AgreementId, String, Vec<u8>)>> {
+/// The id of every agreement, or of those with one partner, with whom it is, and its document as it is kept, oldest first.
+pub(crate) fn all(conn: &mut Conn, with: Option<Ori>) -> QueryResult<Vec<(AgreementId, String, Vec<u8>)>> {
     let columns = (agreement::id, agreement::partner, agreement::document);
-    let rows: Vec<(String, String, Vec<u8>)> = agreement::table.select(columns).order(agreement::id).load(conn)?;
+    let mut query = agreement::table.select(columns).order(agreement::id).into_boxed();
+    if let Some(partner) = with {
+        query = query.filter(agreement::partner.eq(partner.as_str().to_owned()));
+    }
+    let rows: Vec<(String, String, Vec<u8>)> = query.load(conn)?;
     rows.into_iter().map(|(id, partner, document)| Ok((parsed("agreement", id.parse())?, partner, document))).collect()
 }
 
 /// Events by the agreement's id and the party's ORI, as they are written, in the order of their numbers.
 pub(crate) type AllStreams = BTreeMap<String, BTreeMap<String, Vec<Kept>>>;
 
-/// All parties' streams under all agreements, and the ids of those with a row that cannot be read.
-pub(crate) fn streams(conn: &mut Conn) -> QueryResult<(AllStreams, BTreeSet<String>)> {
-    let rows: Vec<((String, String), Row)> = stream_event::table
+/// All parties' streams under all agreements, or under those with one partner, and the ids of those with a row that cannot
+/// be read.
+pub(crate) fn streams(conn: &mut Conn, with: Option<Ori>) -> QueryResult<(AllStreams, BTreeSet<String>)> {
+    let mut query = stream_event::table
         .order((stream_event::agreement, stream_event::party, stream_event::n))
         .select((
             (stream_event::agreement, stream_event::party),
             (stream_event::rid, stream_event::leaf, stream_event::message, stream_event::salt, stream_event::proof),
         ))
-        .load(conn)?;
+        .into_boxed();
+    if let Some(partner) = with {
+        let of = agreement::table.filter(agreement::partner.eq(partner.as_str().to_owned())).select(agreement::id);
+        query = query.filter(stream_event::agreement.eq_any(of));
+    }
+    let rows: Vec<((String, String), Row)> = query.load(conn)?;
     let (mut all, mut unreadable) = (AllStreams::new(), BTreeSet::new());
     for ((agreement, party), row) in rows {
         match kept(row) {
@@ -240,7 +251,7 @@ pub(crate) fn changes(conn: &mut Conn, partner: Option<Ori>) -> QueryResult<Vec<
     Ok(found)
 }
 
-/// The leaf hashes of what `partner` acknowledged of ours about agreements, as it is kept.
+/// The leaf hashes of what `partner` acknowledged of ours about agreements, and of our packets, as it is kept.
 pub(crate) fn acknowledgements(conn: &mut Conn, partner: Ori) -> QueryResult<Vec<Digest>> {
     let ours: Vec<Vec<u8>> = stream_event::table
         .inner_join(agreement::table)
@@ -251,7 +262,13 @@ pub(crate) fn acknowledgements(conn: &mut Conn, partner: Ori) -> QueryResult<Vec
     let offers: Vec<Option<Vec<u8>>> =
         agreement::table.filter(agreement::partner.eq(partner.as_str())).select(agreement::offer).load(conn)?;
     let mut hashes: Vec<Vec<u8>> = Vec::new();
-    for rid in ours.into_iter().chain(offers.into_iter().flatten()) {
+    let packets: Vec<Vec<u8>> = leaf::table
+        .inner_join(fact::table.on(fact::idx.eq(leaf::idx)))
+        .filter(leaf::kind.eq(Kind::PacketSent.as_str()))
+        .filter(fact::partner.eq(partner.as_str()))
+        .select(leaf::rid)
+        .load(conn)?;
+    for rid in ours.into_iter().chain(offers.into_iter().flatten()).chain(packets) {
         hashes.extend(receipt::table.filter(receipt::of.eq(rid)).select(receipt::leaf_hash).load::<Vec<u8>>(conn)?);
     }
     let digest =

@@ -5,6 +5,7 @@ use agreements::approval::{ApprovalGiven, ApprovalKind, Given};
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::stream::Seal;
+use agreements::time::Instant;
 use certs::jws;
 use certs::key::PublicKey;
 use diesel::result::QueryResult;
@@ -55,8 +56,14 @@ pub async fn approve(db: &Db, us: Ori, id: AgreementId, approval: Approval, by: 
         if !said(&whose) || !said(&reference) {
             return Ok(Err(vec!["name who approved (--by) and where it stands written (--reference)".to_owned()]));
         }
-        if tx.now().date().is_none_or(|today| on > today) {
-            return Ok(Err(vec![format!("{on} is still to come; write the day on which it was given")]));
+        match tx.now().date() {
+            Some(today) if on <= today => {}
+            Some(today) => {
+                return Ok(Err(vec![format!(
+                    "--date {on} is still to come, today is {today}: enter an approval once it is given, with the day on which it was"
+                )]));
+            }
+            None => return Ok(Err(vec!["this node's clock shows no date: set it first".to_owned()])),
         }
         enter(tx, us, id, Given::Approval { kind, by: whose, reference, on }, &by)
     };
@@ -92,22 +99,42 @@ fn enter(tx: &mut Tx<'_>, us: Ori, id: AgreementId, what: Given, by: &str) -> Qu
         Err(why) => return Ok(Err(vec![why])),
     };
     let document = Digest::of(&found.document);
-    let given = match held::settled(held::given(tx.conn()))? {
+    let Some(partner) = found.agreement.other(us).map(|party| party.ori) else {
+        return Ok(Err(vec!["this agency is no party to it".to_owned()]));
+    };
+    let given = match held::settled(held::given(tx.conn(), partner))? {
         Ok(given) => given,
         Err(why) => return Ok(Err(why)),
     };
+    let of_document = || given.iter().filter(|(_, it)| it.document == document);
     // The same signature is not the same bytes twice: any that stands will do.
     let same = |it: &ApprovalGiven| match (&it.what, &what) {
         (Given::Signature { .. }, Given::Signature { .. }) => true,
         (one, other) => one == other,
     };
-    if given.iter().any(|it| it.document == document && same(it)) {
+    if of_document().any(|(_, it)| same(it)) {
         return Ok(Ok(false));
     }
-    let partner = found.agreement.other(us).map(|party| party.ori);
+    if let Some(why) = of_document().find_map(|(at, it)| entered_otherwise(*at, it, &what)) {
+        return Ok(Err(vec![why]));
+    }
     let message = ApprovalGiven { v: 1, agreement: id, document, entered_by: by.to_owned(), what };
-    record(tx, Kind::ApprovalGiven, &message, by, Facts { partner, ..Facts::default() })?;
+    record(tx, Kind::ApprovalGiven, &message, by, Facts { partner: Some(partner), ..Facts::default() })?;
     Ok(Ok(true))
+}
+
+/// Why `what` is not entered where another approval of its kind was, at an instant: a document is approved once.
+fn entered_otherwise(at: Instant, before: &ApprovalGiven, what: &Given) -> Option<String> {
+    match (&before.what, what) {
+        (Given::Approval { kind, by, reference, on }, Given::Approval { kind: wanted, .. }) if kind == wanted => {
+            Some(format!(
+                "an approval of the kind {kind} was entered already for this document, by {} at {at}: {by}, {reference}, of {on}. \
+                 It stands as it is; if it is wrong, withdraw or decline the agreement and draft it again",
+                before.entered_by
+            ))
+        }
+        _ => None,
+    }
 }
 
 fn ours(conn: &mut Conn, us: Ori, id: AgreementId) -> QueryResult<Result<Verified, String>> {

@@ -12,7 +12,7 @@ use super::held::PACKET_TYP;
 use crate::db::{Slot, Tx};
 use crate::exchange::Failure;
 use crate::exchange::answer::canonical;
-use crate::exchange::partner::{Partner, seal_key};
+use crate::exchange::partner::{Named, Partner, seal_key};
 use crate::exchange::standing;
 use crate::exchange::sworn::{self, Evidence, Sworn};
 use crate::exchange::wire::{self, Bulk, Envelope};
@@ -93,7 +93,8 @@ fn keep(
     let message = canonical(&PacketReceived { v: said.v, to, of: evidence.leaf_hash, packet })?;
     let rid = fresh_rid(now)?;
     let facts = Facts { partner: Some(evidence.origin), ..Facts::default() };
-    let slot = tx.append(Draft { kind: Kind::PacketReceived, rid, message, note: b"{}".to_vec(), facts })?;
+    let note = canonical(&Named { head: Some(evidence.head.size), ..Named::default() })?;
+    let slot = tx.append(Draft { kind: Kind::PacketReceived, rid, message, note, facts })?;
     let this = Heard { leaf: evidence.leaf_hash, answer: rid };
     // Whoever acknowledges has looked, under the same lock, that it was not heard before.
     exchanged::hear(tx.conn(), evidence.origin, evidence.rid, this)?.then_some(()).ok_or(Error::RollbackTransaction)?;

@@ -7,7 +7,7 @@ use agreements::approval::ApprovalGiven;
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
 use agreements::json;
-use agreements::message::{PacketReceived, PacketSent};
+use agreements::message::{Acknowledgement, PacketReceived, PacketSent};
 use agreements::packet::Packet;
 use agreements::review::Review;
 use agreements::time::Instant;
@@ -171,7 +171,19 @@ pub fn newest_own(conn: &mut Conn) -> Result<Option<HeldPacket>, HeldError> {
 /// # Errors
 /// See [`HeldError`].
 pub fn received(conn: &mut Conn) -> Result<BTreeMap<Ori, Vec<(Instant, Digest)>>, HeldError> {
-    let all: Vec<(Told, PacketReceived)> = entries(conn, Kind::PacketReceived, Which::All)?;
+    received_by(conn, Which::All)
+}
+
+/// The same of one partner alone.
+///
+/// # Errors
+/// See [`HeldError`].
+pub fn received_of(conn: &mut Conn, partner: Ori) -> Result<Vec<(Instant, Digest)>, HeldError> {
+    Ok(received_by(conn, Which::About(partner))?.remove(&partner).unwrap_or_default())
+}
+
+fn received_by(conn: &mut Conn, which: Which) -> Result<BTreeMap<Ori, Vec<(Instant, Digest)>>, HeldError> {
+    let all: Vec<(Told, PacketReceived)> = entries(conn, Kind::PacketReceived, which)?;
     let mut by_partner: BTreeMap<Ori, Vec<(Instant, Digest)>> = BTreeMap::new();
     for (told, received) in all {
         for to in received.to {
@@ -201,8 +213,17 @@ pub fn newest_of(conn: &mut Conn, received: &[(Instant, Digest)]) -> Result<Opti
 
 /// Every review by this agency, by partner, each list oldest first.
 pub(crate) fn reviewed(conn: &mut Conn) -> Result<BTreeMap<Ori, Vec<RenewalReviewed>>, HeldError> {
+    reviewed_by(conn, Which::All)
+}
+
+/// The same of one partner alone.
+pub(crate) fn reviewed_of(conn: &mut Conn, partner: Ori) -> Result<Vec<RenewalReviewed>, HeldError> {
+    Ok(reviewed_by(conn, Which::About(partner))?.remove(&partner).unwrap_or_default())
+}
+
+fn reviewed_by(conn: &mut Conn, which: Which) -> Result<BTreeMap<Ori, Vec<RenewalReviewed>>, HeldError> {
     let mut by_partner: BTreeMap<Ori, Vec<RenewalReviewed>> = BTreeMap::new();
-    for (_, reviewed) in entries::<RenewalReviewed>(conn, Kind::RenewalReviewed, Which::All)? {
+    for (_, reviewed) in entries::<RenewalReviewed>(conn, Kind::RenewalReviewed, which)? {
         by_partner.entry(reviewed.partner).or_default().push(reviewed);
     }
     Ok(by_partner)
@@ -214,12 +235,25 @@ pub(crate) fn newest_review(conn: &mut Conn, reviewed: &[RenewalReviewed]) -> Re
     reviewed.last().map(held).transpose()
 }
 
-/// What was approved and signed by officials, oldest first.
+/// What was approved and signed by officials of documents with `partner`, oldest first: when each was entered, and what it
+/// says.
 ///
 /// # Errors
 /// See [`HeldError`].
-pub fn given(conn: &mut Conn) -> Result<Vec<ApprovalGiven>, HeldError> {
-    Ok(entries(conn, Kind::ApprovalGiven, Which::All)?.into_iter().map(|(_, given)| given).collect())
+pub fn given(conn: &mut Conn, partner: Ori) -> Result<Vec<(Instant, ApprovalGiven)>, HeldError> {
+    let given = entries(conn, Kind::ApprovalGiven, Which::About(partner))?;
+    Ok(given.into_iter().map(|(told, given): (Told, _)| (told.at, given)).collect())
+}
+
+/// When this agency acknowledged the partner's offer of an agreement; `None` where it did not, or offered it itself.
+///
+/// # Errors
+/// See [`HeldError`].
+pub(crate) fn offered_at(conn: &mut Conn, partner: Ori, id: AgreementId) -> Result<Option<Instant>, HeldError> {
+    // Nothing about an agreement is acknowledged before its offer is.
+    let all: Vec<(Told, Acknowledgement)> = entries(conn, Kind::AgreementAcknowledged, Which::About(partner))?;
+    let first = all.iter().find(|(_, said)| said.to.iter().any(|to| to.agreement == id));
+    Ok(first.map(|(told, _)| told.at))
 }
 
 /// The packets that this agency sent: the entry of each.

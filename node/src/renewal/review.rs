@@ -174,7 +174,7 @@ fn changed(
     }
     let named = last.is_some_and(|last| last.review.adverse);
     if named != adverse {
-        let text = |named: bool| if named { "named by the Attorney General" } else { "not named" }.to_owned();
+        let text = |named: bool| if named { "a finding stands against it" } else { "no finding" }.to_owned();
         let (before, after) = (Some(text(named)), Some(text(adverse)));
         all.push(Changed { field: "register".to_owned(), before, after });
     }
@@ -194,7 +194,7 @@ fn remarks(packet: &Packet, last: Option<&HeldReview>, adverse: bool) -> Vec<Str
         remarks.push("it shares outside California".to_owned());
     }
     if adverse {
-        remarks.push("the register names it (V-31)".to_owned());
+        remarks.push("a finding stands against it (V-31)".to_owned());
     }
     let untrained = packet.people.may_query.saturating_sub(packet.people.may_query_trained);
     if untrained > 0 {
@@ -282,9 +282,9 @@ fn written(conn: &mut Conn, us: Ori, decision: &Decision, by: &str, now: Instant
         return no(format!("there is no agreement with {partner} that could be renewed; `concordat agreement list`"));
     };
     let look = |conn: &mut Conn| -> Result<_, HeldError> {
-        let received = held::received(conn)?.remove(&partner).unwrap_or_default();
+        let received = held::received_of(conn, partner)?;
         let newest = held::newest_of(conn, &received)?.map(|held| held.id);
-        let reviewed = held::reviewed(conn)?.remove(&partner).unwrap_or_default();
+        let reviewed = held::reviewed_of(conn, partner)?;
         Ok((newest, held::newest_review(conn, &reviewed)?))
     };
     let (newest, last) = match held::settled(look(conn))? {
@@ -321,6 +321,6 @@ fn written(conn: &mut Conn, us: Ori, decision: &Decision, by: &str, now: Instant
 /// # Errors
 /// See [`HeldError`].
 pub fn newest(conn: &mut Conn, partner: Ori) -> Result<Option<HeldReview>, HeldError> {
-    let reviewed = held::reviewed(conn)?.remove(&partner).unwrap_or_default();
+    let reviewed = held::reviewed_of(conn, partner)?;
     held::newest_review(conn, &reviewed)
 }

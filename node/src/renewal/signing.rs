@@ -2,8 +2,8 @@
 //! packet, a review of it that is all ok, and a fresh check of the Attorney General's sources (V-29 to V-31).
 
 use agreements::agreement::{Agreement, Renewal};
-use agreements::approval::{self, ApprovalKind};
-use agreements::ids::{Digest, Ori};
+use agreements::approval::{self, ApprovalGiven, ApprovalKind};
+use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::register::AG_CHECK_ACTIVATION;
 use agreements::stream::Seal;
 use agreements::time::Instant;
@@ -57,7 +57,7 @@ fn packet_of(
     now: Instant,
     problems: &mut Vec<String>,
 ) -> Result<Option<HeldPacket>, HeldError> {
-    let received = held::received(conn)?.remove(&partner).unwrap_or_default();
+    let received = held::received_of(conn, partner)?;
     let newest = held::newest_of(conn, &received)?;
     match &newest {
         None => problems.push(format!(
@@ -80,7 +80,7 @@ fn review_of(
     packet: Digest,
     problems: &mut Vec<String>,
 ) -> Result<Option<Digest>, HeldError> {
-    let mut reviews = held::reviewed(conn)?.remove(&partner).unwrap_or_default();
+    let mut reviews = held::reviewed_of(conn, partner)?;
     reviews.retain(|it| it.packet == packet);
     let Some(held) = held::newest_review(conn, &reviews)? else {
         problems.push(format!(
@@ -116,15 +116,21 @@ pub fn problems(conn: &mut Conn, us: Ori, found: &Verified, now: Instant) -> Res
         problems.extend(basis(conn, partner, now)?.err().into_iter().flatten());
     }
     if let Some(renewal) = &found.agreement.renewal {
-        problems.extend(named(conn, partner, renewal, now)?);
+        problems.extend(named(conn, partner, found.agreement.id, renewal, now)?);
         problems.extend(succession(conn, &found.agreement, partner)?);
     }
     Ok(problems)
 }
 
+/// What was given for documents with the partner of an agreement.
+fn given(conn: &mut Conn, us: Ori, agreement: &Agreement) -> Result<Vec<ApprovalGiven>, HeldError> {
+    let Some(partner) = agreement.other(us).map(|party| party.ori) else { return Ok(Vec::new()) };
+    Ok(held::given(conn, partner)?.into_iter().map(|(_, given)| given).collect())
+}
+
 fn unapproved(conn: &mut Conn, us: Ori, found: &Verified) -> Result<Vec<String>, HeldError> {
     let (id, document) = (found.agreement.id, Digest::of(&found.document));
-    let given = held::given(conn)?;
+    let given = given(conn, us, &found.agreement)?;
     let what = |kind: ApprovalKind| match kind {
         ApprovalKind::Counsel => "counsel has not approved this document",
         ApprovalKind::PublicMeeting => "the public meeting of Civ. Code 1798.90.55(a) is not entered for this document",
@@ -165,22 +171,31 @@ fn had_one(conn: &mut Conn, found: &Verified, partner: Ori) -> QueryResult<bool>
 }
 
 /// Whether what the renewal names is what its drafter had: our partner's packet, our review of it and our check where we
-/// drafted it; a packet of ours where the partner did.
-fn named(conn: &mut Conn, partner: Ori, renewal: &Renewal, now: Instant) -> Result<Vec<String>, HeldError> {
+/// drafted it; where the partner did, our packet of the day on which it offered the renewal.
+fn named(
+    conn: &mut Conn,
+    partner: Ori,
+    id: AgreementId,
+    renewal: &Renewal,
+    now: Instant,
+) -> Result<Vec<String>, HeldError> {
     let Renewal { packet_sha256, review_sha256, ag_check_sha256 } = renewal;
-    if held::own_packets(conn)?.iter().any(|(_, id)| id == packet_sha256) {
-        return Ok(Vec::new());
+    let own = held::own_packets(conn)?;
+    if own.iter().any(|(_, id)| id == packet_sha256) {
+        let offered = held::offered_at(conn, partner, id)?.unwrap_or(now);
+        let of_that_day = own.iter().rev().find(|(sealed_at, _)| *sealed_at <= offered);
+        return our_packet(conn, partner, *packet_sha256, of_that_day, offered);
     }
     let mut problems = Vec::new();
     let again = "withdraw it, then `concordat agreement renew` again";
-    let received = held::received(conn)?.remove(&partner).unwrap_or_default();
+    let received = held::received_of(conn, partner)?;
     if received.iter().all(|(_, id)| id != packet_sha256) {
         problems.push(format!(
             "the renewal names the packet {packet_sha256}, which is neither one that {partner} sent nor one of this \
              agency's: {again}"
         ));
     }
-    let reviews = held::reviewed(conn)?.remove(&partner).unwrap_or_default();
+    let reviews = held::reviewed_of(conn, partner)?;
     if !reviews.iter().any(|it| it.review == *review_sha256 && it.packet == *packet_sha256) {
         problems.push(format!(
             "the renewal names the review {review_sha256}, which is none of this agency's of that packet: {again}"
@@ -198,6 +213,44 @@ fn named(conn: &mut Conn, partner: Ori, renewal: &Renewal, now: Instant) -> Resu
         )),
     }
     Ok(problems)
+}
+
+/// Whether the packet of ours that a partner's renewal names is the one that was our newest when it offered it, and of the
+/// year before that.
+fn our_packet(
+    conn: &mut Conn,
+    partner: Ori,
+    named: Digest,
+    of_that_day: Option<&(Instant, Digest)>,
+    offered: Instant,
+) -> Result<Vec<String>, HeldError> {
+    let again = format!(
+        "decline it, see that {partner} has the newest (`concordat agreement packet list`), and ask it to renew again"
+    );
+    match of_that_day {
+        Some((_, newest)) if *newest == named => {}
+        Some((sealed_at, newest)) => {
+            return Ok(vec![format!(
+                "the renewal names this agency's packet {named}, which was not its newest when {partner} offered the renewal \
+                 at {offered}: that was {newest}, sealed at {sealed_at}; {again}"
+            )]);
+        }
+        None => {
+            return Ok(vec![format!(
+                "the renewal was offered at {offered}, before this agency sealed the packet {named} that it names; {again}"
+            )]);
+        }
+    }
+    let packet = held::packet(conn, named)?;
+    Ok(if packet.current(offered) {
+        Vec::new()
+    } else {
+        vec![format!(
+            "the renewal names this agency's packet {named} of {}, which was over a year old when {partner} offered it: seal \
+             this year's (`concordat agreement packet make`); {again}",
+            packet.made_at
+        )]
+    })
 }
 
 /// Whether what it supersedes is an agreement between the same two, and the one before it.
@@ -221,6 +274,6 @@ fn succession(conn: &mut Conn, agreement: &Agreement, partner: Ori) -> QueryResu
 ///
 /// # Errors
 /// See [`HeldError`].
-pub fn official_signature(conn: &mut Conn, document: &[u8]) -> Result<Option<Seal>, HeldError> {
-    Ok(approval::signature(&held::given(conn)?, Digest::of(document)).cloned())
+pub fn official_signature(conn: &mut Conn, us: Ori, found: &Verified) -> Result<Option<Seal>, HeldError> {
+    Ok(approval::signature(&given(conn, us, &found.agreement)?, Digest::of(&found.document)).cloned())
 }

@@ -76,6 +76,27 @@ pub(crate) fn announced(conn: &mut Conn) -> QueryResult<Option<Keys>> {
     Ok(keys)
 }
 
+/// What has to be done where partners were told of another place or other contacts than this process was started with.
+pub(crate) fn told_otherwise(conn: &mut Conn, config: &crate::config::Config) -> QueryResult<Option<String>> {
+    // What is wrong with the entries is said where the keys are read.
+    let told = told::told(conn, Kind::KeysChanged, Which::All)?.unwrap_or_default();
+    let last = told.iter().rev().find_map(|told| match json::parse::<KeysChanged>(&told.message).ok()?.change {
+        Changed::Moved { url, contacts } => Some((url, contacts)),
+        Changed::Rekeyed { .. } => None,
+    });
+    let here = (config.peer.url.as_str(), &config.agency.contacts);
+    Ok(last.filter(|(url, contacts)| (url.as_str(), contacts) != here).map(|(url, contacts)| {
+        format!(
+            "partners were told that this node is at {url} and is written to at {}; this process was started with {} and {}. If \
+             concordat.toml was edited since, restart the node; if it was edited and partners do not know yet, tell them: \
+             concordat key move",
+            contacts.join(", "),
+            here.0,
+            here.1.join(", ")
+        )
+    }))
+}
+
 /// Puts keys in their place that the trail announced and that still lie beside those in use.
 ///
 /// # Errors
@@ -354,7 +375,7 @@ async fn tell(
     while let Some((agreement, delivery)) = sending.next().await {
         match delivery {
             Delivery::Delivered { .. } => told.delivered += 1,
-            Delivery::Pending { why } => told.pending.push(Pending { agreement, why }),
+            Delivery::Pending { why } | Delivery::Refused { why } => told.pending.push(Pending { agreement, why }),
         }
         done += 1;
         progress(done, all);
@@ -368,6 +389,6 @@ async fn tell(
 async fn deliver(node: &Node, id: AgreementId) -> Delivery {
     match lifecycle::deliver(node, id).await {
         Delivery::Pending { .. } => lifecycle::deliver(node, id).await,
-        delivered @ Delivery::Delivered { .. } => delivered,
+        settled @ (Delivery::Delivered { .. } | Delivery::Refused { .. }) => settled,
     }
 }

@@ -20,7 +20,8 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, SignatureScheme};
 
-use super::{Stamp, TlsError, TrustStore, certificates, read, stamp_of};
+use super::TlsError;
+use super::trust::{Stamp, TrustStore, certificates, read, stamp_of};
 
 /// This node's certificate chain and key: a pair that belongs together.
 #[derive(Debug)]

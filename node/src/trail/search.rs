@@ -179,6 +179,31 @@ pub fn count(conn: &mut Conn, kind: Kind, partner: Ori, except: &str) -> QueryRe
         .get_result(conn)
 }
 
+/// An entry that answered a partner.
+#[derive(Debug)]
+pub(crate) struct Answered {
+    /// Its position.
+    pub(crate) index: i64,
+    /// When it was appended.
+    pub(crate) at: Instant,
+    /// Its note, as the service wrote it.
+    pub(crate) note: Vec<u8>,
+}
+
+/// The last entry after `after` and not after `until` that answered a question, an event, an offer or a packet of `partner`.
+pub(crate) fn answered(conn: &mut Conn, partner: Ori, after: i64, until: i64) -> QueryResult<Option<Answered>> {
+    let kind = |kind: Kind| leaf::kind.eq(kind.as_str());
+    let found: Option<(i64, i64, Vec<u8>)> = fact::table
+        .inner_join(leaf::table.inner_join(detail::table))
+        .filter(fact::partner.eq(partner.as_str()).and(fact::idx.gt(after)).and(fact::idx.le(until)))
+        .filter(kind(Kind::QueryAnswered).or(kind(Kind::AgreementAcknowledged)).or(kind(Kind::PacketReceived)))
+        .order(fact::idx.desc())
+        .select((leaf::idx, leaf::at, detail::note))
+        .first(conn)
+        .optional()?;
+    Ok(found.map(|(index, at, stored)| Answered { index, at: Instant::from_micros(at), note: inner_note(stored) }))
+}
+
 /// The index of the first entry that was appended at `since` or after; beyond all of them when there is none. Times only
 /// rise, and by the index those of a kind are found in a trail of years: by the time, all of the kind are looked at.
 fn first_from(conn: &mut Conn, since: Instant) -> QueryResult<i64> {

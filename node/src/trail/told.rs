@@ -2,7 +2,7 @@
 //! counts because it was recorded, not because a table has it.
 
 use agreements::entry::{Kind, Leaf};
-use agreements::ids::{Digest, RequestId, Salt};
+use agreements::ids::{Digest, Ori, RequestId, Salt};
 use agreements::time::Instant;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
@@ -10,7 +10,7 @@ use diesel::result::Error;
 use tlog_tiles::Hash;
 
 use super::head::{Head, HeadError};
-use super::schema::{detail, leaf};
+use super::schema::{detail, fact, leaf};
 use super::tiles::{TileCache, Tree, TreeError};
 use crate::db::{Conn, steady};
 
@@ -56,13 +56,21 @@ impl From<TreeError> for ToldError {
     }
 }
 
-/// Which entries of a kind are wanted.
+/// Which entries of a kind are wanted. Those that are found by the index of what entries are about are verified as all
+/// others are; a row of that index which was changed can hide one as much as a row of the trail that was taken away, and
+/// `trail verify` finds both.
 #[derive(Clone, Copy)]
 pub(crate) enum Which {
     /// All of them.
     All,
     /// The last one.
     Last,
+    /// Those about one partner.
+    About(Ori),
+    /// Those that were decided as this word says.
+    Decided(&'static str),
+    /// Those from this position on.
+    From(u64),
 }
 
 type Found = (i64, Vec<u8>, Option<(Vec<u8>, Vec<u8>)>);
@@ -77,13 +85,22 @@ pub(crate) fn told(conn: &mut Conn, kind: Kind, which: Which) -> QueryResult<Res
             .select((leaf::idx, leaf::body, (detail::message, detail::message_salt).nullable()))
             .order(leaf::idx.desc())
             .into_boxed();
-        if matches!(which, Which::Last) {
-            query = query.limit(1);
-        }
+        query = match which {
+            Which::All => query,
+            Which::Last => query.limit(1),
+            Which::About(partner) => {
+                let about = fact::table.filter(fact::partner.eq(partner.as_str().to_owned())).select(fact::idx);
+                query.filter(leaf::idx.eq_any(about))
+            }
+            Which::Decided(decision) => {
+                query.filter(leaf::idx.eq_any(fact::table.filter(fact::decision.eq(decision)).select(fact::idx)))
+            }
+            Which::From(index) => query.filter(leaf::idx.ge(i64::try_from(index).unwrap_or(i64::MAX))),
+        };
         let mut found: Vec<Found> = query.load(conn)?;
         found.reverse();
         let head = Head::read(conn)?;
-        no_strays(conn, &head, &found)?;
+        no_strays(conn, &head, found.last().map(|(idx, ..)| *idx))?;
         let cache = TileCache::default();
         let tree = Tree::new(conn, &cache);
         found.into_iter().map(|row| verified(&tree, &head, kind, row)).collect::<Result<Vec<_>, ToldError>>()
@@ -141,12 +158,12 @@ pub(crate) fn last(conn: &mut Conn, kind: Kind) -> QueryResult<i64> {
 }
 
 /// A transaction that records has leaves beyond the head, one behind the other. Leaves with a gap before them are nobody's.
-fn no_strays(conn: &mut Conn, head: &Head, found: &[Found]) -> Result<(), ToldError> {
+fn no_strays(conn: &mut Conn, head: &Head, last: Option<i64>) -> Result<(), ToldError> {
     let size = head.size.cast_signed();
-    let Some((last, ..)) = found.last().filter(|(idx, ..)| *idx >= size) else { return Ok(()) };
+    let Some(last) = last.filter(|idx| *idx >= size) else { return Ok(()) };
     let beyond: i64 =
-        leaf::table.filter(leaf::idx.ge(size).and(leaf::idx.le(*last))).select(count_star()).first(conn)?;
-    if beyond == last - size + 1 { Ok(()) } else { Err(changed(*last, "it is beyond the head")) }
+        leaf::table.filter(leaf::idx.ge(size).and(leaf::idx.le(last))).select(count_star()).first(conn)?;
+    if beyond == last - size + 1 { Ok(()) } else { Err(changed(last, "it is beyond the head")) }
 }
 
 fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) -> Result<Told, ToldError> {
@@ -199,6 +216,7 @@ pub(crate) fn by_rid(conn: &mut Conn, kind: Kind, rid: RequestId) -> QueryResult
             return Err(changed(idx, "its id or its note is another one"));
         }
         let head = Head::read(conn)?;
+        no_strays(conn, &head, Some(idx))?;
         let cache = TileCache::default();
         let told = verified(&Tree::new(conn, &cache), &head, kind, (idx, body, message))?;
         Ok(Some((told, note)))

@@ -187,8 +187,8 @@ fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("user close", line("user close u --as admin")),
         ("training record", line("training record auditor --on 2026-01-01 --sb34 --sb54 --policy --as admin")),
         ("ag find", line("ag find CA0990100 --kind letter_reported --citation c --on 2026-01-01 --as agreements")),
-        ("ag clear", line("ag clear CA0990100 --citation c --on 2026-01-02 --as agreements --approved-by custodian")),
-        ("ag check", line("ag check --source s --result r --as agreements")),
+        ("ag clear", line("ag clear CA0990100 --citation c --on 2026-01-02 --reason r --as agreements")),
+        ("ag check", line("ag check --source s --result none --as agreements")),
         ("ag list", line("ag list")),
         ("ag export", with("ag export --as agreements", &["--out", &node.path("register.json")])),
         ("ag import", with("ag import --as agreements", &[&draft])),
@@ -198,10 +198,7 @@ fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("review show", line(&format!("review show {id}"))),
         (
             "review close",
-            with(
-                &format!("review close {id} --looked-at w --outcome o --as agreements --approved-by custodian"),
-                &["--evidence", &draft],
-            ),
+            with(&format!("review close {id} --looked-at w --outcome o --as agreements"), &["--evidence", &draft]),
         ),
         ("policy check", line("policy check --as agreements")),
         ("policy list", line("policy list")),

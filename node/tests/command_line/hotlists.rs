@@ -116,7 +116,7 @@ fn a_source_that_is_wrong_says_why_and_what_to_do() {
     assert!(load("nonsense\n", &[]).ended(1).contains("--layout"));
     assert!(load(&good, &["--layout", "ncic"]).ended(1).contains("NCIC LPR EXTRACT"));
     assert!(load(&good, &["--layout", "xls"]).ended(2).contains("svs, sfr, slr, ncic, custom"));
-    let missing = node.run_as("admin", &["hotlist", "load", "nowhere.tbl", "--list", "stolen"]).ended(2);
+    let missing = node.run_as("admin", &["hotlist", "load", "nowhere.tbl", "--list", "stolen"]).ended(3);
     assert!(missing.contains("nowhere.tbl"), "{missing}");
     assert!(node.run_as("auditor", &["hotlist", "load", "x", "--list", "stolen"]).ended(1).contains("does not allow"));
     assert_eq!(node.run(&["hotlist", "list", "--json"]).json(), Value::from(Vec::<Value>::new()));

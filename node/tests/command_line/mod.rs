@@ -9,4 +9,5 @@ mod intake;
 mod node_files;
 mod one_node;
 mod program;
+mod refusals;
 mod renewal;

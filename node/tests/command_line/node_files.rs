@@ -180,3 +180,32 @@ fn a_partner_that_is_not_enrolled_is_said_and_what_follows_is_not_tried() {
     assert!(node.run(&["doctor", "CA0990100", "--all"]).ended(2).contains("cannot be used with"));
     assert_eq!(node.run(&["doctor", "--all", "--json"]).code, 0, "nobody is enrolled");
 }
+
+#[test]
+fn what_signing_needs_is_asked_for_with_how_to_supply_it() {
+    let county = County::new();
+    let node = county.node("alder", ALDER);
+    let path = node.path(FILE_NAME);
+    let text = fs::read_to_string(&path).unwrap();
+    assert!(!check(&node).stdout.contains("no agreement can be signed"));
+    for (key, does) in [
+        ("contacts", "[\\\"records@agency.example\\\"]"),
+        ("official_key", "concordat official enroll --out FILE"),
+        ("checked_by", "the title of who did"),
+    ] {
+        let blank = |line: &str| match line.split_once(" = ") {
+            Some((name, value)) if name == key => {
+                format!("{key} = {}", if value.starts_with('[') { "[]" } else { "\"\"" })
+            }
+            _ => line.to_owned(),
+        };
+        let lines: Vec<String> = text.lines().map(blank).collect();
+        fs::write(&path, lines.join("\n")).unwrap();
+        let ran = check(&node);
+        assert_eq!(ran.code, 0, "{key}: it is no failure: {}", ran.stdout);
+        says(&ran, "agency", "warn", key);
+        says(&ran, "agency", "warn", "so no agreement can be signed");
+        assert_eq!(found(&ran, "agency").len(), 1, "{key}: {}", ran.stdout);
+        assert!(ran.stdout.contains(does), "{key}: {}", ran.stdout);
+    }
+}

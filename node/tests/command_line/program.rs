@@ -186,7 +186,7 @@ impl Node {
                 self.run_as("admin", &training).ended(0);
             }
         }
-        self.run_as("agreements", &["ag", "check", "--source", "oag.ca.gov", "--result", "nothing"]).ended(0);
+        self.run_as("agreements", &["ag", "check", "--source", "oag.ca.gov", "--result", "none"]).ended(0);
     }
 
     /// Enters every approval of an agreement's document, as of today.

@@ -116,13 +116,19 @@ fn a_years_renewal_from_the_packet_to_the_calendar() {
     let again = alder.run_as("agreements", &[&renew[..], &["--json"]].concat()).json();
     assert_eq!((&again["id"], &again["already"]), (&Value::from(new.as_str()), &Value::from(true)));
     let at_birch = birch.run(&["agreement", "list"]).ended(0);
-    assert!(at_birch.contains("renewal offered") && at_birch.contains(&format!("renewed by {new}")), "{at_birch}");
+    assert!(at_birch.contains(&format!("renewal offered, unsigned: {new}")), "{at_birch}");
+    assert!(at_birch.contains("it is a renewal") && !at_birch.contains("renewed by"), "{at_birch}");
     signs(&birch, &new);
     signs(&alder, &new);
     let listed = alder.run(&["agreement", "list", "--json"]).json();
     let (old, successor) = (&listed[0], &listed[1]);
     assert_eq!((&old["status"], &successor["status"]), (&"superseded".into(), &"in_force".into()), "{listed}");
     assert!(successor["days_left"].as_i64().unwrap() > 180, "{listed}");
+    assert!(old["days_left"].is_null() && old["renewal_signed"] == true, "{listed}");
+    let shown = alder.run(&["agreement", "show", &new]).ended(0);
+    assert!(shown.contains("Approvals by this agency\n  counsel: "), "{shown}");
+    assert!(shown.contains("the official's own signature (entered by "), "{shown}");
+    assert!(shown.contains("signed, by the official's own hand too"), "{shown}");
 
     let calendar = alder.path("agreements.ics");
     for _ in 0..2 {

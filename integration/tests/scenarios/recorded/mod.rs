@@ -1,16 +1,17 @@
 //! S40: the messages of each release, recorded once and understood for ever; and what is of no version that is spoken.
 //!
 //! See `integration/recorded/README.md`. `cargo test -p integration --test scenarios record_the_messages -- --ignored`
-//! records the set of a new protocol version; it never touches one that is there.
+//! records the sets of a new protocol version; it never touches one that is there.
 
 mod pulling;
 mod record;
 mod refuse;
+mod renewed;
 mod understand;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agreements::agreement::Agreement;
 use agreements::entry::{Kind, Leaf};
@@ -37,6 +38,11 @@ fn terms() -> Terms {
 
 fn folder(version: u16) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("recorded/v{version}"))
+}
+
+/// The folder of what is said about renewals, keys and places.
+fn renewed(version: u16) -> PathBuf {
+    folder(version).with_file_name(format!("v{version}-renewal"))
 }
 
 /// What one file is.
@@ -74,12 +80,16 @@ struct Set {
 
 /// The sets of all versions that this release speaks.
 fn sets() -> Vec<(u16, Set)> {
-    Spoken::OURS.versions().into_iter().map(|version| (version, Set::read(version))).collect()
+    Spoken::OURS.versions().into_iter().map(|version| (version, Set::read(&folder(version)))).collect()
+}
+
+/// The sets of what is said about renewals, keys and places, of all versions that this release speaks.
+fn renewals() -> Vec<(u16, Set)> {
+    Spoken::OURS.versions().into_iter().map(|version| (version, Set::read(&renewed(version)))).collect()
 }
 
 impl Set {
-    fn read(version: u16) -> Self {
-        let folder = folder(version);
+    fn read(folder: &Path) -> Self {
         let lines: Vec<Line> = serde_json::from_slice(&fs::read(folder.join("index.json")).unwrap()).unwrap();
         let body = |line: &Line| (line.file.clone(), fs::read(folder.join(&line.file)).unwrap());
         let bodies: BTreeMap<String, Vec<u8>> = lines.iter().map(body).collect();

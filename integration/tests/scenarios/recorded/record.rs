@@ -1,6 +1,7 @@
 //! Recording a set: what two real nodes say to each other, kept as it came.
 
 use std::fs;
+use std::path::Path;
 
 use agreements::entry::Kind;
 use agreements::hotlist::{Have, Pull};
@@ -26,13 +27,28 @@ const COMES: (&str, &str) = ("6NEW118", "stolen_vehicle");
 /// Of a category that is not granted.
 const UNGRANTED: (&str, &str) = ("5MIS771", "missing_person");
 
-struct Recorder {
-    pair: Pair,
+pub(super) struct Recorder {
+    pub(super) pair: Pair,
     files: Vec<(Line, Vec<u8>)>,
 }
 
 impl Recorder {
-    fn keep(&mut self, file: &str, is: Is, body: impl Into<Vec<u8>>) {
+    pub(super) fn of(pair: Pair) -> Self {
+        Self { pair, files: Vec::new() }
+    }
+
+    /// Writes all that was kept into a new folder.
+    pub(super) fn write(self, folder: &Path) {
+        fs::create_dir_all(folder).unwrap();
+        let mut index = Vec::new();
+        for (line, body) in self.files {
+            fs::write(folder.join(&line.file), body).unwrap();
+            index.push(line);
+        }
+        fs::write(folder.join("index.json"), serde_json::to_string_pretty(&index).unwrap() + "\n").unwrap();
+    }
+
+    pub(super) fn keep(&mut self, file: &str, is: Is, body: impl Into<Vec<u8>>) {
         self.keep_as(format!("{file}.json"), is, body);
     }
 
@@ -40,7 +56,7 @@ impl Recorder {
         self.files.push((Line { file, is }, body.into()));
     }
 
-    fn entry(&mut self, file: &str, kind: Kind, from: Ori, body: impl Into<Vec<u8>>) {
+    pub(super) fn entry(&mut self, file: &str, kind: Kind, from: Ori, body: impl Into<Vec<u8>>) {
         let to = if from == self.alder() { self.birch() } else { self.alder() };
         self.keep(file, Is::Entry { kind, from, to }, body);
     }
@@ -52,15 +68,15 @@ impl Recorder {
         self.keep(file, Is::Problem { status: reply.status, slug }, reply.body.clone());
     }
 
-    fn alder(&self) -> Ori {
+    pub(super) fn alder(&self) -> Ori {
         self.pair.alder.ori()
     }
 
-    fn birch(&self) -> Ori {
+    pub(super) fn birch(&self) -> Ori {
         self.pair.birch.ori()
     }
 
-    async fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Reply {
+    pub(super) async fn post(&self, path: &str, body: impl AsRef<[u8]>) -> Reply {
         self.pair.alder.calls(&self.pair.birch).post(path, body).await
     }
 
@@ -97,14 +113,14 @@ impl Recorder {
     }
 
     /// Event `n` (from 0) of a party's stream, as its node sends it.
-    async fn event(&self, of: &TestNode, id: AgreementId, n: usize) -> String {
+    pub(super) async fn event(&self, of: &TestNode, id: AgreementId, n: usize) -> String {
         let rid = documents::stream(&mut of.conn(), id, of.ori()).unwrap()[n].rid;
         says(of, rid, None).await
     }
 }
 
 /// An entry of a node's trail, as the node sends it.
-async fn says(node: &TestNode, rid: RequestId, document: Option<&str>) -> String {
+pub(super) async fn says(node: &TestNode, rid: RequestId, document: Option<&str>) -> String {
     let recorded = node.node().registry().record(move |tx| tx.again(rid)).await.unwrap();
     let entry = recorded.entry((*recorded).unwrap()).unwrap();
     wire::write(entry, document.map_or(Bulk::None, Bulk::Document)).unwrap()
@@ -117,20 +133,14 @@ async fn record_the_messages_of_this_release() {
     assert!(!folder.exists(), "{} is there already, and a recorded set is never made anew", folder.display());
     let pair = Pair::under(terms()).await;
     assert!(matches!(pair.birch.status(pair.id), Status::InForce { .. }), "{:?}", pair.birch.status(pair.id));
-    let mut recorder = Recorder { pair, files: Vec::new() };
+    let mut recorder = Recorder::of(pair);
     agreement(&mut recorder).await;
     questions(&mut recorder).await;
     hotlists(&mut recorder).await;
     problems(&mut recorder).await;
     problems_of_pulls(&mut recorder).await;
     endings(&mut recorder).await;
-    fs::create_dir_all(&folder).unwrap();
-    let mut index = Vec::new();
-    for (line, body) in recorder.files {
-        fs::write(folder.join(&line.file), body).unwrap();
-        index.push(line);
-    }
-    fs::write(folder.join("index.json"), serde_json::to_string_pretty(&index).unwrap() + "\n").unwrap();
+    recorder.write(&folder);
 }
 
 async fn agreement(recorder: &mut Recorder) {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use agreements::entry::Kind;
 use agreements::hotlist::{Assertion, Pull};
 use agreements::ids::Ori;
-use agreements::message::{Acknowledgement, Answer, Offer, Question, StreamEvent};
+use agreements::message::{Acknowledgement, Answer, Offer, PacketReceived, PacketSent, Question, StreamEvent};
 use agreements::party::Party;
 use agreements::protocol::Spoken;
 use concordat::exchange::partner::Partner;
@@ -16,7 +16,7 @@ use integration::TestNode;
 use integration::pair::Pair;
 use serde_json::{Value, json};
 
-use super::{sets, terms};
+use super::{renewals, sets, terms};
 
 /// Verifies an entry as the door for its kind does, and forgets what it says.
 fn heard(kind: Kind, text: &str, from: &TestNode, to: Ori) -> Result<(), SwornError> {
@@ -33,6 +33,8 @@ fn heard(kind: Kind, text: &str, from: &TestNode, to: Ori) -> Result<(), SwornEr
         }
         Kind::HotlistPulled => sworn::verify::<Pull>(&envelope, kind, &partner, to, &cache).map(drop),
         Kind::HotlistAsserted => sworn::verify::<Assertion>(&envelope, kind, &partner, to, &cache).map(drop),
+        Kind::PacketSent => sworn::verify::<PacketSent>(&envelope, kind, &partner, to, &cache).map(drop),
+        Kind::PacketReceived => sworn::verify::<PacketReceived>(&envelope, kind, &partner, to, &cache).map(drop),
         other => panic!("{other} does not travel"),
     }
 }
@@ -44,6 +46,7 @@ fn door(kind: Kind, message: &Value) -> Option<String> {
         Kind::QueryAsked => Some("/peer/v1/queries".to_owned()),
         Kind::AgreementOffered => Some("/peer/v1/agreements".to_owned()),
         Kind::AgreementEvent => Some(format!("/peer/v1/agreements/{agreement}/events")),
+        Kind::PacketSent => Some(format!("/peer/v1/agreements/{agreement}/renewal")),
         Kind::HotlistPulled => Some(format!("/peer/v1/hotlists/{}/pull", message["list"].as_str().unwrap())),
         _ => None,
     }
@@ -54,7 +57,7 @@ async fn s40_a_message_of_an_unknown_version_or_with_an_unknown_field_is_refused
     let pair = Pair::under(terms()).await;
     let nodes = BTreeMap::from([(pair.alder.ori(), &pair.alder), (pair.birch.ori(), &pair.birch)]);
     let mut at_doors = BTreeMap::new();
-    for (_, set) in sets() {
+    for (_, set) in sets().into_iter().chain(renewals()) {
         for (file, kind, from, to) in set.entries() {
             let message: Value = serde_json::from_str(set.envelope(file).entry.message.get()).unwrap();
             let changed = |change: &dyn Fn(&mut Value)| {
@@ -101,7 +104,10 @@ async fn s40_a_message_of_an_unknown_version_or_with_an_unknown_field_is_refused
             }
         }
     }
-    assert!(at_doors.len() == 4 && at_doors[&Kind::HotlistPulled] == 15, "{at_doors:?}");
+    assert!(
+        at_doors.len() == 5 && at_doors[&Kind::PacketSent] == 3 && at_doors[&Kind::HotlistPulled] == 15,
+        "{at_doors:?}"
+    );
 }
 
 /// Posts to Birch what is of a version that it does not speak.

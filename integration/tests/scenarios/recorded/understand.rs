@@ -111,7 +111,7 @@ fn understood(set: &Set, agreement: &Agreement, document: &[u8], hashes: &BTreeM
 }
 
 /// Checks that a message was read whole: written again it is what came.
-fn whole(set: &Set, file: &str, message: &impl Serialize) {
+pub(super) fn whole(set: &Set, file: &str, message: &impl Serialize) {
     let came = set.envelope(file).entry.message.get().as_bytes();
     assert_eq!(json::canonical(message).unwrap(), came, "{file}: nothing of it is lost");
 }

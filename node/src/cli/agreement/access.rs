@@ -25,7 +25,7 @@ pub(super) fn run(place: &Place, args: AccessArgs, out: &mut Output<'_>) -> Resu
     let at = args.as_of.unwrap_or(now);
     if at > now {
         let next = "leave --as-of out, or give a time of the past".to_owned();
-        return Err(Problem::usage(format!("{} is still to come", local::shown(at)), Some(next)));
+        return Err(Problem::refused(format!("{} is still to come", local::shown(at)), Some(next)));
     }
     let db = place.registry_of(&config)?;
     let hint = || Some("run `concordat trail verify`".to_owned());

@@ -84,6 +84,13 @@ pub(super) fn draft(place: &Place, args: DraftArgs, out: &mut Output<'_>) -> Res
     let draft = Read::new(&text_of(&file)?)?;
     let config = place.config()?;
     let ours = own_party(&config, place.now())?;
+    if draft.partner() == Some(ours.ori) {
+        let hint = "write the other agency's ORI as `partner`; `concordat peer list` shows those that are enrolled";
+        return Err(Problem::refused(
+            format!("the draft is between {} and itself: partner is this agency's own ORI", ours.ori),
+            Some(hint.to_owned()),
+        ));
+    }
     let theirs = match draft.partner() {
         Some(partner) => known(&mut place.registry_of(&config)?.reader()?, partner)?,
         None => None,

@@ -171,7 +171,7 @@ fn compared(home: &mut Home<'_>, which: &Which) -> Result<Agreement, Problem> {
     }
 }
 
-fn none(id: AgreementId) -> Problem {
+pub(super) fn none(id: AgreementId) -> Problem {
     let hint = "`concordat agreement list` shows those that there are".to_owned();
     Problem::refused(format!("there is no agreement {id}"), Some(hint))
 }

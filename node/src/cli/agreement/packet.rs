@@ -131,7 +131,7 @@ fn show(place: &Place, args: Show, out: &mut Output<'_>) -> Result<Exit, Problem
     let (id, packet) = match (args.id, args.partner) {
         (Some(id), _) => (id, held::packet(&mut conn, id)?),
         (None, Some(partner)) => {
-            let received = held::received(&mut conn)?.remove(&partner).unwrap_or_default();
+            let received = held::received_of(&mut conn, partner)?;
             let newest = held::newest_of(&mut conn, &received)?;
             newest.map(|held| (held.id, held.packet)).ok_or_else(|| none("none came from that partner yet"))?
         }

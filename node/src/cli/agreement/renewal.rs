@@ -11,6 +11,7 @@ use jiff::civil::Date;
 use serde::Serialize;
 use serde_json::json;
 
+use super::exit;
 use crate::cli::exit::Exit;
 use crate::cli::official::private_key;
 use crate::cli::place::{As, Place};
@@ -19,6 +20,7 @@ use crate::config::Config;
 use crate::exchange::lifecycle::{ActError, Delivery};
 use crate::exchange::standing::OFFICIAL_TYP;
 use crate::keyfile;
+use crate::registry::accounts::{self, Action};
 use crate::renewal::approvals::{self, Approval, Signs};
 use crate::renewal::calendar;
 use crate::renewal::renew::{self, Options, Renewed};
@@ -60,8 +62,11 @@ pub(super) async fn renew(place: &Place, args: Renew, out: &mut Output<'_>) -> R
     if let Some(id) = args.id {
         let renewed = renew::renew(&node, id, options, &by).await?;
         out.one(&renewed, said)?;
-        return Ok(Exit::Done);
+        return Ok(exit(&renewed.delivery));
     }
+    // Who may not is told so on a day on which nothing is due as well.
+    accounts::operator(&mut node.registry().reader()?, &by, Action::ManageAgreements)?
+        .map_err(|why| Problem::refused(why, None))?;
     let due = renew::due(&mut node.registry().reader()?, node.ori(), node.now())?;
     let mut outcomes = Vec::new();
     for renews in due {
@@ -88,24 +93,25 @@ pub(super) async fn renew(place: &Place, args: Renew, out: &mut Output<'_>) -> R
             cells
         }
     })?;
-    let refused = outcomes.iter().any(|outcome| matches!(outcome, Outcome::Refused { .. }));
+    let refused = outcomes.iter().any(|outcome| match outcome {
+        Outcome::Offered(it) => exit(&it.delivery) == Exit::Refused,
+        Outcome::Refused { .. } => true,
+    });
     Ok(if refused { Exit::Refused } else { Exit::Done })
 }
 
 fn delivered(renewed: &Renewed) -> &'static str {
     match (&renewed.delivery, renewed.already) {
         (Delivery::Pending { .. }, _) => "recorded; the partner does not have it yet",
+        (Delivery::Refused { .. }, _) => "recorded; the partner refuses it",
         (_, true) => "was offered before, and the partner has it",
         (_, false) => "offered",
     }
 }
 
 fn said(it: &Renewed) -> String {
-    let pending = match &it.delivery {
-        Delivery::Pending { why } => format!("\nThe partner does not have it yet: {why}. A running node sends it."),
-        Delivery::Delivered { .. } => String::new(),
-    };
     let id = it.id;
+    let pending = it.delivery.lacking(id).map_or_else(String::new, |lacking| format!("\n{lacking}"));
     format!(
         "Agreement {id} renews {} with {}, from {} until {}: {}.{pending}\nNext, for both agencies: concordat agreement \
          approve {id} --kind counsel .., then concordat agreement sign {id}",
@@ -200,11 +206,12 @@ pub struct ByOfficial {
     official_signature: Option<PathBuf>,
 }
 
-/// Records the official's own signature, if one was given: by key file, or made by a smart card.
-pub(super) async fn official_signs(place: &Place, id: AgreementId, how: ByOfficial, by: &str) -> Result<(), Problem> {
+/// Records the official's own signature, if one was given: by key file, or made by a smart card. Whether one was: what is
+/// refused after that says that it is kept.
+pub(super) async fn official_signs(place: &Place, id: AgreementId, how: ByOfficial, by: &str) -> Result<bool, Problem> {
     let ByOfficial { official_key, passphrase_file, official_signature } = how;
     if official_key.is_none() && official_signature.is_none() {
-        return Ok(());
+        return Ok(false);
     }
     let config = place.config_alone()?;
     let Signs { document, key } = signs(place, &config, id)?;
@@ -223,7 +230,7 @@ pub(super) async fn official_signs(place: &Place, id: AgreementId, how: ByOffici
     };
     let db = place.registry_of(&config)?;
     approvals::signed_by_official(&db, config.agency.ori, id, seal, by).await?;
-    Ok(())
+    Ok(true)
 }
 
 /// Arguments of `agreement calendar`.

@@ -1,6 +1,6 @@
 //! `concordat agreement review`: the review of partners before their agreements are renewed (V-30).
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use agreements::ids::Ori;
 use agreements::review::Verdict;
@@ -113,9 +113,19 @@ fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
 }
 
 fn next(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let next = round(place, &[])?.due.into_iter().next();
-    out.one(&next, |next| next.as_ref().map_or_else(|| "No partner is to be reviewed.".to_owned(), text))?;
+    let Round { due, waiting, .. } = round(place, &[])?;
+    let (next, waits) = (due.into_iter().next(), !waiting.is_empty());
+    out.one(&next, |next| next.as_ref().map_or_else(|| nothing_due(waits).to_owned(), text))?;
     Ok(Exit::Done)
+}
+
+/// What to do when no packet is to be reviewed.
+fn nothing_due(waits: bool) -> &'static str {
+    if waits {
+        "No partner is to be reviewed now: those that `concordat agreement review list` shows have to send their packets first."
+    } else {
+        "No partner is to be reviewed. Next: concordat agreement renew --all-due --spread --as USER"
+    }
 }
 
 fn text(due: &Due) -> String {
@@ -153,7 +163,12 @@ fn start(place: &Place, args: Start, out: &mut Output<'_>) -> Result<Exit, Probl
         let mut lines: Vec<String> = written.files.iter().map(|file| format!("Wrote {}", file.display())).collect();
         lines.extend(written.kept.iter().map(|file| format!("Left {} as it is", file.display())));
         lines.extend(waiting.iter().map(|it| format!("{} ({}): {}", it.name, it.partner, it.why)));
-        lines.push(format!("Fill them in, then: concordat agreement review submit {} --as USER", args.forms.display()));
+        let forms = !written.files.is_empty() || !written.kept.is_empty();
+        lines.push(if forms {
+            format!("Fill them in, then: concordat agreement review submit {} --as USER", args.forms.display())
+        } else {
+            nothing_due(!waiting.is_empty()).to_owned()
+        });
         lines.join("\n")
     })?;
     Ok(Exit::Done)
@@ -191,10 +206,35 @@ async fn submit(place: &Place, args: Submit, out: &mut Output<'_>) -> Result<Exi
             .collect();
         lines.extend(outcome.open.iter().map(|(ori, items)| format!("{ori}: open: {}", items.join(", "))));
         lines.extend(outcome.problems.iter().map(|problem| format!("NOT TAKEN: {problem}")));
-        lines.push("Next: concordat agreement renew --all-due --spread --as USER".to_owned());
+        lines.extend(next_after(outcome, &args.forms));
         lines.join("\n")
     })?;
     Ok(if outcome.problems.is_empty() { Exit::Done } else { Exit::Refused })
+}
+
+/// What is to be done after a submission: what it left open first, then what it allows.
+fn next_after(outcome: &Outcome, forms: &Path) -> Vec<String> {
+    let mut lines = Vec::new();
+    if !outcome.open.is_empty() || !outcome.problems.is_empty() {
+        let what = if outcome.problems.is_empty() { "decide what is open" } else { "mend what was not taken" };
+        let forms = forms.display();
+        lines.push(format!("Next: {what}, then again: concordat agreement review submit {forms} --as USER"));
+    }
+    lines.extend(outcome.submitted.iter().filter(|it| !it.all_ok).map(|it| {
+        format!(
+            "{}: it mends what is not ok and sends another packet, which `concordat agreement review start` then shows; or \
+             decide once more: concordat agreement review start FOLDER --again {}",
+            it.partner, it.partner
+        )
+    }));
+    if outcome.submitted.iter().any(|it| it.all_ok) {
+        lines
+            .push("Next, for those that are all ok: concordat agreement renew --all-due --spread --as USER".to_owned());
+    }
+    if lines.is_empty() {
+        lines.push("There is no form in it: concordat agreement review start FOLDER".to_owned());
+    }
+    lines
 }
 
 fn show(place: &Place, partner: Ori, out: &mut Output<'_>) -> Result<Exit, Problem> {
@@ -224,4 +264,35 @@ fn show(place: &Place, partner: Ori, out: &mut Output<'_>) -> Result<Exit, Probl
         lines.join("\n")
     })?;
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use agreements::ids::Digest;
+
+    use super::*;
+
+    #[test]
+    fn what_is_next_after_a_submission_is_what_it_left() {
+        let partner: Ori = "CA0990100".parse().unwrap();
+        let submitted = |all_ok| vec![Submitted { partner, review: Digest::of(b"review"), all_ok, already: false }];
+        let said = |submitted, open: bool, problem: bool| {
+            let open = if open { vec![(partner, vec!["audit".to_owned()])] } else { Vec::new() };
+            let problems = if problem { vec!["reviews/x.toml: no such item".to_owned()] } else { Vec::new() };
+            next_after(&Outcome { submitted, open, problems }, Path::new("reviews")).join("\n")
+        };
+        let (again, renew) = ("concordat agreement review submit reviews", "concordat agreement renew");
+        for (submitted, open, problem, says, not) in [
+            (submitted(true), false, false, renew, again),
+            (Vec::new(), true, false, again, renew),
+            (Vec::new(), false, true, "mend what was not taken", renew),
+            (submitted(false), false, false, "--again CA0990100", renew),
+            (Vec::new(), false, false, "concordat agreement review start FOLDER", renew),
+        ] {
+            let text = said(submitted, open, problem);
+            assert!(text.contains(says) && !text.contains(not), "{text}");
+        }
+        let both = said(submitted(true), true, false);
+        assert!(both.find(again) < both.find(renew) && both.contains(again), "{both}");
+    }
 }

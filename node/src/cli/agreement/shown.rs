@@ -4,19 +4,25 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use agreements::agreement::{Agreement, Authorization, Grant, QueryGrant};
+use agreements::approval::Given;
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::party::{Elements, Policy};
+use agreements::register::Register;
 use agreements::status::Status;
-use agreements::stream::Event;
+use agreements::stream::{Event, Said};
+use agreements::time::Instant;
 use jiff::civil::Date;
 use serde::Serialize;
 
 use crate::cli::exit::Exit;
+use crate::cli::local;
 use crate::cli::place::Place;
 use crate::cli::{Output, Problem};
+use crate::db::Conn;
 use crate::exchange::lifecycle;
 use crate::exchange::standing::{self, Verified};
 use crate::registry::ag;
+use crate::renewal::held as renewal_held;
 
 #[derive(Serialize)]
 struct Listed {
@@ -26,39 +32,78 @@ struct Listed {
     revision: u32,
     effective_on: Date,
     sunset_on: Date,
-    /// Whole days until the sunset; negative after it.
+    /// Whole days until the sunset; none for what is over.
     days_left: Option<i64>,
     /// The agreement that renews it, offered or signed.
     #[serde(skip_serializing_if = "Option::is_none")]
     renewed_by: Option<AgreementId>,
+    /// Whether both signed that one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    renewal_signed: Option<bool>,
+    /// The early review that holds what this agency grants under it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<String>,
     #[serde(flatten)]
     status: Status,
 }
 
-/// The agreements that would renew another one and that nobody ended, by the hash of what they renew.
-fn renewals(all: &[(Verified, Status)]) -> BTreeMap<Digest, AgreementId> {
+/// The agreements that would renew another one and that nobody ended, by the hash of what they renew, each with whether
+/// both signed it.
+fn renewals(all: &[(Verified, Status)]) -> BTreeMap<Digest, (AgreementId, bool)> {
     let alive = |(found, _): &&(Verified, Status)| found.streams.parties.iter().all(|it| it.ended().is_none());
-    all.iter().filter(alive).filter_map(|(it, _)| Some((it.agreement.supersedes?, it.agreement.id))).collect()
+    let named = |(it, _): &(Verified, Status)| {
+        let signed = it.streams.takes_effect(&it.agreement).is_some();
+        Some((it.agreement.supersedes?, (it.agreement.id, signed)))
+    };
+    all.iter().filter(alive).filter_map(named).collect()
+}
+
+/// Which direction an early review of ours holds, where one does: what the partner grants us is the partner's to hold.
+fn held(us: Ori, found: &Verified, register: &Register, now: Instant) -> Option<String> {
+    match Status::of_grants(us, &found.agreement, &found.streams, register, now) {
+        Status::UnderReview { trigger, since, .. } => {
+            let partner = found.agreement.other(us)?.ori;
+            Some(format!(
+                "what {us} grants {partner} is held by an early review since {} ({trigger}); what {partner} grants {us} is not",
+                local::shown(since)
+            ))
+        }
+        _ => None,
+    }
+}
+
+fn is_over(status: &Status) -> bool {
+    matches!(status, Status::Ended { .. } | Status::Sunset { .. } | Status::Superseded { .. })
 }
 
 pub(super) fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let config = place.config()?;
     let db = place.registry_of(&config)?;
-    let us = config.agency.ori;
-    let all = lifecycle::list(&mut db.reader()?, place.now())?;
-    let (renewals, today) = (renewals(&all), place.now().date());
+    let (us, now) = (config.agency.ori, place.now());
+    let mut conn = db.reader()?;
+    let register = ag::register(&mut conn)?;
+    let all = lifecycle::list(&mut conn, now)?;
+    let (renewals, today) = (renewals(&all), now.date());
     let items: Vec<Listed> = all
         .into_iter()
-        .map(|(Verified { agreement, document, .. }, status)| Listed {
-            id: agreement.id,
-            partner: agreement.other(us).map(|party| party.ori),
-            partner_name: agreement.other(us).map(|party| party.legal_name.clone()).unwrap_or_default(),
-            revision: agreement.revision,
-            effective_on: agreement.effective_on,
-            sunset_on: agreement.sunset_on,
-            days_left: today.map(|today| today.duration_until(agreement.sunset_on).as_hours() / 24),
-            renewed_by: renewals.get(&Digest::of(&document)).copied(),
-            status,
+        .map(|(found, status)| {
+            let held = held(us, &found, &register, now);
+            let Verified { agreement, document, .. } = found;
+            let renewal = renewals.get(&Digest::of(&document)).copied();
+            let left = |today: Date| today.duration_until(agreement.sunset_on).as_hours() / 24;
+            Listed {
+                id: agreement.id,
+                partner: agreement.other(us).map(|party| party.ori),
+                partner_name: agreement.other(us).map(|party| party.legal_name.clone()).unwrap_or_default(),
+                revision: agreement.revision,
+                effective_on: agreement.effective_on,
+                sunset_on: agreement.sunset_on,
+                days_left: today.filter(|_| !is_over(&status)).map(left),
+                renewed_by: renewal.map(|(id, _)| id),
+                renewal_signed: renewal.map(|(_, signed)| signed),
+                held,
+                status,
+            }
         })
         .collect();
     out.list(&["agreement", "partner", "agency", "effective", "sunset", "days left", "status"], &items, |item| {
@@ -75,13 +120,19 @@ pub(super) fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem>
     Ok(Exit::Done)
 }
 
-/// Where it stands, and whether it is a renewal that waits to be signed or has one.
+/// Where it stands, what of it is held, and whether it is a renewal that waits to be signed or has one.
 fn said_of(item: &Listed) -> String {
-    let status = item.status.says();
+    let mut said = item.status.says();
+    if let Some(held) = &item.held {
+        said = format!("{said}, but {held}");
+    }
     match (&item.status, item.renewed_by) {
-        (Status::Unsigned { .. }, _) if item.revision > 1 => format!("{status}; renewal offered"),
-        (Status::Superseded { .. }, _) | (_, None) => status,
-        (_, Some(id)) => format!("{status}; renewed by {id}"),
+        (Status::Unsigned { .. }, _) if item.revision > 1 => format!("{said}; it is a renewal"),
+        (status, Some(id)) if !is_over(status) && item.renewal_signed == Some(true) => {
+            format!("{said}; renewed by {id}")
+        }
+        (status, Some(id)) if !is_over(status) => format!("{said}; renewal offered, unsigned: {id}"),
+        _ => said,
     }
 }
 
@@ -90,38 +141,72 @@ struct Whole {
     agreement: Agreement,
     #[serde(flatten)]
     status: Status,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    held: Option<String>,
+    /// What was approved of this document here, and our official's signature.
+    approvals: Vec<Approved>,
     events: Vec<EventsOf>,
+}
+
+/// An approval, or the official's signature, and when it was entered.
+#[derive(Serialize)]
+struct Approved {
+    entered_at: Instant,
+    entered_by: String,
+    #[serde(flatten)]
+    what: Given,
 }
 
 #[derive(Serialize)]
 struct EventsOf {
     party: Ori,
-    events: Vec<Event>,
+    events: Vec<EventAt>,
+}
+
+#[derive(Serialize)]
+struct EventAt {
+    at: Instant,
+    #[serde(flatten)]
+    event: Event,
 }
 
 pub(super) fn show(place: &Place, id: AgreementId, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let db = place.registry()?;
+    let config = place.config()?;
+    let db = place.registry_of(&config)?;
+    let (us, now) = (config.agency.ori, place.now());
     let mut conn = db.reader()?;
-    let Some(Verified { agreement, streams, .. }) = standing::verified(&mut conn, id)? else {
-        let hint = "`concordat agreement list` shows those that there are".to_owned();
-        return Err(Problem::refused(format!("there is no agreement {id}"), Some(hint)));
+    let Some(found) = standing::verified(&mut conn, id)? else {
+        return Err(super::form::none(id));
     };
-    let status = Status::at(&agreement, &streams, &ag::register(&mut conn)?, place.now());
+    let register = ag::register(&mut conn)?;
+    let held = held(us, &found, &register, now);
+    let approvals = match found.agreement.other(us) {
+        Some(partner) => approvals(&mut conn, partner.ori, Digest::of(&found.document))?,
+        None => Vec::new(),
+    };
+    let Verified { agreement, streams, .. } = found;
+    let status = Status::at(&agreement, &streams, &register, now);
+    let event_at = |said: &Said| EventAt { at: said.at, event: said.event.clone() };
     let events = agreement
         .parties
         .iter()
         .zip(streams.parties)
-        .map(|(party, stream)| EventsOf {
-            party: party.ori,
-            events: stream.events().iter().map(|said| said.event.clone()).collect(),
-        })
+        .map(|(party, stream)| EventsOf { party: party.ori, events: stream.events().iter().map(event_at).collect() })
         .collect();
-    out.one(&Whole { agreement, status, events }, text)?;
+    out.one(&Whole { agreement, status, held, approvals, events }, text)?;
     Ok(Exit::Done)
 }
 
+fn approvals(conn: &mut Conn, partner: Ori, document: Digest) -> Result<Vec<Approved>, Problem> {
+    let given = renewal_held::given(conn, partner)?;
+    let of_document = given.into_iter().filter(|(_, given)| given.document == document);
+    Ok(of_document
+        .map(|(entered_at, given)| Approved { entered_at, entered_by: given.entered_by, what: given.what })
+        .collect())
+}
+
 fn text(whole: &Whole) -> String {
-    let Whole { agreement, status, events } = whole;
+    let Whole { agreement, status, held, approvals, events } = whole;
     let mut text = format!(
         "Agreement {} (revision {})\n  {}\n  effective {}, sunset {} (00:00 America/Los_Angeles)\n",
         agreement.id,
@@ -131,6 +216,9 @@ fn text(whole: &Whole) -> String {
         agreement.sunset_on
     );
     // Writing to a String does not fail.
+    if let Some(held) = held {
+        let _ = writeln!(text, "  {held}");
+    }
     for party in &agreement.parties {
         let _ = write!(
             text,
@@ -148,17 +236,33 @@ fn text(whole: &Whole) -> String {
             party.policy.sha256
         );
         text.push_str(&crosswalk(&party.policy));
+        if !party.contacts.is_empty() {
+            let _ = writeln!(text, "  contacts: {}", party.contacts.join(", "));
+        }
     }
     text.push_str("\nGrants\n");
     for grant in &agreement.grants {
         let _ = writeln!(text, "  {}", granted(grant));
     }
+    text.push_str("\nApprovals by this agency\n");
+    for Approved { entered_at, entered_by, what } in approvals {
+        let what = match what {
+            Given::Approval { kind, by, reference, on } => {
+                format!("{}: {by}, {reference}, of {on}", kind.as_str().replace('_', " "))
+            }
+            Given::Signature { .. } => "the official's own signature".to_owned(),
+        };
+        let _ = writeln!(text, "  {what} (entered by {entered_by}, {})", local::shown(*entered_at));
+    }
+    if approvals.is_empty() {
+        text.push_str("  none entered\n");
+    }
     text.push_str("\nEvents\n");
     let mut none = true;
     for of in events {
-        for (event, n) in of.events.iter().zip(1u32..) {
+        for (EventAt { at, event }, n) in of.events.iter().zip(1u32..) {
             none = false;
-            let _ = writeln!(text, "  {} {n}: {}", of.party, said(event));
+            let _ = writeln!(text, "  {} {n}, {}: {}", of.party, local::shown(*at), said(event));
         }
     }
     if none {
@@ -223,7 +327,8 @@ fn queries(grant: &QueryGrant) -> String {
 
 fn said(event: &Event) -> String {
     match event {
-        Event::Signed { .. } => "signed".to_owned(),
+        Event::Signed { official: Some(_), .. } => "signed, by the official's own hand too".to_owned(),
+        Event::Signed { official: None, .. } => "signed".to_owned(),
         Event::Declined { reason }
         | Event::Withdrawn { reason }
         | Event::Suspended { reason }

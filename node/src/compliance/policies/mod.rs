@@ -13,9 +13,10 @@ use serde::Serialize;
 pub use fetch::FetchError;
 pub use text::TextError;
 
+use super::Keeper;
 use super::reviews::{self, Closing, NewReview};
-use super::{Keeper, two_people};
-use crate::db::{DbError, RecordError, Tx};
+use crate::changes::Approved;
+use crate::db::{Conn, DbError, RecordError, Tx};
 use crate::evidence::{Evidence, EvidenceError};
 use crate::node::Node;
 use crate::people::{PeopleError, Refusable, record, record_by_node, settled};
@@ -170,30 +171,24 @@ pub async fn difference(node: &Node, ori: Ori) -> Result<Option<Difference>, Pol
     Ok(Some(Difference { ori, accepted: standing.accepted, published, lines }))
 }
 
-/// Accepts the text that `ori` publishes now, and closes the early review of it: two people, who both saw the difference.
-/// `text` is what they saw; when another one was read meanwhile, they look again.
-///
-/// # Errors
-/// See [`PolicyError`].
-pub async fn accept(node: &Node, ori: Ori, text: Digest, by: &str, approved_by: &str) -> Result<(), PolicyError> {
-    let (by, approved_by) = (by.to_owned(), approved_by.to_owned());
-    let job = move |tx: &mut Tx<'_>| apply_acceptance(tx, ori, text, &by, &approved_by);
-    Ok(settled(node.registry().record(job).await?)?)
+/// What accepting a text stands on.
+#[derive(Debug, Serialize)]
+pub(crate) struct Acceptable {
+    /// The text that was accepted before.
+    pub(crate) accepted: Option<Digest>,
+    /// The published one.
+    pub(crate) text: Digest,
+    /// The reviews that end with it.
+    pub(crate) reviews: Vec<kept_reviews::Review>,
 }
 
-/// Accepts inside a transaction.
-pub(crate) fn apply_acceptance(
-    tx: &mut Tx<'_>,
-    ori: Ori,
-    text: Digest,
-    by: &str,
-    approved_by: &str,
-) -> diesel::QueryResult<Refusable<()>> {
-    if let Err(why) = two_people(tx, by, approved_by)? {
-        return Ok(Err(why));
+/// What accepting `text`, as the text that `ori` publishes, stands on; or why it cannot be accepted. When another one was
+/// read meanwhile, people look again.
+pub(crate) fn acceptable(conn: &mut Conn, ori: Ori, text: Digest) -> diesel::QueryResult<Refusable<Acceptable>> {
+    if agencies::find(conn, ori)?.is_none() {
+        return Ok(Err(format!("{ori} is not enrolled")));
     }
-    let Some(party) = agencies::find(tx.conn(), ori)? else { return Ok(Err(format!("{ori} is not enrolled"))) };
-    let standing = policies::standings(tx.conn())?.remove(&ori).unwrap_or_default();
+    let standing = policies::standings(conn)?.remove(&ori).unwrap_or_default();
     match standing.changed {
         None => return Ok(Err(format!("{ori} publishes the text that was accepted; there is nothing to accept"))),
         Some(published) if published != text => {
@@ -203,26 +198,44 @@ pub(crate) fn apply_acceptance(
         }
         Some(_) => {}
     }
-    let all = match kept_reviews::all(tx.conn())? {
+    let mut reviews = match kept_reviews::all(conn)? {
         Ok(all) => all,
         Err(what) => return Ok(Err(what)),
     };
-    let about = |review: &&kept_reviews::Review| {
+    reviews.retain(|review| {
         review.closed.is_none() && review.opened.ori == ori && review.opened.trigger == Trigger::PolicyChanged
+    });
+    if !reviews.is_empty()
+        && let Err(why) = reviews::no_finding(conn, ori)?
+    {
+        return Ok(Err(why));
+    }
+    Ok(Ok(Acceptable { accepted: standing.accepted, text, reviews }))
+}
+
+/// Accepts the text that `ori` publishes, as two people decided who both saw the difference, and closes the early review of it.
+pub(crate) fn apply_acceptance(
+    tx: &mut Tx<'_>,
+    ori: Ori,
+    text: Digest,
+    approved: &Approved<'_>,
+) -> diesel::QueryResult<Refusable<()>> {
+    let Acceptable { accepted, text, reviews } = match acceptable(tx.conn(), ori, text)? {
+        Ok(found) => found,
+        Err(why) => return Ok(Err(why)),
     };
-    for review in all.iter().filter(about) {
+    let Some(party) = agencies::find(tx.conn(), ori)? else { return Ok(Err(format!("{ori} is not enrolled"))) };
+    for review in &reviews {
         let closing = Closing {
             review: review.id,
             looked_at: "the difference between the accepted text and the published one".to_owned(),
-            outcome: "the published text was accepted".to_owned(),
-            evidence: standing.accepted.into_iter().chain([text]).collect(),
+            evidence: accepted.into_iter().chain([text]).collect(),
         };
-        match reviews::closable(tx, &closing, by, approved_by)? {
-            Ok(review) => reviews::append_closing(tx, &review, &closing, by, approved_by)?,
-            Err(why) => return Ok(Err(why)),
-        }
+        let outcome = format!("the published text was accepted: {}", approved.change().proposed.reason);
+        reviews::append_closing(tx, review, &closing, &outcome, approved)?;
     }
-    let outcome = Outcome::Accepted { approved_by: approved_by.to_owned(), by: by.to_owned(), text };
+    let (by, approved_by) = (approved.proposed_by(), approved.approved_by().to_owned());
+    let outcome = Outcome::Accepted { approved_by, by: by.to_owned(), text };
     let facts = Facts { partner: Some(ori), decision: Some(outcome.name().to_owned()), ..Facts::default() };
     let checked = PolicyChecked { ori, outcome, url: party.policy.url, v: 1 };
     record(tx, Kind::PolicyChecked, &checked, by, facts)?;

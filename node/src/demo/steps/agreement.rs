@@ -85,7 +85,7 @@ fn arrived(delivery: &Delivery, page: &mut Page<'_>) -> anyhow::Result<()> {
             Ok(page.say(&format!("delivered; there it is now: {}", status.says()))?)
         }
         Delivery::Delivered { there: None } => anyhow::bail!("there was nothing to deliver"),
-        Delivery::Pending { why } => anyhow::bail!("not delivered: {why}"),
+        Delivery::Pending { why } | Delivery::Refused { why } => anyhow::bail!("not delivered: {why}"),
     }
 }
 

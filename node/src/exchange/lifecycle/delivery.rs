@@ -41,6 +41,27 @@ pub enum Delivery {
         /// Why.
         why: String,
     },
+    /// It refuses it: the same once more is refused as well, until what it objects to is settled with it.
+    Refused {
+        /// Why, in the partner's words.
+        why: String,
+    },
+}
+
+impl Delivery {
+    /// What a person is told of a partner that does not have it, and what to do; `None` when it has.
+    #[must_use]
+    pub fn lacking(&self, id: AgreementId) -> Option<String> {
+        match self {
+            Self::Delivered { .. } => None,
+            Self::Pending { why } => Some(format!(
+                "The partner does not have it yet: {why}.\nA serving node sends it again by itself; so does: concordat agreement sync {id}"
+            )),
+            Self::Refused { why } => Some(format!(
+                "The partner REFUSES it: {why}.\nSending the same again does not help. Settle that with the partner, then: concordat agreement sync {id}"
+            )),
+        }
+    }
 }
 
 /// Why what one side has does not reach the other.
@@ -52,6 +73,9 @@ pub enum Undelivered {
     /// Another process sent something meanwhile: to be looked at again.
     #[error("{0}")]
     Overtaken(String),
+    /// The partner read it, and does not accept it.
+    #[error("{0}")]
+    Refused(String),
     /// It does not work, and why.
     #[error("{0}")]
     Other(String),
@@ -76,6 +100,7 @@ impl Undelivered {
         match reply.status {
             404 | 429 | 500.. => Self::Away(why),
             409 => Self::Overtaken(why),
+            413 | 422 => Self::Refused(why),
             _ => Self::Other(why),
         }
     }
@@ -99,21 +124,36 @@ pub async fn deliver(node: &Node, id: AgreementId) -> Delivery {
             }
             Delivery::Delivered { there }
         }
+        Err(Undelivered::Refused(why)) => Delivery::Refused { why },
         Err(undelivered) => Delivery::Pending { why: undelivered.to_string() },
     }
+}
+
+/// Why both sides of an agreement are not brought together.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Apart {
+    /// One side does not accept what the other says.
+    #[error("{0}")]
+    Refused(String),
+    /// It does not work now.
+    #[error("{0}")]
+    Failed(String),
 }
 
 /// Sends what the partner lacks and takes what it has that we lack. Where the agreement then stands here.
 ///
 /// # Errors
-/// The partner is not to be reached, or what it says does not verify.
-pub async fn sync(node: &Node, id: AgreementId) -> Result<Status, String> {
-    let Together { objection, .. } = in_turn(node, id).await.map_err(|why| why.to_string())?;
+/// The partner is not to be reached, refuses what we say, or what it says does not verify.
+pub async fn sync(node: &Node, id: AgreementId) -> Result<Status, Apart> {
+    let Together { objection, .. } = in_turn(node, id).await.map_err(|why| match why {
+        Undelivered::Refused(why) => Apart::Refused(format!("the partner refuses it: {why}")),
+        why => Apart::Failed(why.to_string()),
+    })?;
     if let Some(objection) = objection {
-        return Err(objection);
+        return Err(Apart::Refused(objection));
     }
     let now = node.now();
-    node.desk().registry(|conn| standing::status(conn, id, now)).map_err(|error| error.to_string())
+    node.desk().registry(|conn| standing::status(conn, id, now)).map_err(|error| Apart::Failed(error.to_string()))
 }
 
 /// Brings every agreement with `partner` together that may still be in force, or of which it lacks something; the oldest

@@ -6,10 +6,9 @@ use agreements::message::{Acknowledgement, Offer, StreamEvent, To};
 use agreements::register::Trigger;
 use agreements::status::Status;
 use agreements::stream::{Event, NotTaken, Said, Stream};
-use agreements::time::Instant;
 use diesel::result::{Error, QueryResult};
 
-use super::{acceptable, stream_of};
+use super::{acceptable, dating, stream_of};
 use crate::compliance::Keeper;
 use crate::compliance::reviews::{self, NewReview};
 use crate::db::{Conn, Entry, Recorded, Slot, Tx};
@@ -23,7 +22,6 @@ use crate::node::{Node, fresh_rid};
 use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::registry::exchanged::{self, Heard};
-use crate::registry::heads;
 use crate::trail::{Draft, Facts};
 
 /// Takes a partner's offer: verifies and keeps the document, and acknowledges. The text of the acknowledgement.
@@ -68,7 +66,7 @@ pub async fn hear_offer(node: &Node, partner: &Partner, body: &[u8]) -> Result<S
         }
         let now = tx.now();
         let status = standing::status(tx.conn(), id, now)?;
-        acknowledge(tx, id, offer.v, &evidence, (standing::OFFER_RECEIVED, b"{}".to_vec()), status)
+        acknowledge(tx, id, offer.v, &evidence, (standing::OFFER_RECEIVED, Vec::new()), status)
     };
     acknowledged(node.registry().record(job).await?)
 }
@@ -114,9 +112,6 @@ pub async fn hear_event(
 fn is_change(event: &Event) -> bool {
     matches!(event, Event::Rekeyed { .. } | Event::Moved { .. })
 }
-
-/// How far two nodes' clocks may be apart, in microseconds.
-const CLOCKS_APART: i64 = 5 * Instant::MINUTE;
 
 /// Why a partner's entry is not kept, decided inside the transaction.
 pub(super) enum Refused {
@@ -192,7 +187,7 @@ pub(super) fn keep_event(
     if said.document != Digest::of(&found.document) {
         return no("the event is about another document than the one that was offered");
     }
-    if let Err(why) = timely(tx, evidence)? {
+    if let Err(why) = dating::timely(tx, evidence)? {
         return Ok(Err(Refused::Unacceptable(why)));
     }
     if let Err(not_taken) = stream.clone().take(said.n, Said { event: said.event.clone(), at: evidence.at }) {
@@ -210,19 +205,20 @@ pub(super) fn keep_event(
     {
         return Ok(Err(Refused::Unacceptable(why)));
     }
-    let note = named_before(tx.conn(), &found, said)?;
+    let receipts = named_before(tx.conn(), &found, said)?;
     let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();
     documents::append(tx.conn(), id, party, said.n, &Kept { rid, leaf, message, salt, proof: Some(proof) })?;
     tx.bump_epoch();
-    if let Event::Rekeyed { compromised: true, reason, .. } = &said.event
-        && !reviews::is_open(tx.conn(), party, Trigger::KeyCompromise)?
-    {
-        let new =
-            NewReview { ori: party, trigger: Trigger::KeyCompromise, reason: reason.clone(), evidence: Vec::new() };
-        reviews::open_in(tx, keeper, new, None)?;
+    if let Event::Rekeyed { compromised: true, reason, keys, .. } = &said.event {
+        // One compromise is said in the stream of each agreement, another one names other keys.
+        let reason = format!("{reason} (its new seal key: {})", Digest::of(keys.seal_key.as_bytes()));
+        if !reviews::is_known(tx.conn(), party, Trigger::KeyCompromise, &reason)? {
+            let new = NewReview { ori: party, trigger: Trigger::KeyCompromise, reason, evidence: Vec::new() };
+            reviews::open_in(tx, keeper, new, None)?;
+        }
     }
     let status = with(tx, &found, party, said, evidence)?;
-    acknowledge(tx, id, said.v, evidence, (said.event.name(), note), status)
+    acknowledge(tx, id, said.v, evidence, (said.event.name(), receipts), status)
 }
 
 /// Where an agreement stands with an event that is being taken: its row counts from its acknowledgement on, which says this.
@@ -236,31 +232,14 @@ fn with(tx: &mut Tx<'_>, found: &Verified, party: Ori, said: &StreamEvent, evide
     Ok(Status::at(&found.agreement, &streams, &ag::register(tx.conn())?, now))
 }
 
-/// Whether an event can have been said when its entry says so: not after now, and, where its entry was not yet in the
-/// newest head of that trail that this node had seen, not before that head was seen. So nobody dates back what makes a
-/// renewal never to have been.
-fn timely(tx: &mut Tx<'_>, evidence: &Evidence) -> QueryResult<Result<(), String>> {
-    if evidence.at.since(tx.now()) > CLOCKS_APART {
-        return Ok(Err("it is from the future: look at the clocks of both nodes".to_owned()));
-    }
-    let seen = heads::newest(tx.conn(), evidence.origin)?;
-    let dated_back = seen.filter(|(head, at)| evidence.index >= head.size && at.since(evidence.at) > CLOCKS_APART);
-    Ok(dated_back.map_or(Ok(()), |(head, at)| {
-        Err(format!(
-            "it says that it is older than it can be: its entry was not in the head of {} entries that was seen at {at}",
-            head.size
-        ))
-    }))
-}
-
 /// The note of our acknowledgement: with a change of keys it names the partner's receipts that no entry of ours names, so
 /// that our trail named them before it recorded that the key which signed them is replaced.
-fn named_before(conn: &mut Conn, found: &Verified, said: &StreamEvent) -> QueryResult<Vec<u8>> {
+fn named_before(conn: &mut Conn, found: &Verified, said: &StreamEvent) -> QueryResult<Vec<Digest>> {
     if !matches!(said.event, Event::Rekeyed { .. }) {
-        return Ok(b"{}".to_vec());
+        return Ok(Vec::new());
     }
     let partner = documents::partner(conn, found.agreement.id)?.ok_or(Error::NotFound)?;
-    canonical(&Named { receipts: documents::acknowledgements(conn, partner)? })
+    documents::acknowledgements(conn, partner)
 }
 
 /// Whether a partner can have decided what it said on what it says that it had seen: it cannot have seen more of our
@@ -292,7 +271,7 @@ fn acknowledge(
     id: AgreementId,
     v: u16,
     evidence: &Evidence,
-    (what, note): (&str, Vec<u8>),
+    (what, receipts): (&str, Vec<Digest>),
     status: Status,
 ) -> QueryResult<Heeded> {
     let now = tx.now();
@@ -300,6 +279,7 @@ fn acknowledge(
     let message = Acknowledgement { v, to, of: evidence.leaf_hash, status };
     let rid = fresh_rid(now)?;
     let facts = Facts { partner: Some(evidence.origin), decision: Some(what.to_owned()), ..Facts::default() };
+    let note = canonical(&Named { head: Some(evidence.head.size), receipts })?;
     let draft = Draft { kind: Kind::AgreementAcknowledged, rid, message: canonical(&message)?, note, facts };
     let slot = tx.append(draft)?;
     let this = Heard { leaf: evidence.leaf_hash, answer: rid };

@@ -2,6 +2,7 @@
 //! entries of its own trail; here ours are written, [`delivery`] sends them, [`hearing`] takes the partner's, and
 //! [`introduction`] is how two nodes whose keys changed find each other again.
 
+mod dating;
 pub mod delivery;
 pub mod hearing;
 pub mod introduction;
@@ -37,7 +38,7 @@ use crate::renewal::{held, renew, signing};
 use crate::seal::Seal;
 use crate::trail::{self, Draft, Facts};
 
-pub use delivery::{Delivery, PAGE, View, deliver, reconcile, show, sync};
+pub use delivery::{Apart, Delivery, PAGE, View, deliver, reconcile, show, sync};
 pub use hearing::{hear_event, hear_offer};
 
 /// What a person does about an agreement.
@@ -179,7 +180,7 @@ fn acceptable(node: &Node, document: &[u8]) -> Result<Agreement, ActError> {
         agreement.party(node.ori()).ok_or_else(|| ActError::refused("this agency is no party to the agreement"))?;
     if *ours != *node.party() {
         return Err(ActError::refused(format!(
-            "the agreement describes {} otherwise than its node does today (names, policy, approvals, keys or URL): draft it again from current descriptors",
+            "the agreement describes {} otherwise than its node does today (names, policy, approvals, contacts, keys or URL): draft it again from current descriptors; if concordat.toml was edited there since that node was started, restart it first",
             node.ori()
         )));
     }
@@ -234,7 +235,7 @@ type Refusable<T> = Result<T, Vec<String>>;
 /// suspension waits for no partner.
 pub(crate) struct Actor {
     pub(crate) us: Ori,
-    seal: Arc<Seal>,
+    pub(crate) seal: Arc<Seal>,
     versions: Arc<Versions>,
 }
 
@@ -276,7 +277,7 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
     let Some(stream) = stream_of(&found, us) else { return Ok(Err(vec!["this agency is no party to it".to_owned()])) };
     let register = ag::register(tx.conn())?;
     let official = match act {
-        Act::Sign => match held::settled(signing::official_signature(tx.conn(), &found.document))? {
+        Act::Sign => match held::settled(signing::official_signature(tx.conn(), us, &found))? {
             Ok(official) => official,
             Err(why) => return Ok(Err(why)),
         },
@@ -288,6 +289,12 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
     };
     if let Err(why) = stream.admits(&event) {
         return Ok(Err(vec![why]));
+    }
+    if act.opens() && !is_seal_of_today(&found, us, stream, seal) {
+        return Ok(Err(vec![
+            "this node's seal was replaced by another command meanwhile, and what the old one seals counts for nothing: do it again"
+                .to_owned(),
+        ]));
     }
     if matches!(act, Act::Sign) {
         let mut problems = activation_problems(&found.agreement, &register, now);
@@ -306,6 +313,13 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
         narrowing::of_renewals(tx, actor, partner, id, act, by)?;
     }
     Ok(Ok(()))
+}
+
+/// Whether `seal` is the one that this agency has by its own events. Another process may have replaced it since this one
+/// looked; an event under the old one would be taken for somebody else's, and its agreement with it.
+fn is_seal_of_today(found: &Verified, us: Ori, stream: &Stream, seal: &Seal) -> bool {
+    let today = found.agreement.party(us).map(|party| stream.address(&party.node, stream.len()).seal_key);
+    today.is_some_and(|key| key == seal.public().to_string())
 }
 
 /// Appends `event` to our stream under an agreement, and to the trail, as one person says it. Whoever calls has asked the
@@ -388,25 +402,12 @@ fn draft<M: Serialize>(
     Ok(Draft { kind, rid: fresh_rid(now)?, message: canonical(message)?, note: canonical(note)?, facts })
 }
 
-/// Every agreement with where it stands, oldest first.
+/// Every agreement with where it stands, oldest first, all verified now.
 pub fn list(conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
-    listed(conn, known::all, now)
-}
-
-/// The same of a node that runs, which verifies again only what changed.
-pub fn list_of(node: &Node, conn: &mut Conn, now: Instant) -> QueryResult<Vec<(Verified, Status)>> {
-    listed(conn, |conn| node.standings().all(conn), now)
-}
-
-fn listed(
-    conn: &mut Conn,
-    all: impl FnOnce(&mut Conn) -> QueryResult<Vec<Verified>>,
-    now: Instant,
-) -> QueryResult<Vec<(Verified, Status)>> {
     let register = ag::register(conn)?;
     let with_status = |found: Verified| {
         let status = Status::at(&found.agreement, &found.streams, &register, now);
         (found, status)
     };
-    Ok(all(conn)?.into_iter().map(with_status).collect())
+    Ok(known::all(conn)?.into_iter().map(with_status).collect())
 }

@@ -146,12 +146,16 @@ fn acknowledged(conn: &mut Conn, change: &KeptChange) -> QueryResult<Result<(Tol
     })
 }
 
-/// The note of an entry that acknowledged a change of keys.
+/// The note of an entry that acknowledged something.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Named {
-    /// The leaf hashes of receipts that the old key signed and that no entry of ours names: named here, they stand.
-    #[serde(default)]
+    /// How many entries the partner's log had by the head that it came with: what has a later place was not there yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) head: Option<u64>,
+    /// With a change of keys, the leaf hashes of receipts that the old key signed and that no entry of ours names: named
+    /// here, they stand.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) receipts: Vec<Digest>,
 }
 

@@ -44,6 +44,9 @@ fn long_trail(backend: Backend) -> TestRegistry {
          'case:' || {digits}, '7ABC' || (n % 997), CASE WHEN n % 10 = 3 THEN 'denied' ELSE 'permitted' END, \
          CASE WHEN n % 10 = 3 THEN 'purpose_granted' END FROM n"
     ));
+    trail.database.run(&format!(
+        "{numbers} INSERT INTO detail (idx, message, message_salt, note, note_salt) SELECT n, {blob}, {blob}, {blob}, {blob} FROM n"
+    ));
     if trail.database.is_postgres() {
         // As its own housekeeping does.
         trail.database.run("ANALYZE leaf; ANALYZE fact; ANALYZE detail");
@@ -80,7 +83,7 @@ fn filters() -> Vec<(&'static str, Filter)> {
         ("kind and permitted", Filter { kind: Some(Kind::UserChanged), decision: text("permitted"), ..any.clone() }),
         (
             "partner, kind and time",
-            Filter { partner: "CA0990300".parse().ok(), kind: Some(Kind::QueryAsked), ..late },
+            Filter { partner: "CA0990400".parse().ok(), kind: Some(Kind::QueryAsked), ..late },
         ),
     ]
 }

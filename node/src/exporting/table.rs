@@ -234,8 +234,10 @@ fn header(book: &mut Workbook, number: usize) -> Result<(), ExportError> {
 /// Writes a row: the position as a number, everything else as text and nothing as a formula. How many cells were cut.
 fn cells(book: &mut Workbook, sheet: usize, row: u32, shown: &Shown) -> Result<u64, ExportError> {
     let sheet = book.worksheet_from_index(sheet)?;
+    #[expect(clippy::cast_precision_loss, reason = "positions are below 2^53")]
+    sheet.write_number(row, 0, shown.index as f64)?;
     let mut cut = 0;
-    for (column, cell) in (0..).zip(shown.cells()) {
+    for (column, cell) in (0..).zip(shown.cells()).skip(1) {
         let cell = inert(&cell);
         match short(&cell) {
             None => sheet.write_string(row, column, &*cell)?,
@@ -264,7 +266,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::clock::Clock as _;
     use crate::trail::testing::{TestTrail, draft};
     use crate::trail::{Draft, Facts};
 
@@ -303,7 +304,7 @@ mod tests {
         let mut reader = csv::Reader::from_path(&path).unwrap();
         assert_eq!(reader.headers().unwrap(), COLUMNS.as_slice());
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-        assert!(rows.iter().map(|row| row[0].parse().unwrap()).eq((0..2500u64).rev()), "each once, newest first");
+        assert!(rows.iter().map(|row| row[0].parse::<u64>().unwrap()).eq((0..2500u64).rev()), "each once, newest first");
         assert_eq!((&rows[2497][4], &rows[2496][4]), ("'=1+1", "ana"));
         assert!(fs::read_to_string(&path).unwrap().lines().all(|line| line.starts_with('"')), "every cell in quotes");
 
@@ -336,7 +337,7 @@ mod tests {
         assert_eq!((written.entries, written.cut), (20, 1));
         let sheet = unzipped(&fs::read(&path).unwrap(), "xl/worksheets/sheet1.xml");
         assert!(!sheet.contains("<f>") && !sheet.contains("<f "), "no formula");
-        assert!(sheet.contains("<t>'=1+1</t>") && sheet.contains("<v>19</v>"), "{sheet}");
+        assert!(sheet.contains("<t>'=1+1</t>") && sheet.contains("<v>19</v>"));
         assert!(sheet.contains("[cut here, 40011 bytes in all"), "what does not fit says so");
         assert_eq!(sheet.matches("<row ").count(), 21);
         let none = folder.path().join("none.xlsx");

@@ -21,14 +21,11 @@ impl Verifier {
     /// Those that are here; what Go compiles goes into `folder`. Fewer than two are said loudly, and a failure with
     /// `CONCORDAT_CI=1`.
     pub fn all(folder: &Path) -> Vec<Self> {
-        let found: Vec<Self> = [
-            Self::sumdb(folder),
-            Self::python("tlog-scales", "tlog_scales"),
-            Self::python("aics-tlog", "aics_tlog"),
-        ]
-        .into_iter()
-        .flatten()
-        .collect();
+        let found: Vec<Self> =
+            [Self::sumdb(folder), Self::python("tlog-scales", "tlog_scales"), Self::python("aics-tlog", "aics_tlog")]
+                .into_iter()
+                .flatten()
+                .collect();
         if found.len() < 2 {
             let names: Vec<_> = found.iter().map(|verifier| verifier.name).collect();
             let said = format!("fewer than two verifiers of other implementations are installed ({names:?}); {HOW}");

@@ -217,7 +217,9 @@ pub fn proofs(paths: &[PathBuf]) -> Result<Vec<PathBuf>, FileError> {
         let cannot = |why| FileError { path: path.clone(), why };
         let inside = fs::read_dir(&path).map_err(cannot)?.map(|entry| entry.map(|entry| entry.path()));
         let mut inside = inside.collect::<io::Result<Vec<_>>>().map_err(cannot)?;
-        inside.retain(|path| path.extension().is_some_and(|ending| ending == PROOF) || path.is_dir() && !path.is_symlink());
+        inside.retain(|path| {
+            path.extension().is_some_and(|ending| ending == PROOF) || path.is_dir() && !path.is_symlink()
+        });
         inside.sort_unstable_by(|a, b| b.cmp(a));
         wait.extend(inside);
     }

@@ -81,10 +81,7 @@ fn filters() -> Vec<(&'static str, Filter)> {
         ("partner and denied", Filter { partner: "CA0990300".parse().ok(), decision: text("denied"), ..any.clone() }),
         ("kind and denied", Filter { kind: Some(Kind::QueryAnswered), decision: text("denied"), ..any.clone() }),
         ("kind and permitted", Filter { kind: Some(Kind::UserChanged), decision: text("permitted"), ..any.clone() }),
-        (
-            "partner, kind and time",
-            Filter { partner: "CA0990400".parse().ok(), kind: Some(Kind::QueryAsked), ..late },
-        ),
+        ("partner, kind and time", Filter { partner: "CA0990400".parse().ok(), kind: Some(Kind::QueryAsked), ..late }),
     ]
 }
 
@@ -122,8 +119,7 @@ fn listen(conn: &mut Conn) -> Arc<Mutex<Vec<String>>> {
 fn plan(store: &Store, statement: &str) -> Vec<String> {
     match &mut store.conn() {
         Conn::Sqlite(c) => {
-            let steps: Vec<SqliteStep> =
-                diesel::sql_query(format!("EXPLAIN QUERY PLAN {statement}")).load(c).unwrap();
+            let steps: Vec<SqliteStep> = diesel::sql_query(format!("EXPLAIN QUERY PLAN {statement}")).load(c).unwrap();
             steps.into_iter().map(|step| step.detail).collect()
         }
         Conn::Pg(c) => {
@@ -146,7 +142,8 @@ fn each_search_goes_by_an_index_and_is_neither_sorted_nor_read_through(backend: 
         assert!(!found.is_empty(), "{what}: the plan is of a search that finds something");
         let statements = said.lock().unwrap().clone();
         assert!(statements.len() >= 2, "{what}: {statements:?}");
-        let page = statements.iter().find(|statement| statement.contains("LIMIT") && statement.contains("DESC")).unwrap();
+        let page =
+            statements.iter().find(|statement| statement.contains("LIMIT") && statement.contains("DESC")).unwrap();
         for statement in &statements {
             let steps = plan(&trail.database, statement);
             let through = |step: &String| step.contains("Seq Scan") || step.contains("SCAN ");
@@ -164,7 +161,8 @@ fn pages_of_any_search_follow_each_other(backend: Backend) {
         let mut seen: Vec<u64> = Vec::new();
         let mut before = filter.before_index;
         for _ in 0..7 {
-            let page = search::search(&mut conn, &Filter { before_index: before, limit: 13, ..filter.clone() }).unwrap();
+            let page =
+                search::search(&mut conn, &Filter { before_index: before, limit: 13, ..filter.clone() }).unwrap();
             let Some(last) = page.last() else { break };
             before = Some(last.index);
             seen.extend(page.iter().map(|row| row.index));

@@ -129,7 +129,12 @@ async fn an_export_is_brought_up_to_date_and_never_made_of_a_changed_trail() {
         assert_eq!(fs::read(log.join("checkpoint")).unwrap(), before, "{sql}: no new head");
         fs::remove_file(&kept).unwrap();
     }
-    let stopped =
-        static_log::write(&mut pair.birch.conn(), &log_vkey(pair.birch.settings()).unwrap(), &log, &mut |_, _| {}, &true.into());
+    let stopped = static_log::write(
+        &mut pair.birch.conn(),
+        &log_vkey(pair.birch.settings()).unwrap(),
+        &log,
+        &mut |_, _| {},
+        &true.into(),
+    );
     assert!(matches!(stopped, Err(ExportError::Stopped)));
 }

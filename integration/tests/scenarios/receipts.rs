@@ -6,9 +6,9 @@ use std::sync::atomic::AtomicBool;
 
 use agreements::agreement::Agreement;
 use agreements::entry::Kind;
+use agreements::ids::Ori;
 use agreements::json;
 use agreements::message::{Answer, Question};
-use agreements::ids::Ori;
 use concordat::exchange::standing;
 use concordat::node::log_vkey;
 use concordat::receipts::{self, Demands, Exported, Fault, Parts, Proven};
@@ -63,7 +63,8 @@ fn nothing_can_be_changed(file: &Path) {
 }
 
 #[actix_web::test]
-async fn s24_a_requester_that_denies_having_asked_and_an_owner_that_denies_having_answered_are_shown_their_own_signatures() {
+async fn s24_a_requester_that_denies_having_asked_and_an_owner_that_denies_having_answered_are_shown_their_own_signatures()
+ {
     let pair = Pair::in_force().await;
     pair.birch_saw(PLATE).await;
     pair.alder.queries(&pair.birch, PLATE).await;

@@ -8,9 +8,9 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::place::{As, Place};
-use crate::exporting::shown::Shown;
 use super::{Output, Problem, local};
 use crate::auditing;
+use crate::exporting::shown::Shown;
 use crate::trail::search::Filter;
 
 /// See what waits for the custodian.

@@ -23,7 +23,8 @@ fn parts(c: char) -> bool {
 /// end of a cell. Everything else is as it was.
 #[must_use]
 pub fn inert(text: &str) -> Cow<'_, str> {
-    let control = text.chars().find(|c| !matches!(c, ' ' | '"' | '\'')).is_some_and(|c| matches!(c, '\t' | '\r' | '\n'));
+    let control =
+        text.chars().find(|c| !matches!(c, ' ' | '"' | '\'')).is_some_and(|c| matches!(c, '\t' | '\r' | '\n'));
     let mut out = String::new();
     if control {
         out.push('\'');

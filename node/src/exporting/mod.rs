@@ -41,7 +41,9 @@ pub enum ExportError {
     #[error("{0}; run `concordat trail verify`, which names what is wrong")]
     Trail(#[from] HeadError),
     /// The trail is not what its head says.
-    #[error("entry {0} is not the one that the log's tiles have; run `concordat trail verify`, which names what is wrong")]
+    #[error(
+        "entry {0} is not the one that the log's tiles have; run `concordat trail verify`, which names what is wrong"
+    )]
     Changed(u64),
     /// The database failed.
     #[error(transparent)]

@@ -41,7 +41,18 @@ pub struct Shown {
 
 /// The columns of a table of entries.
 pub const COLUMNS: [&str; 13] = [
-    "index", "at", "kind", "partner", "user", "purpose", "reference", "plate", "decision", "rule", "id", "message",
+    "index",
+    "at",
+    "kind",
+    "partner",
+    "user",
+    "purpose",
+    "reference",
+    "plate",
+    "decision",
+    "rule",
+    "id",
+    "message",
     "note",
 ];
 
@@ -50,7 +61,8 @@ impl Shown {
     #[must_use]
     pub fn cells(&self) -> [String; 13] {
         let or_blank = |text: &Option<String>| text.clone().unwrap_or_default();
-        let json = |value: &Option<Box<RawValue>>| value.as_ref().map(|value| value.get().to_owned()).unwrap_or_default();
+        let json =
+            |value: &Option<Box<RawValue>>| value.as_ref().map(|value| value.get().to_owned()).unwrap_or_default();
         [
             self.index.to_string(),
             self.at.to_string(),

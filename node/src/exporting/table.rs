@@ -304,7 +304,10 @@ mod tests {
         let mut reader = csv::Reader::from_path(&path).unwrap();
         assert_eq!(reader.headers().unwrap(), COLUMNS.as_slice());
         let rows: Vec<csv::StringRecord> = reader.records().map(Result::unwrap).collect();
-        assert!(rows.iter().map(|row| row[0].parse::<u64>().unwrap()).eq((0..2500u64).rev()), "each once, newest first");
+        assert!(
+            rows.iter().map(|row| row[0].parse::<u64>().unwrap()).eq((0..2500u64).rev()),
+            "each once, newest first"
+        );
         assert_eq!((&rows[2497][4], &rows[2496][4]), ("'=1+1", "ana"));
         assert!(fs::read_to_string(&path).unwrap().lines().all(|line| line.starts_with('"')), "every cell in quotes");
 
@@ -366,12 +369,21 @@ mod tests {
             assert_eq!(fs::read_to_string(&path).unwrap(), "mine");
             fs::remove_file(&path).unwrap();
             let form = Form::of(&path).unwrap();
-            let stopped =
-                write(&mut trail.connect(), &Filter::default(), 3, (form, &path), &mut |_, _| {}, &AtomicBool::new(true));
+            let stopped = write(
+                &mut trail.connect(),
+                &Filter::default(),
+                3,
+                (form, &path),
+                &mut |_, _| {},
+                &AtomicBool::new(true),
+            );
             assert!(matches!(stopped, Err(ExportError::Stopped)));
         }
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0);
-        assert_eq!((Form::of(Path::new("a.CSV")), Form::of(Path::new("a.xls")), Form::of(Path::new("csv"))), (Some(Form::Csv), None, None));
+        assert_eq!(
+            (Form::of(Path::new("a.CSV")), Form::of(Path::new("a.xls")), Form::of(Path::new("csv"))),
+            (Some(Form::Csv), None, None)
+        );
         let nowhere = export(&trail, &folder.path().join("no/a.csv"), &Filter::default(), 3);
         assert!(matches!(nowhere, Err(ExportError::File(..))));
     }

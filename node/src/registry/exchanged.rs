@@ -151,11 +151,8 @@ pub fn keep(conn: &mut Conn, new: &Receipt, now: Instant) -> QueryResult<()> {
 
 /// The receipts for one of our entries, or all of them, oldest first; at most `limit`.
 pub fn receipts(conn: &mut Conn, of: Option<RequestId>, limit: i64) -> QueryResult<Vec<Receipt>> {
-    let mut query = receipt::table
-        .select(RECEIPT)
-        .order((receipt::kept_at, receipt::leaf_hash))
-        .limit(limit)
-        .into_boxed();
+    let mut query =
+        receipt::table.select(RECEIPT).order((receipt::kept_at, receipt::leaf_hash)).limit(limit).into_boxed();
     if let Some(of) = of {
         query = query.filter(receipt::of.eq(of.as_bytes().to_vec()));
     }
@@ -180,24 +177,10 @@ pub fn receipts_after(
     query.load::<ReceiptRow>(conn)?.into_iter().map(receipt_of).collect()
 }
 
-type ReceiptColumns = (
-    receipt::leaf_hash,
-    receipt::origin,
-    receipt::of,
-    receipt::leaf,
-    receipt::message,
-    receipt::salt,
-    receipt::proof,
-);
-const RECEIPT: ReceiptColumns = (
-    receipt::leaf_hash,
-    receipt::origin,
-    receipt::of,
-    receipt::leaf,
-    receipt::message,
-    receipt::salt,
-    receipt::proof,
-);
+type ReceiptColumns =
+    (receipt::leaf_hash, receipt::origin, receipt::of, receipt::leaf, receipt::message, receipt::salt, receipt::proof);
+const RECEIPT: ReceiptColumns =
+    (receipt::leaf_hash, receipt::origin, receipt::of, receipt::leaf, receipt::message, receipt::salt, receipt::proof);
 type ReceiptRow = (Vec<u8>, String, Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>, String);
 
 fn receipt_of(row: ReceiptRow) -> QueryResult<Receipt> {

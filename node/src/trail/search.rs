@@ -12,9 +12,9 @@ use diesel::result::Error;
 
 use super::append::{self, FactRow, Facts};
 use super::head::{Head, HeadError};
-use super::{proof, static_log};
 use super::schema::{detail, fact, leaf};
 use super::tiles::{TileCache, Tree};
+use super::{proof, static_log};
 use crate::db::{Conn, each, snapshot};
 
 /// The most rows that one page has.
@@ -138,7 +138,8 @@ fn positions(conn: &mut Conn, filter: &Filter, range: std::ops::Range<i64>) -> Q
         ($column:expr, $value:expr) => {
             if let Some(value) = $value {
                 let first = std::mem::replace(&mut leads, false);
-                query = if first { query.filter($column.eq(value)) } else { query.filter($column.concat("").eq(value)) };
+                query =
+                    if first { query.filter($column.eq(value)) } else { query.filter($column.concat("").eq(value)) };
             }
         };
     }
@@ -160,7 +161,8 @@ impl Filter {
     /// Whether the index of something that an entry is about is read, rather than that of its kind or the log itself. Most
     /// entries are permitted: that is looked up rather than gone by, where there is a kind.
     fn leads_by_fact(&self) -> bool {
-        let few = [&self.plate, &self.reference, &self.username, &self.rule, &self.purpose].iter().any(|it| it.is_some());
+        let few =
+            [&self.plate, &self.reference, &self.username, &self.rule, &self.purpose].iter().any(|it| it.is_some());
         few || self.partner.is_some()
             || self.decision.as_ref().is_some_and(|decision| self.kind.is_none() || decision != "permitted")
     }

@@ -81,9 +81,7 @@ fn parts(size: u64, of: Of, n: u64) -> u16 {
 pub fn resources(size: u64) -> impl Iterator<Item = Resource> {
     let levels = (0..=MAX_LEVEL).take_while(move |level| parts(size, Of::Hashes(*level), 0) > 0).map(Of::Hashes);
     let some = (size > 0).then_some(Of::Entries);
-    levels.chain(some).flat_map(move |of| {
-        (0..).map_while(move |n| Resource::new(of, n, parts(size, of, n)))
-    })
+    levels.chain(some).flat_map(move |of| (0..).map_while(move |n| Resource::new(of, n, parts(size, of, n))))
 }
 
 impl fmt::Display for Resource {
@@ -330,12 +328,55 @@ mod tests {
     #[test]
     fn another_way_to_write_a_path_is_no_path() {
         for wrong in [
-            "", "0", "0/", "/000", "64/000", "00/000", "+1/000", "-1/000", "0x0/000", "255/000", "256/000", "a/000",
-            "entries", "entries/", "Entries/000", "0/0", "0/00", "0/0000", "0/x000", "0/x000/000", "0/x000/001",
-            "0/001/002", "0/x001/x002", "0/x01/002", "0/x001/2", "0/x0001/002", "0/+01", "0/xx01/002", "0/000/",
-            "0//000", "0/000.p", "0/000.p/", "0/000.p/0", "0/000.p/00", "0/000.p/01", "0/000.p/+1", "0/000.p/256",
-            "0/000.p/257", "0/000.p/65537", "0/000.p/1/", "0/000.p/1.p/1", "0/000.P/1", "0/..", "0/../000", "0/%30",
-            "0/\u{663}\u{663}\u{663}", "0/000\n", " 0/000", "0/x018/x446/x744/x073/x709/x551/616",
+            "",
+            "0",
+            "0/",
+            "/000",
+            "64/000",
+            "00/000",
+            "+1/000",
+            "-1/000",
+            "0x0/000",
+            "255/000",
+            "256/000",
+            "a/000",
+            "entries",
+            "entries/",
+            "Entries/000",
+            "0/0",
+            "0/00",
+            "0/0000",
+            "0/x000",
+            "0/x000/000",
+            "0/x000/001",
+            "0/001/002",
+            "0/x001/x002",
+            "0/x01/002",
+            "0/x001/2",
+            "0/x0001/002",
+            "0/+01",
+            "0/xx01/002",
+            "0/000/",
+            "0//000",
+            "0/000.p",
+            "0/000.p/",
+            "0/000.p/0",
+            "0/000.p/00",
+            "0/000.p/01",
+            "0/000.p/+1",
+            "0/000.p/256",
+            "0/000.p/257",
+            "0/000.p/65537",
+            "0/000.p/1/",
+            "0/000.p/1.p/1",
+            "0/000.P/1",
+            "0/..",
+            "0/../000",
+            "0/%30",
+            "0/\u{663}\u{663}\u{663}",
+            "0/000\n",
+            " 0/000",
+            "0/x018/x446/x744/x073/x709/x551/616",
             "0/x001/x000/x000/x000/x000/x000/x000/000",
         ] {
             assert_eq!(wrong.parse::<Resource>(), Err(NoTile), "{wrong:?}");
@@ -378,9 +419,8 @@ mod tests {
         let db = trail.open();
         let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
         for (from, to) in [(0, 250), (250, 511), (511, 600)] {
-            let job = db.record(move |tx| {
-                (from..to).try_for_each(|number| tx.append(draft(tx.now(), number)).map(|_| ()))
-            });
+            let job =
+                db.record(move |tx| (from..to).try_for_each(|number| tx.append(draft(tx.now(), number)).map(|_| ())));
             runtime.block_on(job).unwrap();
         }
         trail

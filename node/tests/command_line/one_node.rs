@@ -212,7 +212,12 @@ fn an_export_is_recorded_first_and_is_of_who_may_read_the_trail() {
     let exports = || node.run_as("auditor", &["trail", "search", "--kind", "trail.exported", "--json"]).json();
     assert!(node.run_as("investigator", &["trail", "export", "--out", &csv]).ended(1).contains("does not allow"));
     assert!(!fs::exists(&csv).unwrap() && exports().as_array().unwrap().is_empty());
-    for wrong in [&["--out", "all.xls"][..], &[], &["--tiles", "log", "--out", "a.csv"], &["--tiles", "log", "--plate", "7ABC123"]] {
+    for wrong in [
+        &["--out", "all.xls"][..],
+        &[],
+        &["--tiles", "log", "--out", "a.csv"],
+        &["--tiles", "log", "--plate", "7ABC123"],
+    ] {
         node.run_as("auditor", &[&["trail", "export"], wrong].concat()).ended(2);
     }
     let filtered = ["trail", "export", "--out", &csv, "--kind", "user.changed", "--plate", "7ABC123", "--json"];
@@ -220,7 +225,10 @@ fn an_export_is_recorded_first_and_is_of_who_may_read_the_trail() {
     assert_eq!((&none["entries"], none["sha256"].as_str().unwrap().len()), (&Value::from(0), 64));
     let said = exports();
     let message = &said[0]["message"];
-    assert_eq!((&message["form"], &message["kind"], &message["plate"]), (&"csv".into(), &"user.changed".into(), &"7ABC123".into()));
+    assert_eq!(
+        (&message["form"], &message["kind"], &message["plate"]),
+        (&"csv".into(), &"user.changed".into(), &"7ABC123".into())
+    );
     assert_eq!(said[0]["username"], "auditor");
     assert!(node.run_as("auditor", &filtered).ended(2).contains("nothing is overwritten"));
     assert_eq!(exports().as_array().unwrap().len(), 1, "nothing was taken out, so nothing is recorded");

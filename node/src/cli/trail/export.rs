@@ -107,7 +107,9 @@ async fn entries(
     out.one(&shown, |shown| {
         let cut = match shown.cut_cells {
             0 => String::new(),
-            cut => format!("\n{cut} cells were longer than a sheet's cell can be, and say so: JSON and CSV have the whole."),
+            cut => format!(
+                "\n{cut} cells were longer than a sheet's cell can be, and say so: JSON and CSV have the whole."
+            ),
         };
         format!("{} entries in {}.\nSHA-256 {}{cut}", shown.entries, shown.file.display(), shown.sha256)
     })?;

@@ -137,12 +137,7 @@ async fn export(place: &Place, args: Export, out: &mut Output<'_>) -> Result<Exi
         let refused = shown.refused.iter();
         let refused: String =
             refused.map(|one| format!("\nNOT EXPORTED: receipt {}: {}", one.receipt, one.why)).collect();
-        format!(
-            "{} receipts and {} entries of ours in {}.{refused}",
-            shown.receipts,
-            shown.own,
-            shown.folder.display()
-        )
+        format!("{} receipts and {} entries of ours in {}.{refused}", shown.receipts, shown.own, shown.folder.display())
     })?;
     Ok(exit)
 }

@@ -138,9 +138,9 @@ struct Sheet {
 }
 
 enum Into {
-    Csv(csv::Writer<File>),
+    Csv(Box<csv::Writer<File>>),
     Json { to: BufWriter<File>, any: bool },
-    Xlsx { book: Workbook, to: File, sheets: usize, row: u32 },
+    Xlsx { book: Box<Workbook>, to: File, sheets: usize, row: u32 },
 }
 
 impl Sheet {
@@ -149,11 +149,11 @@ impl Sheet {
             Form::Csv => {
                 let mut builder = csv::WriterBuilder::new();
                 builder.quote_style(csv::QuoteStyle::Always).terminator(csv::Terminator::CRLF);
-                Into::Csv(builder.from_writer(to))
+                Into::Csv(Box::new(builder.from_writer(to)))
             }
             Form::Json => Into::Json { to: BufWriter::new(to), any: false },
             Form::Xlsx => {
-                let mut book = Workbook::new();
+                let mut book = Box::new(Workbook::new());
                 // Rows wait on disk for the end, beside the file that they go into.
                 book.set_tempdir(folder)?;
                 Into::Xlsx { book, to, sheets: 0, row: MAX_ROWS }
@@ -282,7 +282,7 @@ mod tests {
                 let facts = Facts { username: Some(username.to_owned()), reference, ..Facts::default() };
                 let long = format!("{{\"long\":\"{}\"}}", "x".repeat(40_000));
                 let message = if number == 1 { long.into_bytes() } else { entry.message.clone() };
-                tx.append(Draft { facts, message, ..entry }).map(|_| ())
+                tx.append(Draft { message, facts, ..entry }).map(|_| ())
             })
         });
         runtime.block_on(job).unwrap();

@@ -73,7 +73,7 @@ fn parts(size: u64, of: Of, n: u64) -> u16 {
         Of::Entries => 0,
     };
     let at_level = size.checked_shr(u32::from(HEIGHT) * level).unwrap_or(0);
-    let before = n.checked_mul(u64::from(full())).unwrap_or(u64::MAX);
+    let before = n.saturating_mul(u64::from(full()));
     u16::try_from(at_level.saturating_sub(before).min(u64::from(full()))).unwrap_or_default()
 }
 

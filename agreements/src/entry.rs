@@ -102,6 +102,9 @@ pub enum Kind {
     /// What was refused without an entry of its own, counted.
     #[serde(rename = "refused.counted")]
     RefusedCounted,
+    /// A partner's log signed two heads that exclude each other: nothing is exchanged with it any more.
+    #[serde(rename = "trail.forked")]
+    TrailForked,
     /// The trail was searched.
     #[serde(rename = "trail.searched")]
     TrailSearched,
@@ -171,6 +174,7 @@ impl Kind {
             Self::AgentChanged => "agent.changed",
             Self::ReadsIngested => "reads.ingested",
             Self::RefusedCounted => "refused.counted",
+            Self::TrailForked => "trail.forked",
             Self::TrailSearched => "trail.searched",
             Self::TrailExported => "trail.exported",
             Self::HotlistLoaded => "hotlist.loaded",
@@ -333,6 +337,7 @@ mod tests {
             Kind::AgentChanged,
             Kind::ReadsIngested,
             Kind::RefusedCounted,
+            Kind::TrailForked,
             Kind::TrailSearched,
             Kind::TrailExported,
             Kind::HotlistLoaded,

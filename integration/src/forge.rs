@@ -32,6 +32,11 @@ impl Forger {
         Self { db, clock }
     }
 
+    /// Its registry.
+    pub(crate) fn db(&self) -> &Db {
+        &self.db
+    }
+
     /// An entry of any kind with this message: its id, and the text that carries it.
     pub async fn swears(&self, kind: Kind, rid: Option<RequestId>, message: &impl Serialize) -> (RequestId, String) {
         self.swears_bytes(kind, rid, json::canonical(message).unwrap(), Bulk::None).await

@@ -28,6 +28,7 @@ pub mod unruly;
 pub mod verifiers;
 pub mod web;
 pub mod wire;
+pub mod witnesses;
 
 pub use clock::TestClock;
 pub use database::Backend;

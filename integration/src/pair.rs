@@ -2,8 +2,10 @@
 
 use std::sync::atomic::{AtomicI64, Ordering};
 
-use agreements::agreement::{Agreement, Authorization, Commitments, FORMAT, Grant, HotlistGrant, QueryGrant};
-use agreements::ids::{AgreementId, Ori};
+use agreements::agreement::{
+    Agreement, Authorization, Commitments, FORMAT, Grant, HotlistGrant, QueryGrant, Witnesses,
+};
+use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::party::Party;
 use agreements::purpose::Purpose;
 use agreements::status::Status;
@@ -28,6 +30,8 @@ pub struct Terms {
     pub query: QueryGrant,
     /// Which hotlists each grants the other, with their categories.
     pub lists: Vec<(&'static str, Vec<&'static str>)>,
+    /// SHA-256 of the federation's witness policy.
+    pub witnesses: Option<Digest>,
 }
 
 impl Default for Terms {
@@ -52,6 +56,7 @@ impl Default for Terms {
                 authorization: Authorization::Standing,
             },
             lists: Vec::new(),
+            witnesses: None,
         }
     }
 }
@@ -100,7 +105,7 @@ impl Terms {
                 received_retention_days: 30,
             },
             framework: None,
-            witnesses: None,
+            witnesses: self.witnesses.map(|policy_sha256| Witnesses { policy_sha256 }),
             effective_on: self.effective_on,
             sunset_on: self.sunset_on,
             renewal: None,

@@ -11,7 +11,7 @@ use jiff::civil::Date;
 
 use crate::config::Config;
 use crate::node::{OpenError, log_vkey, read_key};
-use crate::trail::note::Vkey;
+use crate::trail::cosignature::CosignerKey;
 
 /// Why this agency cannot be described.
 #[derive(Debug, thiserror::Error)]
@@ -39,6 +39,12 @@ impl From<OpenError> for AgencyError {
     }
 }
 
+/// The name of a node's witness, from the origin of its log.
+#[must_use]
+pub fn witness_name(log_origin: &str) -> String {
+    format!("{log_origin}/witness")
+}
+
 /// The agency of `config`, whose TLS certificate has the key with this hash, as it is described at `now`.
 ///
 /// # Errors
@@ -54,7 +60,8 @@ pub fn party(config: &Config, tls_spki: Digest, now: Instant) -> Result<Party, A
     let elements = &policy.elements;
     let key = |path: std::path::PathBuf| -> Result<String, AgencyError> { Ok(read_key(&path)?.public().to_string()) };
     let witness_key = read_key(&config.keys.witness_key())?;
-    let witness = witness_key.public().ed25519_bytes().and_then(|key| Vkey::new(&config.keys.log_origin, key).ok());
+    let witness = witness_key.public().ed25519_bytes();
+    let witness = witness.and_then(|key| CosignerKey::new(&witness_name(&config.keys.log_origin), key).ok());
     Ok(Party {
         ori: agency.ori,
         legal_name: agency.legal_name.clone(),

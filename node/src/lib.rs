@@ -34,6 +34,7 @@ pub mod ops;
 mod overview;
 pub mod peer;
 pub mod people;
+pub mod publishing;
 pub mod reads;
 pub mod receipts;
 pub mod registry;

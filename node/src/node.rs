@@ -35,6 +35,7 @@ use crate::jobs::Bell;
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
+use crate::publishing::Watch;
 use crate::reads::store::ReadsDb;
 use crate::registry::roster::Rosters;
 use crate::rotation;
@@ -89,6 +90,7 @@ pub struct Node {
     rosters: Rosters,
     changed: ArcSwap<Vec<Changed>>,
     scrub: Scrub,
+    watch: Watch,
 }
 
 /// What was refused without an entry of its own since the last aggregate entry.
@@ -132,6 +134,7 @@ impl Node {
         let reads = Arc::new(reads);
         let deadline = Duration::from_millis(config.peer.deadline_ms.get());
         let dialer = Dialer::new(own, trust.clone(), Arc::clone(&clock), config.peer.hosts.clone(), deadline);
+        let witness = party.node.witness_vkey.clone();
         let node = Self {
             owner: Owner { ori: config.agency.ori, rules: owner_rules(&config) },
             party: ArcSwap::from_pointee(party),
@@ -161,6 +164,7 @@ impl Node {
             rosters: Rosters::default(),
             changed: ArcSwap::default(),
             scrub: Scrub::default(),
+            watch: Watch::new(&config, &witness, Arc::clone(&clock))?,
             reads,
             registry,
             clock,
@@ -169,7 +173,14 @@ impl Node {
         node.compare_rows(false)?;
         node.set_rate(changes::rules::counting(&mut node.registry.reader()?, &node.owner.rules)?.rate_per_minute);
         node.refresh_partners(&mut node.registry.reader()?)?;
+        node.watch.refresh(&mut node.registry.reader()?)?;
         Ok(Arc::new(node))
+    }
+
+    /// Its witnesses, and what they say of its trail.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// The configuration.

@@ -13,14 +13,14 @@ use tokio::sync::{Notify, watch};
 
 use crate::changes;
 use crate::console::{self, StatusSource};
-use crate::exchange::reconcile;
+use crate::exchange::{following, reconcile};
 use crate::intake::folder;
 use crate::intake::queue::{self, Keeping, Queue};
 use crate::jobs::{self, Ringer, Stop};
 use crate::node::Node;
 use crate::reads::images::ImageError;
 use crate::registry::agents;
-use crate::{hotlists, ops, peer, tampering, upkeep, webhook};
+use crate::{hotlists, ops, peer, publishing, tampering, upkeep, webhook};
 
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
@@ -106,6 +106,8 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     tasks.push(rt::spawn(look_after(Arc::clone(node), queue, stopped.clone(), Arc::clone(&again))));
     tasks.push(rt::spawn(folder::watch(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(refresh(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(publishing::serve(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(following::serve(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(reconcile::serve(Arc::clone(node), stopped)));
     let running = Running {
         peer: first(&peer_at),

@@ -1,5 +1,7 @@
 //! What was exchanged: partners, agreements, streams, entries heard, counts of the day, receipts, partners' heads.
 
+use std::collections::BTreeMap;
+
 use agreements::ids::{AgreementId, Digest, Ori, RequestId, Salt};
 use agreements::time::Instant;
 use concordat::clock::Clock as _;
@@ -8,6 +10,7 @@ use concordat::node::fresh_rid;
 use concordat::registry::agencies::{self, Enrolled};
 use concordat::registry::agreements::{self as documents, Kept};
 use concordat::registry::exchanged::{self, Heard, Receipt};
+use concordat::registry::heads;
 use concordat::trail::note::Checkpoint;
 use diesel::QueryResult;
 use diesel::result::Error;
@@ -23,7 +26,7 @@ on_both!(
     an_entry_is_heard_once_by_origin_and_id,
     questions_are_counted_by_agreement_and_day,
     a_receipt_is_kept_once_and_given_in_order,
-    only_a_larger_head_of_a_partner_is_remembered,
+    heads_of_a_partner_are_remembered_until_they_are_found,
 );
 
 const PARTNER: &str = "CA0990100";
@@ -179,14 +182,23 @@ fn a_receipt_is_kept_once_and_given_in_order(backend: Backend) {
     assert_eq!((kept[1].proof.as_str(), kept[1].leaf.as_slice(), kept[1].salt.0), ("proof 3", [3].as_slice(), [3; 32]));
 }
 
-fn only_a_larger_head_of_a_partner_is_remembered(backend: Backend) {
+fn heads_of_a_partner_are_remembered_until_they_are_found(backend: Backend) {
     let (registry, db) = enrolled(backend);
     let now = registry.clock.now();
     for size in [5, 9, 7, 9] {
         let head =
             Checkpoint { origin: "birch.test/trail".to_owned(), size, root: Digest([u8::try_from(size).unwrap(); 32]) };
-        write(&db, move |conn| exchanged::see_head(conn, ori(), &head, now)).unwrap();
+        write(&db, move |conn| heads::see(conn, ori(), &head, "as its log signed it", now)).unwrap();
     }
-    let kept = registry.database.cells("SELECT CAST(size AS TEXT) AS cell FROM partner_head");
-    assert_eq!(kept, [Some("9".to_owned())]);
+    let of = |sql: &str| registry.database.cells(sql).into_iter().flatten().collect::<Vec<_>>();
+    let kept = "SELECT CAST(size AS TEXT) AS cell FROM seen_head ORDER BY size";
+    assert_eq!(of(kept), ["5", "7", "9"], "until each is found in a later one");
+    write(&db, move |conn| heads::found(conn, ori(), &[5, 7], now)).unwrap();
+    assert_eq!(of(kept), ["9"]);
+    let mut conn = db.reader().unwrap();
+    assert_eq!(heads::newest(&mut conn, ori()).unwrap().map(|(head, _)| head.size), Some(9));
+    assert_eq!(heads::waiting(&mut conn, now.plus(1)).unwrap(), BTreeMap::from([(ori(), Some(9))]));
+    write(&db, move |conn| heads::found(conn, ori(), &[9], now)).unwrap();
+    assert_eq!(heads::waiting(&mut conn, now.plus(1)).unwrap(), BTreeMap::new());
+    assert_eq!(of(kept), ["9"], "the newest stays");
 }

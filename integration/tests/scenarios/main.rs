@@ -33,4 +33,5 @@ mod sunset;
 mod tampering;
 mod trail;
 mod unusual;
+mod witnesses;
 mod year;

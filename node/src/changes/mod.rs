@@ -27,9 +27,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::db::{Conn, Tx};
 use crate::exchange::failure::Failure;
-use crate::exchange::standing::Owner;
+use crate::exchange::standing::{self, Owner};
 use crate::node::{Node, fresh_rid};
 use crate::registry::accounts::{self, Action};
+use crate::trail::policy::Policy;
 use crate::trail::{Draft, Facts};
 
 pub(crate) use apply::Approved;
@@ -279,10 +280,31 @@ pub async fn propose_from(
     reason: &str,
     from: Option<Instant>,
 ) -> Result<Change, ChangeError> {
+    if let Command::Sign { agreement } = &command
+        && let Some(why) = other_witnesses(node, *agreement)?
+    {
+        return Err(ChangeError::Refused(vec![why]));
+    }
     let (owner, by, reason) = (node.owner().clone(), by.to_owned(), reason.to_owned());
     let job = move |tx: &mut Tx<'_>| proposing(tx, &owner, command, &by, &reason, from);
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     recorded.into_inner().map_err(ChangeError::Refused)
+}
+
+/// Why an agreement is not signed that goes by other witnesses than this node does: nothing could flow under it.
+fn other_witnesses(node: &Node, id: AgreementId) -> Result<Option<String>, Failure> {
+    let Some(found) = standing::verified(&mut node.registry().reader()?, id)? else { return Ok(None) };
+    let demanded = found.agreement.witnesses.map(|witnesses| witnesses.policy_sha256);
+    let own = node.watch().policy().map(Policy::sha256);
+    Ok((demanded != own).then(|| match (demanded, own) {
+        (Some(demanded), None) => format!(
+            "it names witness policy {demanded}, and this node has none: set trail.witness_policy to the federation's file"
+        ),
+        (Some(demanded), Some(own)) => {
+            format!("it names witness policy {demanded}, and this node's is {own}: agree on one file, and draft it again")
+        }
+        (None, _) => "it names no witness policy, and this node has one: draft it again with it".to_owned(),
+    }))
 }
 
 fn proposing(

@@ -24,6 +24,7 @@ use crate::keyfile::KeyFileError;
 use crate::logs::LogsError;
 use crate::node::OpenError;
 use crate::people::PeopleError;
+use crate::publishing::PolicyFileError;
 use crate::reads::images::ImageError;
 use crate::reads::ingest::IngestError;
 use crate::serve::ServeError;
@@ -181,6 +182,7 @@ impl Explain for OpenError {
             Self::Tls(error) => error.exit(),
             Self::Agency(error) => error.exit(),
             Self::OtherAgency(..) | Self::Seal(..) => Exit::Refused,
+            Self::Policy(error) => error.exit(),
             Self::Compare(error) => error.exit(),
             Self::Reads(_) | Self::Key(..) | Self::Query(_) | Self::Shared(_) | Self::Rotation(_) => Exit::Failure,
         }
@@ -200,8 +202,19 @@ impl Explain for OpenError {
             Self::Rotation(_) => {
                 Some("what was begun is completed by the next command, once that is mended".to_owned())
             }
+            Self::Policy(error) => error.hint(),
             Self::Key(..) | Self::Seal(..) | Self::OtherAgency(..) | Self::Query(_) | Self::Shared(_) => None,
         }
+    }
+}
+
+impl Explain for PolicyFileError {
+    fn exit(&self) -> Exit {
+        Exit::Refused
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some("c2sp.org/tlog-policy has the form of the file".to_owned())
     }
 }
 

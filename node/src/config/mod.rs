@@ -11,6 +11,7 @@ mod node;
 mod read;
 mod secret;
 mod template;
+mod trail;
 mod values;
 
 use std::path::Path;
@@ -25,6 +26,7 @@ pub use intake::{Columns, Csv, Folder, Ingest, Webhook};
 pub use mail::{Mail, MailAddress, MailAddressError, MailBackend, MailTls};
 pub use node::{Console, Hotlists, Keys, Log, LogFormat, LogLevel, Ops, Peer, PolicyChecks, Rules, Store};
 pub use secret::{Secret, SecretError, SecretText};
+pub use trail::Trail;
 pub use values::{
     DatabaseSecretError, DatabaseUrl, DatabaseUrlError, Delimiter, DelimiterError, HttpsUrl, HttpsUrlError,
     LoopbackAddr, NotLoopback, SeenFormat, SeenFormatError, SourceName, SourceNameError, TimeZoneName,
@@ -70,6 +72,9 @@ pub struct Config {
     /// Reading partners' published policies again.
     #[serde(default)]
     pub policy_checks: PolicyChecks,
+    /// Who witnesses this agency's trail.
+    #[serde(default)]
+    pub trail: Trail,
     /// The owner's own limits on partners' queries.
     #[serde(default)]
     pub rules: Rules,
@@ -111,6 +116,7 @@ impl Config {
             ingest: Ingest::default(),
             hotlists: Hotlists::default(),
             policy_checks: PolicyChecks::default(),
+            trail: Trail::default(),
             rules: Rules::default(),
             mail: Mail::default(),
         }
@@ -174,6 +180,7 @@ impl Config {
         }
         let folders = self.ingest.folder.values_mut().map(|watched| &mut watched.path);
         let certificates = self.peer.ca.iter_mut().chain(&mut self.peer.crl).chain(&mut self.policy_checks.ca);
+        self.trail.resolve(folder);
         let own = [&mut self.store.images, &mut self.store.documents, &mut self.keys.folder];
         for path in own.into_iter().chain(certificates).chain(folders) {
             *path = folder.join(&*path);

@@ -208,6 +208,19 @@ const MEANINGS: &[(&str, &str)] = &[
         "policy_checks.hosts",
         "Addresses of sites that DNS does not know, such as \"www.birch.example\" = \"10.1.2.4:443\". No other private address is dialled.",
     ),
+    ("trail", "Who witnesses this agency's trail, so that nobody can quietly rewrite who asked what."),
+    (
+        "trail.witness_policy",
+        "The federation's witness policy, a file as c2sp.org/tlog-policy has it; agreements name its SHA-256. Without one partners witness each other, and reports say that no third party does.",
+    ),
+    (
+        "trail.witness_ca",
+        "PEM files of the CAs of witnesses that are no partners; without one those that this machine trusts.",
+    ),
+    (
+        "trail.max_unwitnessed_hours",
+        "With a policy: for how long this node still discloses, and takes what partners disclose, once no quorum of witnesses cosigned the head, hours.",
+    ),
     (
         "rules",
         "This agency's own limits on partners' queries, whatever an agreement grants. Quotas are the agreement's.",

@@ -13,7 +13,7 @@ use crate::exchange::standing as standings;
 use crate::exchange::wire::Envelope;
 use crate::node::Node;
 use crate::registry::agreements::{self as documents, Kept};
-use crate::registry::{ag, exchanged};
+use crate::registry::{ag, heads};
 use crate::trail::note::Checkpoint;
 use crate::trail::proof;
 
@@ -139,7 +139,7 @@ fn trail(found: &mut Findings, node: &Node, ori: Ori, heads: Vec<Checkpoint>, mo
         found.not_tried(&[what], "it has said nothing about an agreement yet, so it shows no head");
         return;
     };
-    let seen = |conn: &mut Conn| -> QueryResult<_> { exchanged::head(conn, ori) };
+    let seen = |conn: &mut Conn| -> QueryResult<_> { heads::newest(conn, ori) };
     match node.desk().registry(seen) {
         Err(error) => found.fail(what, error.to_string(), "see store.registry"),
         Ok(None) => found.ok(what, format!("{} entries; nothing was seen of it before", head.size)),

@@ -19,10 +19,11 @@ use super::failure::Failure;
 use super::partner::Partner;
 use super::referral::{self, Letterhead};
 use super::standing;
-use super::sworn::{self, Sworn};
+use super::sworn::{self, Sworn, SwornError};
 use super::wire::{self, Bulk, Envelope};
 use crate::db::{Entry, Slot, Tx};
 use crate::node::{Desk, Node, fresh_rid};
+use crate::publishing;
 use crate::reads::Read;
 use crate::reads::store::{Found, SearchBounds};
 use crate::registry::exchanged::{self, Heard};
@@ -79,6 +80,7 @@ enum Committed {
 /// # Errors
 /// See [`Failure`]. Whatever the error, nothing about data has left, and a question that was not answered is not burned.
 pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, body: &[u8]) -> Result<Answered, Failure> {
+    publishing::disclosable(node).await?;
     let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
     let sworn: Sworn<Question> = sworn::verify(&envelope, Kind::QueryAsked, partner, node.ori(), node.checkpoints())?;
     let now = node.now();
@@ -91,6 +93,10 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
         let (epoch, used) = exchanged::epoch_and_used(conn, agreement, day(now))?;
         Ok((used, node.standings().standing_under(conn, epoch, node.owner(), partner.ori(), agreement, now)?))
     })?;
+    let demanded = standing.agreement.as_ref().and_then(|agreement| agreement.witnesses.as_ref());
+    let demanded = demanded.map(|witnesses| witnesses.policy_sha256);
+    let held = node.watch().holds(partner, demanded, envelope.cosigned.as_deref(), now);
+    held.map_err(SwornError::from)?;
     node.set_rate(standing.rules.rate_per_minute);
     let asked = Arc::new(Asked {
         topics: sensitive(sworn.message()),
@@ -108,15 +114,15 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
         Committed::HeardBefore(heard) => again(node, desk, partner, asked, *heard).await,
         Committed::Said { slot, outcome, results } => {
             referral::ring(node, outcome);
-            said(recorded.entry(*slot), outcome.clone(), results.as_deref())
+            said(node, recorded.entry(*slot), outcome.clone(), results.as_deref())
         }
     }
 }
 
-fn said(entry: Option<&Entry>, outcome: Outcome, results: Option<&str>) -> Result<Answered, Failure> {
+fn said(node: &Node, entry: Option<&Entry>, outcome: Outcome, results: Option<&str>) -> Result<Answered, Failure> {
     let entry = entry.ok_or(Failure::Unrecorded)?;
     let bulk = results.map_or(Bulk::None, Bulk::Results);
-    Ok(Answered { outcome, text: wire::write(entry, bulk).map_err(Failure::Internal)? })
+    Ok(Answered { outcome, text: wire::write_witnessed(node, entry, bulk).map_err(Failure::Internal)? })
 }
 
 /// Decides, and searches if permitted.
@@ -196,7 +202,7 @@ fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Com
     // Whoever asked cannot deny it later: their entry is kept as they swore it, for this answer.
     exchanged::keep(tx.conn(), &receipt_of(evidence.clone(), rid), now)?;
     asked.letterhead.queue(tx.conn(), &outcome, &asked.topics, now)?;
-    exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+    evidence.see_head(tx.conn(), now)?;
     Ok(Committed::Said { slot, outcome, results })
 }
 
@@ -315,7 +321,7 @@ async fn again(
         .await?;
     let (slot, outcome) = &*recorded;
     referral::ring(node, outcome);
-    said(recorded.entry(*slot), outcome.clone(), None)
+    said(node, recorded.entry(*slot), outcome.clone(), None)
 }
 
 /// Sends the entry that answered before, proven under the present head. With results, only while their permit lives and
@@ -337,7 +343,7 @@ async fn say_again(
         })
         .await?;
     let Some(slot) = *recorded else { return Err(Failure::Overtaken) };
-    said(recorded.entry(slot), outcome, results.as_deref())
+    said(node, recorded.entry(slot), outcome, results.as_deref())
 }
 
 fn day(now: Instant) -> jiff::civil::Date {

@@ -24,7 +24,7 @@ use super::failure::Failure;
 use super::partner::Partner;
 pub use super::report::{Gave, Line, Report};
 use super::standing;
-use super::sworn::{self, Evidence, Sworn};
+use super::sworn::{self, Evidence, Sworn, SwornError};
 use super::versions;
 use super::window::{self, WindowError};
 use super::wire::{self, Bulk, Envelope};
@@ -172,6 +172,11 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
             targets.lines.push(Line { ori, name: None, gave: Gave::NotAsked { why } });
             continue;
         };
+        if let Some(evidence) = partner.forked() {
+            let (name, why) = (Some(partner.party().legal_name.clone()), SwornError::Forked(evidence).to_string());
+            targets.lines.push(Line { ori, name, gave: Gave::NotAsked { why } });
+            continue;
+        }
         match desk.registry(|conn| node.standings().asking(conn, node.ori(), ori, now))? {
             Ok(asking) => {
                 targets.partners.push((Arc::clone(partner), asking.agreement));
@@ -308,7 +313,7 @@ async fn record(node: &Node, question: Question, term: Term) -> Result<Asked, Fa
     let recorded = node.registry().record(job).await?;
     let Some((slot, question)) = &*recorded else { return Err(Failure::Overtaken) };
     let entry = recorded.entry(*slot).ok_or(Failure::Unrecorded)?;
-    let text = wire::write(entry, Bulk::None).map_err(Failure::Internal)?;
+    let text = wire::write_witnessed(node, entry, Bulk::None).map_err(Failure::Internal)?;
     Ok(Asked { rid: entry.rid(), leaf_hash: entry.hash(), text, question: question.clone() })
 }
 
@@ -423,7 +428,7 @@ fn keep(
         let answer = proof.as_ref().map(|evidence| evidence.leaf_hash);
         answers.push(ReceivedFrom { ori: line.ori, answer, outcome: line.gave.name().to_owned() });
         if let Some(evidence) = proof {
-            exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+            evidence.see_head(tx.conn(), now)?;
             exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)?;
         }
         lines.push(line);

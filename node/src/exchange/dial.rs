@@ -130,6 +130,15 @@ impl Dialer {
         self.noted(partner, reply)
     }
 
+    /// Posts `body` to `path` as [`Self::post`] does, and takes it as no word of whether the partner is in touch: it goes out
+    /// each second.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn show(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
+        self.whole(self.send(partner, post(partner, path, body))).await
+    }
+
     /// Gets `path` of the partner's peer port.
     ///
     /// # Errors
@@ -138,6 +147,15 @@ impl Dialer {
         let url = url(partner, path);
         let reply = self.whole(self.send(partner, |client| client.get(&url))).await;
         self.noted(partner, reply)
+    }
+
+    /// Gets `path` as [`Self::get`] does, and takes it as no word of whether the partner is in touch.
+    ///
+    /// # Errors
+    /// See [`DialError`].
+    pub async fn fetch(&self, partner: &Partner, path: &str) -> Result<Reply, DialError> {
+        let url = url(partner, path);
+        self.whole(self.send(partner, |client| client.get(&url))).await
     }
 
     /// Notes whether a partner was reached.

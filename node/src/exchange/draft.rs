@@ -3,8 +3,8 @@
 pub mod frame;
 mod reading;
 
-use agreements::agreement::{Agreement, Commitments, FORMAT, Framework, Grant};
-use agreements::ids::{AgreementId, Ori};
+use agreements::agreement::{Agreement, Commitments, FORMAT, Framework, Grant, Witnesses};
+use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::json::StrictError;
 use agreements::party::Party;
 use agreements::time::Instant;
@@ -118,7 +118,8 @@ impl Read {
         self.draft.as_ref()?.framework.as_deref()
     }
 
-    /// The first revision of the agreement between `ours` and `theirs`, with a new id, and its canonical bytes.
+    /// The first revision of the agreement between `ours` and `theirs`, under a framework and a witness policy where there
+    /// are such, with a new id, and its canonical bytes.
     ///
     /// # Errors
     /// [`DraftError::Faults`]: everything that is wrong at once, in how the draft is written and in what it says.
@@ -126,12 +127,12 @@ impl Read {
         self,
         ours: &Party,
         theirs: Option<&Party>,
-        framework: Option<Framework>,
+        (framework, witnesses): (Option<Framework>, Option<Digest>),
         now: Instant,
     ) -> Result<(Agreement, Vec<u8>), DraftError> {
         let Self { draft, reading } = self;
         let document = match (draft, theirs) {
-            (Some(draft), Some(theirs)) => draft.between(ours, theirs, framework, now),
+            (Some(draft), Some(theirs)) => draft.between(ours, theirs, (framework, witnesses), now),
             (Some(draft), None) => Err(DraftError::NotEnrolled(draft.partner)),
             (None, _) => Err(DraftError::Problems(Vec::new())),
         };
@@ -163,7 +164,8 @@ impl Draft {
         }
     }
 
-    /// The first revision of the agreement between `ours` and `theirs`, with a new id, and its canonical bytes.
+    /// The first revision of the agreement between `ours` and `theirs`, under a framework and a witness policy where there
+    /// are such, with a new id, and its canonical bytes.
     ///
     /// # Errors
     /// [`DraftError::Problems`]: it would not be an agreement.
@@ -171,7 +173,7 @@ impl Draft {
         self,
         ours: &Party,
         theirs: &Party,
-        framework: Option<Framework>,
+        (framework, witnesses): (Option<Framework>, Option<Digest>),
         now: Instant,
     ) -> Result<(Agreement, Vec<u8>), DraftError> {
         let mut random = [0; 10];
@@ -187,7 +189,7 @@ impl Draft {
             grants: self.grants,
             commitments: self.commitments,
             framework,
-            witnesses: None,
+            witnesses: witnesses.map(|policy_sha256| Witnesses { policy_sha256 }),
             effective_on: self.effective_on,
             sunset_on: self.sunset_on,
             renewal: None,

@@ -4,6 +4,7 @@ use agreements::json::StrictError;
 
 use super::sworn::SwornError;
 use crate::db::RecordError;
+use crate::publishing::Unwitnessed;
 use crate::reads::store::StoreError;
 
 /// Why there is no sworn answer.
@@ -35,6 +36,9 @@ pub enum Failure {
     /// The record could not be made, so there is no answer.
     #[error("this node cannot record now, so it does not answer: {0}")]
     Record(#[from] RecordError),
+    /// No quorum of witnesses vouches for this node's trail, so nothing is disclosed.
+    #[error("{0}, so it discloses nothing; the administrator has to reach the witnesses")]
+    Unwitnessed(#[from] Unwitnessed),
     /// A record without its entry: cannot be.
     #[error("this node recorded, but cannot prove it, so it does not answer")]
     Unrecorded,

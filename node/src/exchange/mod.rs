@@ -11,6 +11,7 @@ pub mod descriptor;
 pub mod dial;
 pub mod draft;
 pub mod failure;
+pub mod following;
 pub mod known;
 pub mod lifecycle;
 pub mod own_entry;

@@ -28,6 +28,7 @@ pub struct Partner {
     past: Vec<Past>,
     news: Vec<News>,
     seen: Seen,
+    forked: Option<Digest>,
 }
 
 /// Keys that were a partner's.
@@ -106,7 +107,7 @@ impl Partner {
         let identity: Result<PublicKey, _> = party.identity_key.parse();
         identity.map_err(|error| PartnerError::Identity(party.ori, error.to_string()))?;
         let seen = Seen { ori: party.ori, descriptor: None, changes: 0, epoch: -1 };
-        Ok(Self { party, log, past: Vec::new(), news: Vec::new(), seen })
+        Ok(Self { party, log, past: Vec::new(), news: Vec::new(), seen, forked: None })
     }
 
     /// Its ORI.
@@ -137,6 +138,12 @@ impl Partner {
     #[must_use]
     pub fn news(&self) -> &[News] {
         &self.news
+    }
+
+    /// SHA-256 of the evidence that its log has two trails, if our trail says so. A log of a new name has none.
+    #[must_use]
+    pub fn forked(&self) -> Option<Digest> {
+        self.forked
     }
 
     /// From what these values of the day were made.

@@ -9,8 +9,13 @@ use agreements::message::Message;
 use agreements::protocol::{self, ReadError, Spoken};
 use agreements::time::Instant;
 
+use diesel::result::QueryResult;
+
 use super::partner::{Partner, Seen};
 use super::wire::Envelope;
+use crate::db::Conn;
+use crate::publishing::NotHeld;
+use crate::registry::heads;
 use crate::trail::note::Checkpoint;
 use crate::trail::proof::{self, CheckpointCache, ProofError};
 
@@ -50,6 +55,13 @@ pub struct Evidence {
     pub head: Checkpoint,
     /// From what the keys were made that it was verified with.
     pub under: Seen,
+}
+
+impl Evidence {
+    /// Remembers the head that it stands on: a later one must have it as its beginning.
+    pub fn see_head(&self, conn: &mut Conn, now: Instant) -> QueryResult<()> {
+        heads::see(conn, self.origin, &self.head, proof::checkpoint(&self.proof), now)
+    }
 }
 
 impl<T> Sworn<T> {
@@ -105,6 +117,14 @@ pub enum SwornError {
         /// What this node speaks.
         spoken: Spoken,
     },
+    /// Its log has two trails.
+    #[error(
+        "this log signed two heads that exclude each other (evidence {0}): nothing is exchanged with it until it begins a new one"
+    )]
+    Forked(Digest),
+    /// Its log is not witnessed as the agreement demands.
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
     /// For others.
     #[error("the message is not for this agency; send it to those whom it names")]
     NotForUs,
@@ -153,6 +173,11 @@ pub fn verify<T: Message>(
     us: Ori,
     cache: &CheckpointCache,
 ) -> Result<Sworn<T>, SwornError> {
+    if let Some(evidence) = partner.forked()
+        && matches!(expected, Kind::QueryAsked | Kind::QueryAnswered | Kind::HotlistPulled | Kind::HotlistAsserted)
+    {
+        return Err(SwornError::Forked(evidence));
+    }
     let leaf_bytes = envelope.entry.leaf.get().as_bytes();
     let leaf = Leaf::from_bytes(leaf_bytes)?;
     let included = proof::verify_with(&envelope.proof, leaf_bytes, partner.log(), cache)?;

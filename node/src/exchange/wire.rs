@@ -8,6 +8,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::db::Entry;
+use crate::node::Node;
 
 /// An entry with its proof and its bulk, as it arrived and before anything about it was checked.
 #[derive(Deserialize)]
@@ -79,6 +80,21 @@ pub enum Bulk<'a> {
 /// None in practice: a text always has a JSON form.
 pub fn write(entry: &Entry, bulk: Bulk<'_>) -> Result<String, StrictError> {
     text_of(entry.leaf(), entry.message(), entry.salt(), entry.proof(), bulk)
+}
+
+/// The same with the newest cosigned head of this node's log, where there is one: what the receiver discloses, or takes as
+/// disclosed, stands on it.
+///
+/// # Errors
+/// None in practice: a text always has a JSON form.
+pub fn write_witnessed(node: &Node, entry: &Entry, bulk: Bulk<'_>) -> Result<String, StrictError> {
+    let mut text = write(entry, bulk)?;
+    if let Some(cosigned) = node.watch().text() {
+        let member = format!(",\"cosigned\":{}", serde_json::to_string(&cosigned)?);
+        let end = text.len().saturating_sub(1);
+        text.insert_str(end, &member);
+    }
+    Ok(text)
 }
 
 /// The text that carries an entry of these parts, and its bulk.

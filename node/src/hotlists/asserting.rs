@@ -28,6 +28,7 @@ use crate::exchange::standing;
 use crate::exchange::sworn::{self, Sworn};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Desk, Node, fresh_rid};
+use crate::publishing;
 use crate::registry::agreements as documents;
 use crate::registry::exchanged::{self, Heard};
 use crate::registry::hotlists::{self, List};
@@ -104,6 +105,7 @@ pub async fn answer(
     list: &str,
     body: &[u8],
 ) -> Result<Answered, Failure> {
+    publishing::disclosable(node).await?;
     let envelope = Envelope::parse(body).map_err(Failure::Malformed)?;
     let sworn: Sworn<Pull> = sworn::verify(&envelope, Kind::HotlistPulled, partner, node.ori(), node.checkpoints())?;
     let now = node.now();
@@ -137,7 +139,7 @@ pub async fn answer(
         Err(NotSaid::Moved) => return Err(Failure::Overtaken),
     };
     let entry = recorded.entry(slot).ok_or(Failure::Unrecorded)?;
-    let text = wire::write(entry, Bulk::None).map_err(Failure::Internal)?;
+    let text = wire::write_witnessed(node, entry, Bulk::None).map_err(Failure::Internal)?;
     let asserted = matches!(outcome, Outcome::Asserted(_));
     let follows = recorded.into_inner().ok().and_then(|(_, _, follows)| follows);
     Ok(Answered { asserted, text, follows })
@@ -237,7 +239,7 @@ fn commit(
     let slot = tx.append(draft(sworn, from, rid, &outcome)?)?;
     exchanged::hear(tx.conn(), evidence.origin, evidence.rid, Heard { leaf: evidence.leaf_hash, answer: rid })?;
     exchanged::keep(tx.conn(), &receipt_of(evidence.clone(), rid), now)?;
-    exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+    evidence.see_head(tx.conn(), now)?;
     Ok(Ok((slot, outcome, follows)))
 }
 

@@ -184,7 +184,7 @@ async fn record(node: &Node, owner: Ori, list: &str, under: &Under, have: Option
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     let slot = (*recorded).ok_or(Failure::Overtaken)?;
     let entry = recorded.entry(slot).ok_or(Failure::Unrecorded)?;
-    let text = wire::write(entry, Bulk::None).map_err(Failure::Internal)?;
+    let text = wire::write_witnessed(node, entry, Bulk::None).map_err(Failure::Internal)?;
     Ok(Asked { rid: entry.rid(), leaf_hash: entry.hash(), text })
 }
 
@@ -384,7 +384,7 @@ fn keep(
         message.assertion = None;
     } else if let Some(evidence) = evidence {
         let index = evidence.index;
-        exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+        evidence.see_head(tx.conn(), now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)?;
         if message.outcome == "held" {
             let status = standing::status(tx.conn(), agreement, now)?;

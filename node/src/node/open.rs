@@ -15,6 +15,7 @@ use crate::exchange::Failure;
 use crate::hotlists::matching::Matcher;
 use crate::hotlists::shared::{SharedError, SharedLists};
 use crate::keyfile::{self, KeyFileError};
+use crate::publishing::PolicyFileError;
 use crate::reads::store::{ReadsDb, StoreError};
 use crate::rotation::{self, RotationError};
 use crate::tls::TlsError;
@@ -56,6 +57,9 @@ pub enum OpenError {
     /// The place of partners' hotlists.
     #[error(transparent)]
     Shared(#[from] SharedError),
+    /// The witness policy.
+    #[error(transparent)]
+    Policy(#[from] PolicyFileError),
     /// New keys are not in their place.
     #[error(transparent)]
     Rotation(Box<RotationError>),

@@ -3,6 +3,7 @@
 mod gate;
 mod log;
 mod problem;
+pub(crate) mod witness;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -67,6 +68,8 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/agreements/{id}").route(web::get().to(agreement)))
                     .service(door("/agreements/{id}/events").route(web::post().to(event)))
                     .service(door("/agreements/{id}/rekeyed").route(web::post().to(rekeyed)))
+                    .service(door("/witness/add-checkpoint").route(web::post().to(witness::add_checkpoint)))
+                    .service(door("/witness/{origin}/checkpoint").route(web::get().to(witness::newest)))
                     .service(door("/log/checkpoint").route(web::get().to(log::checkpoint)))
                     .service(door("/log/tile/{path:.*}").route(web::get().to(log::tile)))
                     .service(door("/log/entry/{rid}").route(web::get().to(log::entry)))

@@ -79,6 +79,7 @@ impl Problem {
                 Failure::Unsworn(SwornError::NotForUs) => {
                     (StatusCode::FORBIDDEN, "not-for-us", "The entry is for others")
                 }
+                Failure::Unsworn(SwornError::Forked(_)) => (StatusCode::FORBIDDEN, "forked", "The log has two trails"),
                 Failure::Unsworn(error) if error.is_of_version() => {
                     (StatusCode::BAD_REQUEST, "version", "Another protocol version")
                 }
@@ -89,6 +90,7 @@ impl Problem {
                     (StatusCode::UNPROCESSABLE_ENTITY, "unacceptable", "The entry is not acceptable")
                 }
                 Failure::Overtaken
+                | Failure::Unwitnessed(_)
                 | Failure::Record(_)
                 | Failure::Reads(_)
                 | Failure::Registry(_)

@@ -8,9 +8,8 @@ use diesel::prelude::*;
 use jiff::civil::Date;
 
 use super::parsed;
-use super::schema::{day_use, heard, partner_head, receipt};
+use super::schema::{day_use, heard, receipt};
 use crate::db::{Conn, each};
-use crate::trail::note::Checkpoint;
 use crate::trail::schema::head;
 
 /// What this node did about a partner's entry.
@@ -194,45 +193,6 @@ fn receipt_of(row: ReceiptRow) -> QueryResult<Receipt> {
         salt: Salt(digest("receipt", salt)?.0),
         proof,
     })
-}
-
-/// Remembers a partner's head when it is larger than the one known.
-pub fn see_head(conn: &mut Conn, origin: Ori, head: &Checkpoint, now: Instant) -> QueryResult<()> {
-    let size = i64::try_from(head.size).unwrap_or(i64::MAX);
-    let known: Option<i64> = each!(conn, c => {
-        partner_head::table.find(origin.as_str()).select(partner_head::size).get_result(c).optional()
-    })?;
-    if known.is_some_and(|known| known >= size) {
-        return Ok(());
-    }
-    let newest = (
-        partner_head::size.eq(size),
-        partner_head::root.eq(head.root.0.to_vec()),
-        partner_head::seen_at.eq(now.micros()),
-    );
-    if known.is_some() {
-        diesel::update(partner_head::table.find(origin.as_str())).set(newest).execute(conn)?;
-    } else {
-        diesel::insert_into(partner_head::table)
-            .values((partner_head::origin.eq(origin.as_str()), newest))
-            .execute(conn)?;
-    }
-    Ok(())
-}
-
-/// A partner's newest head that was seen, and when. Its origin is left blank: the row has the partner's ORI instead.
-pub fn head(conn: &mut Conn, origin: Ori) -> QueryResult<Option<(Checkpoint, Instant)>> {
-    let row: Option<(i64, Vec<u8>, i64)> = partner_head::table
-        .find(origin.as_str())
-        .select((partner_head::size, partner_head::root, partner_head::seen_at))
-        .first(conn)
-        .optional()?;
-    row.map(|(size, root, at)| {
-        let head =
-            Checkpoint { origin: String::new(), size: size.cast_unsigned(), root: digest("partner_head", root)? };
-        Ok((head, Instant::from_micros(at)))
-    })
-    .transpose()
 }
 
 fn digest(table: &str, bytes: Vec<u8>) -> QueryResult<Digest> {

@@ -11,6 +11,7 @@ pub mod agencies;
 pub mod agents;
 pub mod agreements;
 pub mod exchanged;
+pub mod heads;
 pub mod hits;
 pub mod hotlists;
 pub mod job_runs;

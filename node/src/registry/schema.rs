@@ -113,11 +113,13 @@ diesel::table! {
 }
 
 diesel::table! {
-    partner_head (origin) {
+    seen_head (origin, size) {
         origin -> Text,
         size -> BigInt,
         root -> Binary,
+        checkpoint -> Text,
         seen_at -> BigInt,
+        found_at -> Nullable<BigInt>,
     }
 }
 

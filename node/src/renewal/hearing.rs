@@ -97,6 +97,6 @@ fn keep(
     let this = Heard { leaf: evidence.leaf_hash, answer: rid };
     // Whoever acknowledges has looked, under the same lock, that it was not heard before.
     exchanged::hear(tx.conn(), evidence.origin, evidence.rid, this)?.then_some(()).ok_or(Error::RollbackTransaction)?;
-    exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+    evidence.see_head(tx.conn(), now)?;
     Ok(Ok(slot))
 }

@@ -158,7 +158,7 @@ async fn acknowledged(
             return Err(Error::RollbackTransaction);
         }
         let now = tx.now();
-        exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+        evidence.see_head(tx.conn(), now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)
     };
     node.registry().record(keep).await.map(drop).map_err(|error| error.to_string())

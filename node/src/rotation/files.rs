@@ -13,12 +13,14 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use serde::Serialize;
 
+use crate::agency::witness_name;
 use crate::config::Config;
 use crate::exchange::lifecycle::ActError;
 use crate::keyfile::{self, KeyFileError};
 use crate::node::{Node, OpenError, read_key};
 use crate::seal;
 use crate::tls::OwnCertificate;
+use crate::trail::cosignature::CosignerKey;
 use crate::trail::note::Vkey;
 
 /// A key of a node that can be replaced.
@@ -68,14 +70,18 @@ impl KeyKind {
     /// Puts the public half of `key` where `keys` has this one. Whether it is of the right kind.
     fn enter(self, key: &SigningKey, keys: &mut Keys) -> bool {
         let public = key.public();
-        let vkey = |name: &str| public.ed25519_bytes().and_then(|key| Vkey::new(name, key).ok());
+        let raw = public.ed25519_bytes();
         match self {
             Self::Tls => keys.tls_spki = public.id(),
             Self::Seal => keys.seal_key = public.to_string(),
-            Self::Log | Self::Witness => {
-                let Some(vkey) = vkey(&keys.log_origin) else { return false };
-                let place = if self == Self::Log { &mut keys.log_vkey } else { &mut keys.witness_vkey };
-                *place = vkey.to_string();
+            Self::Log => {
+                let Some(vkey) = raw.and_then(|key| Vkey::new(&keys.log_origin, key).ok()) else { return false };
+                keys.log_vkey = vkey.to_string();
+            }
+            Self::Witness => {
+                let name = witness_name(&keys.log_origin);
+                let Some(vkey) = raw.and_then(|key| CosignerKey::new(&name, key).ok()) else { return false };
+                keys.witness_vkey = vkey.to_string();
             }
         }
         true

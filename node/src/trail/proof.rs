@@ -92,6 +92,12 @@ pub fn checkpoint_of(proof: &str) -> Option<&str> {
     Parsed::from_text(proof).ok().map(|parsed| parsed.checkpoint)
 }
 
+/// The signed checkpoint at the end of a proof; empty where there is none.
+#[must_use]
+pub fn checkpoint(proof: &str) -> &str {
+    proof.split_once("\n\n").map_or("", |(_, checkpoint)| checkpoint)
+}
+
 /// The text of a proof: `path` from the leaf's sibling up, under the signed `checkpoint`.
 pub(crate) fn text(index: u64, path: &[Hash], checkpoint: &str) -> String {
     let mut text = format!("{HEADER}\nindex {index}\n");

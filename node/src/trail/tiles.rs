@@ -80,6 +80,16 @@ impl<'a> Tree<'a> {
         tlog_tiles::prove_record(size, index, self).map_err(|e| self.reason(e))
     }
 
+    /// That the tree of `size` entries begins with that of `old` (RFC 6962, section 2.1.2); empty where `old` is 0.
+    pub(crate) fn consistency(&self, size: u64, old: u64) -> Result<Vec<Hash>, TreeError> {
+        checked(size)?;
+        match old {
+            0 => Ok(Vec::new()),
+            old if old > size => Err(TreeError::Size),
+            old => tlog_tiles::prove_tree(size, old, self).map_err(|e| self.reason(e)),
+        }
+    }
+
     /// Appends `leaves` (hashes of leaves) to the tree of `size` and writes the tiles that changed.
     pub(crate) fn extend(&self, size: u64, leaves: &[Digest]) -> Result<u64, TreeError> {
         let new = size.saturating_add(leaves.len() as u64);

@@ -2,9 +2,10 @@
 //! which shows two trails is found out.
 //!
 //! In scope: the request, its check against what is kept and the keeping of it in one transaction, evidence of forks.
-//! Out of scope: which logs are witnessed and who may ask (the doors know), and showing own heads to witnesses.
+//! Out of scope: showing own heads to witnesses (see [`crate::publishing`]).
 
 pub mod evidence;
+pub mod here;
 pub mod request;
 mod schema;
 

@@ -33,3 +33,17 @@ CREATE TABLE cosignature (
     at          BIGINT NOT NULL,             -- when the witness says that it signed, microseconds since 1970 UTC
     PRIMARY KEY (witness, size)
 );
+
+-- Partners' heads that were seen, with every exchange: of each the newest is kept, and those that were not found yet in a
+-- later one that its witnesses saw.
+CREATE TABLE seen_head (
+    origin      TEXT COLLATE "C" NOT NULL,               -- ORI of the log's owner
+    size        BIGINT NOT NULL,             -- entries in the tree
+    root        BYTEA NOT NULL,               -- root hash (32 bytes)
+    checkpoint  TEXT COLLATE "C" NOT NULL,               -- as its log signed it
+    seen_at     BIGINT NOT NULL,             -- microseconds since 1970 UTC
+    found_at    BIGINT,                      -- when it was found to be the beginning of a later one; absent before
+    PRIMARY KEY (origin, size)
+);
+-- It had the newest of each alone, without what its log signed: what comes next is kept above.
+DROP TABLE partner_head;

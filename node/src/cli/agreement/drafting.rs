@@ -21,6 +21,7 @@ use crate::exchange::draft::frame::{self, Frame};
 use crate::exchange::draft::{HOTLIST_TEMPLATE, Read, TEMPLATE};
 use crate::exchange::partner::known;
 use crate::keyfile;
+use crate::publishing;
 
 /// Arguments of `agreement draft`.
 #[derive(Debug, Args)]
@@ -88,7 +89,8 @@ pub(super) fn draft(place: &Place, args: DraftArgs, out: &mut Output<'_>) -> Res
         None => None,
     };
     let framework = draft.framework().map(|name| adopted(&config, &beside(&file, name))).transpose()?;
-    let (agreement, bytes) = draft.between(&ours, theirs.as_ref(), framework, place.now())?;
+    let witnesses = publishing::policy_of(&config)?.map(|policy| policy.sha256());
+    let (agreement, bytes) = draft.between(&ours, theirs.as_ref(), (framework, witnesses), place.now())?;
     missing(&agreement);
     match args.out {
         Some(path) => {
@@ -176,6 +178,7 @@ pub(super) fn frame(place: &Place, args: &FrameArgs, out: &mut Output<'_>) -> Re
     let ours = own_party(&config, place.now())?;
     let partners = frame.partners(ours.ori)?;
     let framework = adopted(&config, &beside(&args.file, &frame.framework))?;
+    let witnesses = publishing::policy_of(&config)?.map(|policy| policy.sha256());
     let mut conn = place.registry_of(&config)?.reader()?;
     let (mut pairs, mut documents) = (Vec::new(), Vec::new());
     for (n, partner) in partners.iter().copied().enumerate() {
@@ -186,7 +189,7 @@ pub(super) fn frame(place: &Place, args: &FrameArgs, out: &mut Output<'_>) -> Re
             pair.outcome = Outcome::ThereAlready;
         } else if let Some(theirs) = known(&mut conn, partner)? {
             let draft = frame.pair(&ours, partner, n, partners.len())?;
-            let drafted = draft.between(&ours, &theirs, Some(framework.clone()), place.now());
+            let drafted = draft.between(&ours, &theirs, (Some(framework.clone()), witnesses), place.now());
             let (agreement, bytes) = drafted.map_err(|error| frame.located(error))?;
             missing(&agreement);
             (pair.id, pair.outcome) = (Some(agreement.id), Outcome::Drafted);

@@ -304,7 +304,7 @@ async fn send(
             return Err(Error::RollbackTransaction);
         }
         let now = tx.now();
-        exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+        evidence.see_head(tx.conn(), now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)
     };
     node.registry().record(keep).await.map_err(Failure::from)?;

@@ -23,6 +23,7 @@ use crate::node::{Node, fresh_rid};
 use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::registry::exchanged::{self, Heard};
+use crate::registry::heads;
 use crate::trail::{Draft, Facts};
 
 /// Takes a partner's offer: verifies and keeps the document, and acknowledges. The text of the acknowledgement.
@@ -242,7 +243,7 @@ fn timely(tx: &mut Tx<'_>, evidence: &Evidence) -> QueryResult<Result<(), String
     if evidence.at.since(tx.now()) > CLOCKS_APART {
         return Ok(Err("it is from the future: look at the clocks of both nodes".to_owned()));
     }
-    let seen = exchanged::head(tx.conn(), evidence.origin)?;
+    let seen = heads::newest(tx.conn(), evidence.origin)?;
     let dated_back = seen.filter(|(head, at)| evidence.index >= head.size && at.since(evidence.at) > CLOCKS_APART);
     Ok(dated_back.map_or(Ok(()), |(head, at)| {
         Err(format!(
@@ -304,6 +305,6 @@ fn acknowledge(
     let this = Heard { leaf: evidence.leaf_hash, answer: rid };
     // Whoever acknowledges has looked, under the same lock, that it was not heard before.
     exchanged::hear(tx.conn(), evidence.origin, evidence.rid, this)?.then_some(()).ok_or(Error::RollbackTransaction)?;
-    exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+    evidence.see_head(tx.conn(), now)?;
     Ok(Ok(slot))
 }

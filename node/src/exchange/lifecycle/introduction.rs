@@ -152,7 +152,7 @@ pub(super) async fn introduce(node: &Node, id: AgreementId) -> Result<bool, Stri
             return Err(Error::RollbackTransaction);
         }
         let now = tx.now();
-        exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+        evidence.see_head(tx.conn(), now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, last), now)
     };
     node.registry().record(keep).await.map_err(|error| error.to_string())?;

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{News, Partner, Past, Seen};
 use crate::db::{Conn, steady};
-use crate::exchange::{descriptor, standing};
+use crate::exchange::{descriptor, following, standing};
 use crate::registry::agencies::{self, Enrolment, Replaced};
 use crate::registry::agreements::{self as documents, KeptChange};
 use crate::registry::exchanged;
@@ -39,6 +39,16 @@ fn read(conn: &mut Conn) -> QueryResult<HashMap<Ori, Arc<Partner>>> {
     for change in documents::changes(conn, None)? {
         said.entry(change.partner).or_default().push(change);
     }
+    let forked = match following::forked(conn)? {
+        Ok(forked) => forked,
+        Err(what) => {
+            tracing::error!(
+                what,
+                "ALARM: every partner is left out: the trail's entries about forks were changed by other hands"
+            );
+            return Ok(HashMap::new());
+        }
+    };
     let mut by_ori = HashMap::new();
     for (ori, file) in files {
         let digest = Digest::of(&file);
@@ -61,7 +71,10 @@ fn read(conn: &mut Conn) -> QueryResult<HashMap<Ori, Arc<Partner>>> {
         let changes = said.remove(&ori).unwrap_or_default();
         partner.seen = Seen { ori, descriptor: Some(digest), changes: changes.len(), epoch };
         match follow(conn, &mut partner, enrolment, &changes)? {
-            Ok(()) => drop(by_ori.insert(ori, Arc::new(partner))),
+            Ok(()) => {
+                partner.forked = forked.get(partner.log.name()).copied();
+                by_ori.insert(ori, Arc::new(partner));
+            }
             Err(what) => {
                 tracing::error!(%ori, what, "ALARM: a partner is left out: what it said of its keys was changed by other hands");
             }

@@ -1,0 +1,251 @@
+//! Showing own heads to witnesses, and holding partners to what theirs were shown (promise 5).
+//!
+//! In scope: who the witnesses are, showing them each new head, keeping what they say, and since when a quorum of them
+//! vouches for a head. Out of scope: being a witness (see [`crate::witness`]), and fetching what a partner's head stands on
+//! (see [`crate::exchange::following`]).
+//!
+//! With a witness policy its quorum counts, and what no quorum vouches for any more is not disclosed. Without one partners
+//! witness each other: then nothing is enforced, and whoever asks is told that no third party watches.
+
+mod hold;
+mod round;
+pub mod store;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use agreements::ids::Ori;
+use agreements::time::Instant;
+use arc_swap::ArcSwap;
+use diesel::result::QueryResult;
+use tokio::sync::{Mutex, watch};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::db::Conn;
+use crate::exchange::Failure;
+use crate::jobs::Stop;
+use crate::node::Node;
+use crate::tls::TlsError;
+use crate::trail::cosignature::{CosignerKey, SignedText};
+use crate::trail::head;
+use crate::trail::policy::{self, Policy};
+
+pub use hold::NotHeld;
+pub use round::{Round, Said, publish};
+
+/// How often it is looked whether the head moved.
+const TICK: Duration = Duration::from_secs(1);
+/// How long a head that did not move is not shown again, in microseconds.
+const AGAIN: i64 = Instant::MINUTE;
+
+/// Why a policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum PolicyFileError {
+    /// It cannot be read.
+    #[error("trail.witness_policy: cannot read {0}: {1}")]
+    Read(PathBuf, std::io::Error),
+    /// It is none.
+    #[error("trail.witness_policy: {0}: {1}")]
+    Policy(PathBuf, policy::PolicyError),
+    /// Its quorum cannot be had without this node, which does not witness itself.
+    #[error(
+        "trail.witness_policy: its quorum needs this node's own witness, and no node witnesses itself: name more witnesses or \
+         a smaller quorum"
+    )]
+    Itself,
+    /// Witnesses that are no partners cannot be dialled.
+    #[error("trail.witness_ca: {0}")]
+    Tls(#[from] TlsError),
+    /// The same.
+    #[error("witnesses cannot be dialled: {0}")]
+    Dial(#[from] reqwest::Error),
+}
+
+/// The policy that `config` names.
+///
+/// # Errors
+/// [`PolicyFileError::Read`] or [`PolicyFileError::Policy`].
+pub fn policy_of(config: &Config) -> Result<Option<Policy>, PolicyFileError> {
+    let Some(path) = config.trail.witness_policy.as_deref().map(PathBuf::from) else { return Ok(None) };
+    let bytes = std::fs::read(&path).map_err(|error| PolicyFileError::Read(path.clone(), error))?;
+    Policy::parse(&bytes).map(Some).map_err(|error| PolicyFileError::Policy(path, error))
+}
+
+/// A head of this node with what witnesses said of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Cosigned {
+    /// The newest head that a quorum vouches for, with the cosignatures; or the newest with any. Empty before the first.
+    pub text: String,
+    /// How many entries it has.
+    pub size: u64,
+    /// Since when a quorum vouches for it; nothing while none does.
+    pub since: Option<Instant>,
+}
+
+/// What a node knows of its witnesses.
+pub struct Watch {
+    policy: Option<Policy>,
+    own: Option<CosignerKey>,
+    cosigned: ArcSwap<Cosigned>,
+    /// What each witness did the last time, by name.
+    last: ArcSwap<BTreeMap<String, Said>>,
+    /// One round at a time.
+    turn: Mutex<()>,
+    /// For witnesses that are no partners.
+    web: reqwest::Client,
+    max_unwitnessed: i64,
+    /// Partners' cosigned heads.
+    held: hold::Held,
+    overdue: ArcSwap<BTreeMap<Ori, u64>>,
+}
+
+impl Watch {
+    /// What `config` says, and nothing heard yet.
+    ///
+    /// # Errors
+    /// See [`PolicyFileError`].
+    pub fn new(config: &Config, own: &str, clock: Arc<dyn Clock>) -> Result<Self, PolicyFileError> {
+        let own: Option<CosignerKey> = own.parse().ok();
+        let policy = policy_of(config)?;
+        if policy.as_ref().is_some_and(|policy| !policy.reachable(|witness| Some(&witness.key) != own.as_ref())) {
+            return Err(PolicyFileError::Itself);
+        }
+        Ok(Self {
+            policy,
+            own,
+            cosigned: ArcSwap::default(),
+            last: ArcSwap::default(),
+            turn: Mutex::default(),
+            web: round::web(config, clock)?,
+            max_unwitnessed: config.trail.max_unwitnessed(),
+            held: hold::Held::default(),
+            overdue: ArcSwap::default(),
+        })
+    }
+
+    /// The federation's policy, where there is one.
+    #[must_use]
+    pub fn policy(&self) -> Option<&Policy> {
+        self.policy.as_ref()
+    }
+
+    /// The newest own head with what witnesses said of it.
+    #[must_use]
+    pub fn cosigned(&self) -> Arc<Cosigned> {
+        self.cosigned.load_full()
+    }
+
+    /// The newest own head with cosignatures as it goes with what is said to partners; `None` before the first.
+    #[must_use]
+    pub fn text(&self) -> Option<String> {
+        let cosigned = self.cosigned.load();
+        (!cosigned.text.is_empty()).then(|| cosigned.text.clone())
+    }
+
+    /// What each witness did the last time.
+    #[must_use]
+    pub fn last(&self) -> Arc<BTreeMap<String, Said>> {
+        self.last.load_full()
+    }
+
+    /// Since when a quorum vouches for a head of this node, of which the cosignatures are on `note`. `None` without policy.
+    fn quorum(&self, note: &SignedText) -> Option<Instant> {
+        self.policy.as_ref()?.witnessed(note, |witness| Some(&witness.key) != self.own.as_ref())
+    }
+
+    /// Reads what is kept. For a process that does not publish, and after each round.
+    ///
+    /// # Errors
+    /// The registry.
+    pub fn refresh(&self, conn: &mut Conn) -> QueryResult<()> {
+        let mut newest = Cosigned::default();
+        for (size, checkpoint, lines) in store::heads(conn)? {
+            let lines: String = lines.into_iter().map(|line| line.text).collect();
+            // What was kept verified once; by hand it may have become anything.
+            let Ok(note) = SignedText::parse(&checkpoint) else { continue };
+            let Ok(text) = (if lines.is_empty() { Ok(checkpoint) } else { note.with(&lines) }) else { continue };
+            let since = SignedText::parse(&text).ok().and_then(|note| self.quorum(&note));
+            if since.is_some() {
+                newest = Cosigned { text, size, since };
+                break;
+            }
+            if newest.text.is_empty() && !lines.is_empty() {
+                newest = Cosigned { text, size, since: None };
+            }
+        }
+        self.cosigned.store(Arc::new(newest));
+        Ok(())
+    }
+
+    /// Whether this node may disclose anything at `now`: with a policy, while its quorum vouches for a head not too long
+    /// ago.
+    ///
+    /// # Errors
+    /// Since when it does not.
+    pub fn may_disclose(&self, now: Instant) -> Result<(), Unwitnessed> {
+        if self.policy.is_none() {
+            return Ok(());
+        }
+        let since = self.cosigned.load().since;
+        let fresh = since.is_some_and(|since| now.since(since) <= self.max_unwitnessed);
+        if fresh { Ok(()) } else { Err(Unwitnessed { since }) }
+    }
+}
+
+/// No quorum of witnesses vouches for this node's trail.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no quorum of witnesses has cosigned this node's trail {}", .since.map_or_else(|| "yet".to_owned(), |since| format!("since {since}")))]
+pub struct Unwitnessed {
+    /// Since when.
+    pub since: Option<Instant>,
+}
+
+/// Shows each new head to the witnesses until it is told to stop.
+pub async fn serve(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
+    let (mut shown, mut at) = (0, Instant::from_micros(i64::MIN));
+    let mut settled = true;
+    let desk = node.desk();
+    loop {
+        tokio::select! {
+            _ = stopped.changed() => return,
+            () = tokio::time::sleep(TICK) => {}
+        }
+        let size = match desk.registry(|conn| head::extent(conn).map(|(size, _)| size)) {
+            Ok(size) => size,
+            Err(error) => {
+                tracing::error!(%error, "the trail's head cannot be read to show it to witnesses");
+                continue;
+            }
+        };
+        let now = node.now();
+        if size == 0 || size == shown && settled && (0..AGAIN).contains(&now.since(at)) {
+            continue;
+        }
+        let publishing = publish(&node);
+        let round = tokio::select! {
+            _ = stopped.changed() => return,
+            round = publishing => round,
+        };
+        match round {
+            Ok(round) => (shown, at, settled) = (round.size, now, round.is_complete()),
+            Err(error) => tracing::error!(%error, "the trail's head was not shown to its witnesses"),
+        }
+    }
+}
+
+/// The checkpoint of an own head with a quorum's word, wanted at once: shows the head first where what is known is too old.
+/// For a node whose clock or network was away for longer than witnesses' words count.
+///
+/// # Errors
+/// [`Failure::Unwitnessed`].
+pub async fn disclosable(node: &Node) -> Result<(), Failure> {
+    let watch = node.watch();
+    if watch.may_disclose(node.now()).is_ok() {
+        return Ok(());
+    }
+    publish(node).await?;
+    watch.may_disclose(node.now()).map_err(Failure::Unwitnessed)
+}

@@ -266,13 +266,13 @@ pub fn by_rid(conn: &mut Conn, rid: RequestId) -> QueryResult<Option<Row>> {
 }
 
 /// The proof (c2sp.org/tlog-proof@v1) that the entry `rid` is under the present head, or `None` if there is none such. Where
-/// witnesses cosigned a head that has the entry, it is under the newest of those.
+/// witnesses cosigned a head that has the entry, it is under the one that the most of them did.
 pub fn prove(conn: &mut Conn, rid: RequestId) -> Result<Option<String>, HeadError> {
     snapshot(conn, |conn| {
         let position = leaf::table.filter(leaf::rid.eq(rid.as_bytes().to_vec())).select(leaf::idx);
         let Some(idx) = position.first::<i64>(conn).optional()? else { return Ok(None) };
         let index = idx.cast_unsigned();
-        let (size, checkpoint) = match static_log::cosigned(conn)?.filter(|(size, _)| *size > index) {
+        let (size, checkpoint) = match static_log::cosigned(conn, index)? {
             Some(cosigned) => cosigned,
             None => Head::read(conn).map(|head| (head.size, head.checkpoint))?,
         };

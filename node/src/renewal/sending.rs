@@ -1,6 +1,6 @@
 //! Sending partners this agency's newest packet: each once, again until it says that it has it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori, RequestId};
@@ -72,20 +72,38 @@ pub fn owed(conn: &mut Conn, us: Ori, only: Option<Ori>, now: Instant) -> Result
     Ok(owed)
 }
 
-/// Each partner with the agreement under which it is written to: the first that nobody ended and that it has answered.
+/// Each partner with the agreement under which it is written to: the first that nobody ended and that it has answered; or,
+/// where one that was in force was ended, the first that it has at least got.
 fn addressed(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryResult<BTreeMap<Ori, AgreementId>> {
-    let mut all: BTreeMap<Ori, AgreementId> = BTreeMap::new();
+    let (mut all, mut got, mut followed) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
     for id in documents::ids(conn, only)? {
         let Some(found) = standing::verified(conn, id)? else { continue };
         let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { continue };
-        let ended = found.streams.parties.iter().any(|stream| stream.ended().is_some());
+        if found.streams.parties.iter().any(|stream| stream.ended().is_some()) {
+            if found.streams.takes_effect(&found.agreement).is_some() {
+                followed.insert(partner);
+            }
+            continue;
+        }
         // What it has not heard of it would not know by its id.
-        let answered = found.streams.party(&found.agreement, partner).is_some_and(|stream| !stream.is_empty());
-        if !ended && answered {
+        if found.streams.party(&found.agreement, partner).is_some_and(|stream| !stream.is_empty()) {
             all.entry(partner).or_insert(id);
+        } else if has(conn, id)? {
+            got.entry(partner).or_insert(id);
         }
     }
+    for (partner, id) in got.into_iter().filter(|(partner, _)| followed.contains(partner)) {
+        all.entry(partner).or_insert(id);
+    }
     Ok(all)
+}
+
+/// Whether the partner has the document: it offered it, or acknowledged our offer.
+fn has(conn: &mut Conn, id: AgreementId) -> QueryResult<bool> {
+    match documents::offer(conn, id)? {
+        None => Ok(true),
+        Some(offer) => Ok(!exchanged::receipts(conn, Some(offer), 1)?.is_empty()),
+    }
 }
 
 /// Sends a packet that is owed: records that it is sent, unless it was, and takes the partner's acknowledgement.

@@ -216,17 +216,6 @@ async fn counted<T>(answered: &Cell<usize>, what: impl Future<Output = T>) -> T 
     reply
 }
 
-/// Waits until so many were answered, however busy the machine is.
-async fn until(answered: &Cell<usize>, count: usize) {
-    for _ in 0..400 {
-        if answered.get() >= count {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(25)).await;
-    }
-    panic!("{} of {count} were answered in ten seconds", answered.get());
-}
-
 #[actix_web::test]
 async fn while_the_store_stalls_the_queue_fills_and_later_all_is_kept_once() {
     let (_federation, node, token) = alder(|webhook| webhook.queue = 4.try_into().unwrap()).await;
@@ -237,7 +226,7 @@ async fn while_the_store_stalls_the_queue_fills_and_later_all_is_kept_once() {
     let posting =
         futures_util::future::join_all(bodies.iter().map(|body| counted(&answered, post(&node, &token, body))));
     let releasing = async {
-        until(&answered, 31).await;
+        until("what does not fit is answered", || answered.get() >= 31).await;
         assert_eq!(node.reads(), 0, "nothing is kept while the store is held");
         lock.batch_execute("ROLLBACK").unwrap();
     };
@@ -273,7 +262,7 @@ async fn bodies_in_memory_are_bounded() {
     let posting =
         futures_util::future::join_all(bodies.iter().map(|body| counted(&answered, post(&node, &token, body))));
     let releasing = async {
-        until(&answered, 6).await;
+        until("what does not fit is answered", || answered.get() >= 6).await;
         lock.batch_execute("ROLLBACK").unwrap();
     };
     let (replies, ()) = futures_util::future::join(posting, releasing).await;

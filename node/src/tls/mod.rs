@@ -3,6 +3,7 @@
 
 mod own;
 mod trust;
+mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,6 +20,7 @@ use crate::clock::{Clock, TlsTime};
 
 pub use own::{OwnCertificate, OwnStore};
 pub use trust::{SeenTrust, TrustFiles, TrustStore};
+pub use web::WebCertificate;
 use trust::{certificates, read};
 
 /// Why certificates or keys cannot be used. Each names the file.

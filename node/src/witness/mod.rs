@@ -218,4 +218,6 @@ pub fn exclude(one: &Checkpoint, other: &Checkpoint) -> bool {
 }
 
 #[cfg(test)]
+mod published;
+#[cfg(test)]
 mod tests;

@@ -13,7 +13,7 @@ use crate::witness::evidence;
 /// Arguments of `trail forks`.
 #[derive(Debug, Args)]
 pub struct Forks {
-    /// Only this evidence, by its SHA-256
+    /// Which evidence to write, by its SHA-256
     #[arg(long, value_name = "SHA256", requires = "out")]
     of: Option<Digest>,
     /// Write it to this file, which must not exist yet

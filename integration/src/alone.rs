@@ -104,7 +104,16 @@ impl Alone {
     pub fn serves_at(&self, listen: SocketAddr, more: &[&str]) -> (Process, SocketAddr) {
         let listen = listen.to_string();
         let mut child = Command::new(program())
-            .args(["--dir", self.folder.to_str().unwrap(), "--json", "witness", "serve", "--listen", &listen, "--policy"])
+            .args([
+                "--dir",
+                self.folder.to_str().unwrap(),
+                "--json",
+                "witness",
+                "serve",
+                "--listen",
+                &listen,
+                "--policy",
+            ])
             .arg(&self.policy)
             .args(more)
             .env_remove("CONCORDAT_DIR")
@@ -159,8 +168,13 @@ pub struct Answer {
 
 /// One request over plain HTTP, with a connection of its own.
 pub fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
+    http_within(30, address, method, path, body)
+}
+
+/// The same with so many seconds for an answer.
+pub fn http_within(seconds: u64, address: SocketAddr, method: &str, path: &str, body: &str) -> Answer {
     let mut stream = TcpStream::connect(address).unwrap();
-    stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    stream.set_read_timeout(Some(Duration::from_secs(seconds))).unwrap();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
         body.len()

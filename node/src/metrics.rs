@@ -198,7 +198,8 @@ impl Metrics {
         registry.register("witness_answers", "Heads shown to witnesses, by what came of it", witnesses.clone());
         let quorum = Gauge::<f64, AtomicU64>::default();
         quorum.set(-1.0);
-        let help = "For how long no quorum of witnesses cosigned the trail; -1 without a policy, since 1970 before the first";
+        let help =
+            "For how long no quorum of witnesses cosigned the trail; -1 without a policy, since 1970 before the first";
         registry.register_with_unit("witness_quorum_age", help, Unit::Seconds, quorum.clone());
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(seconds(started));

@@ -137,7 +137,11 @@ fn witnesses(node: &Node) -> WitnessesStatus {
         let word = it.cosigned.map_or_else(|| "nothing yet".to_owned(), |(size, at)| format!("{size} entries at {at}"));
         (it.witness.clone(), format!("{word}{did}"))
     };
-    WitnessesStatus { says: standing.says(), last: standing.last.iter().map(one).collect(), weaknesses: standing.weaknesses }
+    WitnessesStatus {
+        says: standing.says(),
+        last: standing.last.iter().map(one).collect(),
+        weaknesses: standing.weaknesses,
+    }
 }
 
 impl StatusSource for Node {
@@ -147,7 +151,8 @@ impl StatusSource for Node {
         let mut unready =
             unready.unwrap_or_else(|error| vec![one_line(format!("the registry cannot be read: {error}"))]);
         if let Err(unwitnessed) = self.watch().may_disclose(self.now()) {
-            unready.push(format!("{unwitnessed}: have witnesses of the policy reached (`concordat doctor` says which)"));
+            unready
+                .push(format!("{unwitnessed}: have witnesses of the policy reached (`concordat doctor` says which)"));
         }
         let mut alarms: Vec<String> = self.changed().iter().map(ToString::to_string).collect();
         // What cannot be read is said above.

@@ -6,7 +6,7 @@ use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant as Stopwatch};
+use std::time::Duration;
 
 use agreements::ids::Digest;
 use agreements::time::Instant;
@@ -17,7 +17,7 @@ use concordat::publishing::{self, Said};
 use concordat::trail::cosignature::SignedText;
 use concordat::witness::request::Shown;
 use integration::TestNode;
-use integration::alone::{Alone, Foreign, MemoryLog, Process, aics, answer, free, http, logs_of, runs};
+use integration::alone::{Alone, Foreign, MemoryLog, Process, aics, answer, free, http, http_within, logs_of, runs};
 use integration::federation::{Federation, start};
 use integration::pki::LONG;
 use integration::witnesses::Watched;
@@ -181,21 +181,18 @@ fn slow_and_greedy_clients_keep_nobody_out() {
     let (process, address) = alone.serves();
     let slow = |text: &str| {
         let mut stream = TcpStream::connect(address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.write_all(text.as_bytes()).unwrap();
         stream
     };
-    let began = Stopwatch::now();
     let mut waiting: Vec<TcpStream> =
         (0..100).map(|_| slow("POST /add-checkpoint HTTP/1.1\r\nhost: w\r\ncontent-length: 90\r\n\r\nold ")).collect();
     waiting.extend((0..20).map(|_| slow("POST /add-ch")));
-    let asked = Stopwatch::now();
-    assert_eq!(asks(address, &log.shows(0, 9)).0, 200);
-    assert!(asked.elapsed() < Duration::from_secs(3), "an honest log does not wait for them");
-    for stream in waiting.drain(..) {
-        assert_eq!(answer(stream).status, 408);
+    let honest = http_within(3, address, "POST", "/add-checkpoint", &log.shows(0, 9));
+    assert_eq!(honest.status, 200, "an honest log does not wait for them");
+    for stream in waiting {
+        assert_eq!(answer(stream).status, 408, "and they are cut off");
     }
-    assert!(began.elapsed() < Duration::from_secs(25), "and they are cut off");
     assert_eq!(http(address, "POST", "/add-checkpoint", &"x".repeat(1 << 20)).status, 413);
     assert_eq!(http(address, "GET", "/add-checkpoint", "").status, 405);
     assert_eq!(http(address, "GET", "/0123/checkpoint", "").status, 404);
@@ -265,7 +262,8 @@ fn a_witness_without_its_memory_its_key_or_a_log_does_not_run() {
         fs::rename(alone.folder.join(format!("{name}.kept")), file(name).0).unwrap();
     }
     // A key that others can read.
-    let mode = |mode| fs::set_permissions(file("witness.key").0, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    let mode =
+        |mode| fs::set_permissions(file("witness.key").0, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
     mode(0o644);
     assert_ne!(serve(&["127.0.0.1:0"]).0, 0);
     mode(0o600);
@@ -370,7 +368,8 @@ fn feeds(address: SocketAddr, alone: &Alone, state: &Path, heads: &[Value]) -> V
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();
-    let told = json!({"url": format!("http://{address}"), "vkey": alone.key.to_string(), "state": state, "heads": heads});
+    let told =
+        json!({"url": format!("http://{address}"), "vkey": alone.key.to_string(), "state": state, "heads": heads});
     child.stdin.take().unwrap().write_all(told.to_string().as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success());
@@ -401,7 +400,8 @@ fn a_client_that_is_not_ours_understands_what_a_witness_alone_says() {
     let forked = log.forked(50, "b");
     let stranger = MemoryLog::of("birch.example/trail", 3, "b");
     let heads = [fed(&log, 12), fed(&forked, 40), fed(&forked, 50), fed(&stranger, 3)];
-    let errors: Vec<Value> = feeds(address, &alone, &fresh, &heads).into_iter().map(|said| said["error"].clone()).collect();
+    let errors: Vec<Value> =
+        feeds(address, &alone, &fresh, &heads).into_iter().map(|said| said["error"].clone()).collect();
     assert_eq!(errors, ["WitnessAhead", "WitnessRejected", "WitnessRejected", "WitnessRejected"]);
     assert_eq!((alone.knows(LOG), alone.shows().0), (Some(40), 1), "nothing of that moved the head; the fork is kept");
     process.kill();

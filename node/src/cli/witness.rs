@@ -87,7 +87,11 @@ pub struct Verify {
 fn url(text: &str) -> Result<String, String> {
     let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
     let sound = rest.is_some_and(|rest| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()));
-    if sound { Ok(text.trim_end_matches('/').to_owned()) } else { Err("write https://HOST or https://HOST:PORT".to_owned()) }
+    if sound {
+        Ok(text.trim_end_matches('/').to_owned())
+    } else {
+        Err("write https://HOST or https://HOST:PORT".to_owned())
+    }
 }
 
 impl Explain for AloneError {
@@ -103,7 +107,9 @@ impl Explain for AloneError {
     fn hint(&self) -> Option<String> {
         match self {
             Self::Exists(_) => Some("name another folder with --dir".to_owned()),
-            Self::Absent(_) => Some("name its folder with --dir; `concordat witness init --name NAME` makes one".to_owned()),
+            Self::Absent(_) => {
+                Some("name its folder with --dir; `concordat witness init --name NAME` makes one".to_owned())
+            }
             Self::Form(..) => Some("c2sp.org/tlog-policy has the form of the file".to_owned()),
             Self::File(error) => error.hint(),
             _ => None,

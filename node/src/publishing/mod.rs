@@ -190,10 +190,7 @@ impl Watch {
 }
 
 /// The newest own head that a quorum vouches for, as `quorum` says of its cosignatures; or the newest with any.
-fn newest_cosigned(
-    conn: &mut Conn,
-    quorum: impl Fn(&SignedText) -> Option<Instant>,
-) -> QueryResult<Cosigned> {
+fn newest_cosigned(conn: &mut Conn, quorum: impl Fn(&SignedText) -> Option<Instant>) -> QueryResult<Cosigned> {
     let mut newest = Cosigned::default();
     for (size, checkpoint, lines) in store::heads(conn)? {
         let lines: String = lines.into_iter().map(|line| line.text).collect();

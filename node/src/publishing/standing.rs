@@ -57,7 +57,8 @@ impl Standing {
             None => said.keys().map(|name| of(name)).collect(),
         };
         let mut weaknesses = policy.map(Policy::weaknesses).unwrap_or_default();
-        let exchanges = |witness: &Witness| !others(witness) || agencies.iter().any(|key| key.key() == witness.key.key());
+        let exchanges =
+            |witness: &Witness| !others(witness) || agencies.iter().any(|key| key.key() == witness.key.key());
         if policy.is_some_and(|policy| policy.witnesses().iter().all(exchanges)) {
             weaknesses.push(
                 "no third party witnesses this trail: every witness is an agency that exchanges; name one that is none, such \
@@ -80,7 +81,9 @@ impl Standing {
         match (self.policy, self.since) {
             (None, _) => {
                 let witnesses = self.last.len();
-                format!("no third party witnesses this trail: there is no witness policy, and {witnesses} partners cosigned it")
+                format!(
+                    "no third party witnesses this trail: there is no witness policy, and {witnesses} partners cosigned it"
+                )
             }
             (Some(policy), Some(since)) if since.micros() == i64::MAX => {
                 format!("policy {policy} asks for no witness: nothing is enforced")

@@ -20,8 +20,8 @@ use crate::clock::{Clock, TlsTime};
 
 pub use own::{OwnCertificate, OwnStore};
 pub use trust::{SeenTrust, TrustFiles, TrustStore};
-pub use web::WebCertificate;
 use trust::{certificates, read};
+pub use web::WebCertificate;
 
 /// Why certificates or keys cannot be used. Each names the file.
 #[derive(Debug, thiserror::Error)]

@@ -44,7 +44,9 @@ pub enum AloneError {
     )]
     Lost(PathBuf),
     /// A name that no witness can have.
-    #[error("`{0}` is no name for a witness: write it without spaces and plus signs, such as auditor.alder.example/witness")]
+    #[error(
+        "`{0}` is no name for a witness: write it without spaces and plus signs, such as auditor.alder.example/witness"
+    )]
     Name(String),
     /// A key cannot be made.
     #[error("cannot make a key: {0}")]
@@ -184,10 +186,8 @@ impl Alone {
         let key = key.map_err(|error| AloneError::Key(path, error.to_string()))?;
         let path = folder.join(PUBLIC);
         let public = fs::read_to_string(&path).map_err(|error| AloneError::Key(path.clone(), error.to_string()))?;
-        let public: CosignerKey =
-            public.trim().parse().map_err(|error| AloneError::Key(path, format!("{error}")))?;
-        let cosigner =
-            Cosigner::new(public.name(), key).map_err(|_| AloneError::Pair(folder.to_owned()))?;
+        let public: CosignerKey = public.trim().parse().map_err(|error| AloneError::Key(path, format!("{error}")))?;
+        let cosigner = Cosigner::new(public.name(), key).map_err(|_| AloneError::Pair(folder.to_owned()))?;
         if *cosigner.public() != public {
             return Err(AloneError::Pair(folder.to_owned()));
         }

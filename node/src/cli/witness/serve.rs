@@ -60,7 +60,8 @@ pub(super) async fn run(place: &Place, args: Serve, out: &mut Output<'_>) -> Res
         _ => None,
     };
     if certificate.is_none() && !args.behind_proxy && !args.listen.ip().is_loopback() {
-        let hint = "name a certificate with --tls-cert and --tls-key, or say --behind-proxy if a proxy in front does TLS";
+        let hint =
+            "name a certificate with --tls-cert and --tls-key, or say --behind-proxy if a proxy in front does TLS";
         let message = format!("plain HTTP at {} could be read and changed on its way", args.listen);
         return Err(Problem::usage(message, Some(hint.to_owned())));
     }
@@ -70,7 +71,10 @@ pub(super) async fn run(place: &Place, args: Serve, out: &mut Output<'_>) -> Res
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = signal(SignalKind::hangup())?;
     let cannot = |error| {
-        Problem::failure(format!("cannot listen on {}: {error}", args.listen), Some("name another with --listen".to_owned()))
+        Problem::failure(
+            format!("cannot listen on {}: {error}", args.listen),
+            Some("name another with --listen".to_owned()),
+        )
     };
     let (server, addresses) = door::bind(&alone, args.listen, tls).map_err(cannot)?;
     let handle = server.handle();
@@ -122,7 +126,10 @@ fn again(alone: &Alone, args: &Serve, certificate: Option<&WebCertificate>) {
 
 fn uncounted(alone: &Alone, policy: &Policy) -> Option<String> {
     let named = policy.witnesses().iter().any(|witness| witness.key == *alone.key());
-    (!named).then(|| "the policy has no `witness` line with this witness's key: nobody who goes by it counts what is cosigned".to_owned())
+    (!named).then(|| {
+        "the policy has no `witness` line with this witness's key: nobody who goes by it counts what is cosigned"
+            .to_owned()
+    })
 }
 
 fn said(serving: &Serving) -> String {

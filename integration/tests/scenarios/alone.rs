@@ -15,7 +15,7 @@ use concordat::ca_folder::{CaFolder, Order};
 use concordat::clock::Clock as _;
 use concordat::publishing::{self, Said};
 use concordat::trail::cosignature::SignedText;
-use concordat::witness::request::Shown;
+use concordat::witness::request::{MAX_REQUEST, Shown};
 use integration::TestNode;
 use integration::alone::{Alone, Foreign, MemoryLog, Process, aics, answer, free, http, http_within, logs_of, runs};
 use integration::federation::{Federation, start};
@@ -193,7 +193,7 @@ fn slow_and_greedy_clients_keep_nobody_out() {
     for stream in waiting {
         assert_eq!(answer(stream).status, 408, "and they are cut off");
     }
-    assert_eq!(http(address, "POST", "/add-checkpoint", &"x".repeat(1 << 20)).status, 413);
+    assert_eq!(http(address, "POST", "/add-checkpoint", &"x".repeat(MAX_REQUEST + 1)).status, 413);
     assert_eq!(http(address, "GET", "/add-checkpoint", "").status, 405);
     assert_eq!(http(address, "GET", "/0123/checkpoint", "").status, 404);
     assert_eq!(asks(address, "old 9\n").0, 400);

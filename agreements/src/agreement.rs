@@ -239,6 +239,12 @@ pub enum AgreementError {
 }
 
 impl Agreement {
+    /// SHA-256 of the witness policy that it names.
+    #[must_use]
+    pub fn witness_policy(&self) -> Option<Digest> {
+        self.witnesses.as_ref().map(|witnesses| witnesses.policy_sha256)
+    }
+
     /// Reads a document from bytes that must be its canonical ones, and checks its content.
     ///
     /// # Errors

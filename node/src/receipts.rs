@@ -377,7 +377,7 @@ mod tests {
         let parts = parts(&trail, &[]);
         let path = parts.write(&folder.path().join("CA0990100")).unwrap();
         assert_eq!(Parts::read(&path).unwrap(), parts);
-        assert_eq!(receipt_files(folder.path()), [path.clone()]);
+        assert_eq!(receipt_files(folder.path()), std::slice::from_ref(&path));
         for (ending, text) in [("salt", "abc\n"), ("vkey", "alder\n"), ("salt", ""), ("vkey", "")] {
             let part = path.with_extension(ending);
             let kept = fs::read(&part).unwrap();

@@ -21,11 +21,15 @@ func check(err error) {
 	}
 }
 
-// The tiles of a folder. The library's paths have the tiles' height in front, which is always 8.
+// The tiles of a folder. The library's paths have the tiles' height in front, which is always 8, and another word for entries.
 type folder string
 
 func (f folder) path(tile tlog.Tile) string {
-	return filepath.Join(string(f), "tile", strings.TrimPrefix(tile.Path(), "tile/8/"))
+	path := strings.TrimPrefix(tile.Path(), "tile/8/")
+	if rest := strings.TrimPrefix(path, "data/"); rest != path {
+		path = "entries/" + rest
+	}
+	return filepath.Join(string(f), "tile", path)
 }
 
 func (f folder) Height() int { return 8 }

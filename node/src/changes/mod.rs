@@ -356,7 +356,7 @@ pub async fn propose_from(
 /// Why an agreement is not signed that goes by other witnesses than this node does: nothing could flow under it.
 fn other_witnesses(node: &Node, id: AgreementId) -> Result<Option<String>, Failure> {
     let Some(found) = standing::verified(&mut node.registry().reader()?, id)? else { return Ok(None) };
-    let demanded = found.agreement.witnesses.map(|witnesses| witnesses.policy_sha256);
+    let demanded = found.agreement.witness_policy();
     let own = node.watch().policy().map(Policy::sha256);
     Ok((demanded != own).then(|| match (demanded, own) {
         (Some(demanded), None) => format!(

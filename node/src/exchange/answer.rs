@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use agreements::agreement::Agreement;
 use agreements::commit::{Upheld, uphold};
 use agreements::decide::{Decision, Denial, Permit, Standing, Usage, decide, sensitive};
 use agreements::entry::Kind;
@@ -95,8 +96,7 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
         let (epoch, used) = exchanged::epoch_and_used(conn, agreement, day(now))?;
         Ok((used, node.standings().standing_under(conn, epoch, node.owner(), partner.ori(), agreement, now)?))
     })?;
-    let demanded = standing.agreement.as_ref().and_then(|agreement| agreement.witnesses.as_ref());
-    let demanded = demanded.map(|witnesses| witnesses.policy_sha256);
+    let demanded = standing.agreement.as_ref().and_then(Agreement::witness_policy);
     let held = node.watch().holds(partner, demanded, envelope.cosigned.as_deref(), now);
     held.map_err(SwornError::from)?;
     node.set_rate(standing.rules.rate_per_minute);

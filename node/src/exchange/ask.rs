@@ -103,8 +103,14 @@ fn said(rules: &[Rule]) -> String {
     rules.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-/// A partner and the agreement under which it is asked.
-type Target = (Arc<Partner>, AgreementId);
+/// A partner that is asked.
+struct Target {
+    partner: Arc<Partner>,
+    /// Under which agreement.
+    agreement: AgreementId,
+    /// By which policy its log is witnessed.
+    witnesses: Option<Digest>,
+}
 
 /// Whom a question goes to, and for how long that holds.
 struct Targets {
@@ -179,7 +185,8 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
         }
         match desk.registry(|conn| node.standings().asking(conn, node.ori(), ori, now))? {
             Ok(asking) => {
-                targets.partners.push((Arc::clone(partner), asking.agreement));
+                let standing::Asking { agreement, witnesses, .. } = asking;
+                targets.partners.push(Target { partner: Arc::clone(partner), agreement, witnesses });
                 targets.term.until = targets.term.until.min(asking.until);
             }
             Err(why) => {
@@ -193,10 +200,10 @@ fn targets(node: &Node, desk: &Desk, whom: &Whom, now: Instant) -> Result<Target
 
 /// The protocol version that the question is written in. A partner that does not speak it is not asked.
 async fn agree_on_version(node: &Node, targets: &mut Targets) -> u16 {
-    let partners: Vec<Arc<Partner>> = targets.partners.iter().map(|(partner, _)| Arc::clone(partner)).collect();
+    let partners: Vec<Arc<Partner>> = targets.partners.iter().map(|target| Arc::clone(&target.partner)).collect();
     let choice = versions::agree(node, &partners).await;
     for (ori, why) in choice.left_out {
-        targets.partners.retain(|(partner, _)| partner.ori() != ori);
+        targets.partners.retain(|target| target.partner.ori() != ori);
         let name = partners.iter().find(|partner| partner.ori() == ori).map(|one| one.party().legal_name.clone());
         targets.lines.push(Line { ori, name, gave: Gave::NotAsked { why } });
     }
@@ -209,7 +216,7 @@ fn question(node: &Node, ask: &Ask, account: &Account, targets: &[Target], v: u1
     let trained_on = account.trained_on.filter(|date| training_ends(*date).is_some_and(|end| now < end));
     Question {
         v,
-        to: targets.iter().map(|(partner, agreement)| To { ori: partner.ori(), agreement: *agreement }).collect(),
+        to: targets.iter().map(|target| To { ori: target.partner.ori(), agreement: target.agreement }).collect(),
         asker: Asker {
             agency: node.ori(),
             username: account.username.clone(),
@@ -325,10 +332,11 @@ struct Came {
 }
 
 /// Asks one partner. Never fails: what went wrong is its line.
-async fn one(node: &Node, asked: &Asked, (partner, agreement): &Target) -> Came {
+async fn one(node: &Node, asked: &Asked, target: &Target) -> Came {
+    let partner = &target.partner;
     let (gave, proof) = match node.dialer().post(partner, "queries", asked.text.clone()).await {
         Err(error) => (Gave::Unreachable { why: error.to_string() }, None),
-        Ok(reply) => match verify(node, asked, partner, *agreement, &reply.body) {
+        Ok(reply) => match verify(node, asked, target, &reply.body) {
             Ok((gave, evidence)) => (gave, Some(evidence)),
             Err(why) => {
                 node.versions().learn_from_problem(partner.ori(), &reply.body);
@@ -337,23 +345,24 @@ async fn one(node: &Node, asked: &Asked, (partner, agreement): &Target) -> Came 
         },
     };
     let line = Line { ori: partner.ori(), name: Some(partner.party().legal_name.clone()), gave };
-    Came { line, agreement: *agreement, proof }
+    Came { line, agreement: target.agreement, proof }
 }
 
 /// What a reply proves: that the partner recorded this answer to this question, and that the reads are those it recorded.
 fn verify(
     node: &Node,
     asked: &Asked,
-    partner: &Partner,
-    agreement: AgreementId,
+    Target { partner, agreement, witnesses }: &Target,
     body: &[u8],
 ) -> Result<(Gave, Evidence), String> {
     let Ok(envelope) = Envelope::parse(body) else { return Err(problem(body)) };
     let sworn: Sworn<Answer> = sworn::verify(&envelope, Kind::QueryAnswered, partner, node.ori(), node.checkpoints())
         .map_err(|error| error.to_string())?;
-    if sworn.message().question != asked.leaf_hash || sworn.agreement() != agreement {
+    if sworn.message().question != asked.leaf_hash || sworn.agreement() != *agreement {
         return Err("it answers another question".to_owned());
     }
+    let held = node.watch().holds(partner, *witnesses, envelope.cosigned.as_deref(), node.now());
+    held.map_err(|error| error.to_string())?;
     let bulk = envelope.results.map(serde_json::value::RawValue::get);
     let (answer, evidence) = sworn.into_parts();
     let receipt = evidence.leaf_hash;

@@ -138,9 +138,9 @@ struct Sheet {
 }
 
 enum Into {
-    Csv(csv::Writer<File>),
+    Csv(Box<csv::Writer<File>>),
     Json { to: BufWriter<File>, any: bool },
-    Xlsx { book: Workbook, to: File, sheets: usize, row: u32 },
+    Xlsx { book: Box<Workbook>, to: File, sheets: usize, row: u32 },
 }
 
 impl Sheet {
@@ -149,11 +149,11 @@ impl Sheet {
             Form::Csv => {
                 let mut builder = csv::WriterBuilder::new();
                 builder.quote_style(csv::QuoteStyle::Always).terminator(csv::Terminator::CRLF);
-                Into::Csv(builder.from_writer(to))
+                Into::Csv(Box::new(builder.from_writer(to)))
             }
             Form::Json => Into::Json { to: BufWriter::new(to), any: false },
             Form::Xlsx => {
-                let mut book = Workbook::new();
+                let mut book = Box::new(Workbook::new());
                 // Rows wait on disk for the end, beside the file that they go into.
                 book.set_tempdir(folder)?;
                 Into::Xlsx { book, to, sheets: 0, row: MAX_ROWS }
@@ -234,8 +234,10 @@ fn header(book: &mut Workbook, number: usize) -> Result<(), ExportError> {
 /// Writes a row: the position as a number, everything else as text and nothing as a formula. How many cells were cut.
 fn cells(book: &mut Workbook, sheet: usize, row: u32, shown: &Shown) -> Result<u64, ExportError> {
     let sheet = book.worksheet_from_index(sheet)?;
+    #[expect(clippy::cast_precision_loss, reason = "positions are below 2^53")]
+    sheet.write_number(row, 0, shown.index as f64)?;
     let mut cut = 0;
-    for (column, cell) in (0..).zip(shown.cells()) {
+    for (column, cell) in (0..).zip(shown.cells()).skip(1) {
         let cell = inert(&cell);
         match short(&cell) {
             None => sheet.write_string(row, column, &*cell)?,
@@ -280,7 +282,7 @@ mod tests {
                 let facts = Facts { username: Some(username.to_owned()), reference, ..Facts::default() };
                 let long = format!("{{\"long\":\"{}\"}}", "x".repeat(40_000));
                 let message = if number == 1 { long.into_bytes() } else { entry.message.clone() };
-                tx.append(Draft { facts, message, ..entry }).map(|_| ())
+                tx.append(Draft { message, facts, ..entry }).map(|_| ())
             })
         });
         runtime.block_on(job).unwrap();
@@ -338,7 +340,7 @@ mod tests {
         assert_eq!((written.entries, written.cut), (20, 1));
         let sheet = unzipped(&fs::read(&path).unwrap(), "xl/worksheets/sheet1.xml");
         assert!(!sheet.contains("<f>") && !sheet.contains("<f "), "no formula");
-        assert!(sheet.contains("<t>'=1+1</t>") && sheet.contains("<v>19</v>"), "{sheet}");
+        assert!(sheet.contains("<t>'=1+1</t>") && sheet.contains("<v>19</v>"));
         assert!(sheet.contains("[cut here, 40011 bytes in all"), "what does not fit says so");
         assert_eq!(sheet.matches("<row ").count(), 21);
         let none = folder.path().join("none.xlsx");

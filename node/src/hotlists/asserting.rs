@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use agreements::agreement::Agreement;
 use agreements::decide::Denial;
 use agreements::entry::Kind;
 use agreements::hotlist::{
@@ -25,7 +26,7 @@ use crate::exchange::answer::canonical;
 use crate::exchange::ask::receipt_of;
 use crate::exchange::partner::Partner;
 use crate::exchange::standing;
-use crate::exchange::sworn::{self, Sworn};
+use crate::exchange::sworn::{self, Sworn, SwornError};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Desk, Node, fresh_rid};
 use crate::publishing;
@@ -118,6 +119,9 @@ pub async fn answer(
     }
     let standing =
         desk.registry(|conn| node.standings().standing(conn, node.owner(), partner.ori(), sworn.agreement(), now))?;
+    let demanded = standing.agreement.as_ref().and_then(Agreement::witness_policy);
+    let held = node.watch().holds(partner, demanded, envelope.cosigned.as_deref(), now);
+    held.map_err(SwornError::from)?;
     let prepared = match decide_pull(list, &standing, now) {
         Ok(permit) => {
             let (node, partner, have) = (Arc::clone(node), partner.ori(), sworn.message().have);

@@ -97,6 +97,8 @@ impl From<RefreshError> for PullError {
 #[derive(Debug, Clone)]
 struct Under {
     id: AgreementId,
+    /// By which policy the owner's log is witnessed.
+    witnesses: Option<Digest>,
     categories: Vec<Category>,
     /// How long what is asserted may be used.
     lasts: i64,
@@ -119,6 +121,7 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, list: &str, now: Instant) -> Quer
             Status::InForce { until } => {
                 return Ok(Ok(Under {
                     id,
+                    witnesses: found.agreement.witness_policy(),
                     categories: categories(&grant.categories),
                     lasts: found.agreement.hotlist_lease(),
                     sunset: found.agreement.sunset(),
@@ -225,6 +228,8 @@ async fn receive(
         };
         let sworn: Sworn<Assertion> =
             sworn::verify(&envelope, Kind::HotlistAsserted, partner, node.ori(), node.checkpoints())?;
+        let witnessed = node.watch().holds(partner, under.witnesses, envelope.cosigned.as_deref(), node.now());
+        witnessed.map_err(SwornError::from)?;
         // Now, and not when the last of the bulk is here: the lease began on its way.
         let received_at = node.desk().registry(|conn| node.registry().present(conn))?;
         let message = sworn.message();

@@ -1,14 +1,16 @@
 //! Finding entries, and proving again those that exist.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::str::FromStr;
 
 use agreements::entry::Kind;
 use agreements::ids::{Ori, RequestId};
 use agreements::time::Instant;
-use diesel::dsl::{count_star, exists};
+use diesel::dsl::{count_star, exists, sql};
 use diesel::prelude::*;
 use diesel::result::Error;
+use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::append::{self, FactRow, Facts};
 use super::head::{Head, HeadError};
@@ -108,48 +110,80 @@ pub fn search(conn: &mut Conn, filter: &Filter) -> QueryResult<Vec<Row>> {
 }
 
 /// Where the entries of a page are.
-fn positions(conn: &mut Conn, filter: &Filter, range: std::ops::Range<i64>) -> QueryResult<Vec<i64>> {
+fn positions(conn: &mut Conn, filter: &Filter, range: Range<i64>) -> QueryResult<Vec<i64>> {
     let limit = i64::from(if filter.limit == 0 { MAX_PAGE } else { filter.limit.min(MAX_PAGE) });
-    if !filter.leads_by_fact() {
-        let mut query = leaf::table
-            .filter(leaf::idx.ge(range.start).and(leaf::idx.lt(range.end)))
-            .order(leaf::idx.desc())
-            .limit(limit)
-            .select(leaf::idx)
-            .into_boxed();
-        if let Some(kind) = filter.kind {
-            query = query.filter(leaf::kind.eq(kind.as_str()));
+    if filter.leads_by_fact() { by_fact(conn, filter, range, limit) } else { by_leaf(conn, filter, range, limit) }
+}
+
+/// Whether this is PostgreSQL, whose planner takes a range of positions for short and reads all of it: it gets the beginning
+/// and the end of what is searched for as rows of the index, and their order, which only that index has. SQLite would use no
+/// more than the first column of such rows.
+fn is_server(conn: &Conn) -> bool {
+    matches!(conn, Conn::Pg(_))
+}
+
+/// Found in the log itself, or by kind.
+fn by_leaf(conn: &mut Conn, filter: &Filter, range: Range<i64>, limit: i64) -> QueryResult<Vec<i64>> {
+    let mut query = leaf::table.select(leaf::idx).order(leaf::idx.desc()).limit(limit).into_boxed();
+    match filter.kind.map(Kind::as_str) {
+        Some(kind) if is_server(conn) => {
+            let from = sql::<Bool>("(leaf.kind, leaf.idx) >= (").bind::<Text, _>(kind).sql(", ");
+            let to = sql::<Bool>("(leaf.kind, leaf.idx) < (").bind::<Text, _>(kind).sql(", ");
+            query = query
+                .filter(from.bind::<BigInt, _>(range.start).sql(")"))
+                .filter(to.bind::<BigInt, _>(range.end).sql(")"))
+                .order((leaf::kind.desc(), leaf::idx.desc()));
         }
-        if let Some(decision) = &filter.decision {
-            let its = fact::table.filter(fact::idx.eq(leaf::idx)).filter(fact::decision.eq(decision));
-            query = query.filter(exists(its));
+        kind => {
+            query = query.filter(leaf::idx.ge(range.start).and(leaf::idx.lt(range.end)));
+            if let Some(kind) = kind {
+                query = query.filter(leaf::kind.eq(kind));
+            }
         }
-        return query.load(conn);
     }
-    let mut query = fact::table
-        .filter(fact::idx.ge(range.start).and(fact::idx.lt(range.end)))
-        .order(fact::idx.desc())
-        .limit(limit)
-        .select(fact::idx)
-        .into_boxed();
+    if let Some(decision) = &filter.decision {
+        let its = fact::table.filter(fact::idx.eq(leaf::idx)).filter(fact::decision.eq(decision));
+        query = query.filter(exists(its));
+    }
+    query.load(conn)
+}
+
+/// Found by something that the entries are about.
+fn by_fact(conn: &mut Conn, filter: &Filter, range: Range<i64>, limit: i64) -> QueryResult<Vec<i64>> {
+    let server = is_server(conn);
+    let mut query = fact::table.select(fact::idx).order(fact::idx.desc()).limit(limit).into_boxed();
     // The first leads: its index is read. The others are written so that no index of theirs can be.
     let mut leads = true;
     macro_rules! narrow {
-        ($column:expr, $value:expr) => {
+        ($column:ident, $value:expr) => {
             if let Some(value) = $value {
                 let first = std::mem::replace(&mut leads, false);
-                query =
-                    if first { query.filter($column.eq(value)) } else { query.filter($column.concat("").eq(value)) };
+                if !first {
+                    query = query.filter(fact::$column.concat("").eq(value));
+                } else if server {
+                    let row = concat!("(fact.", stringify!($column), ", fact.idx)");
+                    let from = sql::<Bool>(row).sql(" >= (").bind::<Text, _>(value).sql(", ");
+                    let to = sql::<Bool>(row).sql(" < (").bind::<Text, _>(value).sql(", ");
+                    query = query
+                        .filter(from.bind::<BigInt, _>(range.start).sql(")"))
+                        .filter(to.bind::<BigInt, _>(range.end).sql(")"))
+                        // One of the indexes has no others.
+                        .filter(fact::$column.is_not_null())
+                        .order((fact::$column.desc(), fact::idx.desc()));
+                } else {
+                    let within = fact::idx.ge(range.start).and(fact::idx.lt(range.end));
+                    query = query.filter(fact::$column.eq(value)).filter(within);
+                }
             }
         };
     }
-    narrow!(fact::plate, &filter.plate);
-    narrow!(fact::reference, &filter.reference);
-    narrow!(fact::username, &filter.username);
-    narrow!(fact::rule, &filter.rule);
-    narrow!(fact::partner, filter.partner.as_ref().map(Ori::as_str));
-    narrow!(fact::purpose, &filter.purpose);
-    narrow!(fact::decision, &filter.decision);
+    narrow!(plate, filter.plate.as_deref());
+    narrow!(reference, filter.reference.as_deref());
+    narrow!(username, filter.username.as_deref());
+    narrow!(rule, filter.rule.as_deref());
+    narrow!(partner, filter.partner.as_ref().map(Ori::as_str));
+    narrow!(purpose, filter.purpose.as_deref());
+    narrow!(decision, filter.decision.as_deref());
     if let Some(kind) = filter.kind {
         let its = leaf::table.filter(leaf::idx.eq(fact::idx)).filter(leaf::kind.concat("").eq(kind.as_str()));
         query = query.filter(exists(its));
@@ -291,13 +325,13 @@ pub fn by_rid(conn: &mut Conn, rid: RequestId) -> QueryResult<Option<Row>> {
 }
 
 /// The proof (c2sp.org/tlog-proof@v1) that the entry `rid` is under the present head, or `None` if there is none such. Where
-/// witnesses cosigned a head that has the entry, it is under the newest of those.
+/// witnesses cosigned a head that has the entry, it is under the one that the most of them did.
 pub fn prove(conn: &mut Conn, rid: RequestId) -> Result<Option<String>, HeadError> {
     snapshot(conn, |conn| {
         let position = leaf::table.filter(leaf::rid.eq(rid.as_bytes().to_vec())).select(leaf::idx);
         let Some(idx) = position.first::<i64>(conn).optional()? else { return Ok(None) };
         let index = idx.cast_unsigned();
-        let (size, checkpoint) = match static_log::cosigned(conn)?.filter(|(size, _)| *size > index) {
+        let (size, checkpoint) = match static_log::cosigned(conn, index)? {
             Some(cosigned) => cosigned,
             None => Head::read(conn).map(|head| (head.size, head.checkpoint))?,
         };

@@ -1,5 +1,6 @@
 //! The log as static resources (c2sp.org/tlog-tiles): checkpoint, hash tiles and entry bundles, by their paths.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
@@ -73,7 +74,7 @@ fn parts(size: u64, of: Of, n: u64) -> u16 {
         Of::Entries => 0,
     };
     let at_level = size.checked_shr(u32::from(HEIGHT) * level).unwrap_or(0);
-    let before = n.checked_mul(u64::from(full())).unwrap_or(u64::MAX);
+    let before = n.saturating_mul(u64::from(full()));
     u16::try_from(at_level.saturating_sub(before).min(u64::from(full()))).unwrap_or_default()
 }
 
@@ -231,19 +232,25 @@ pub fn checkpoint(conn: &mut Conn) -> Result<Option<String>, HeadError> {
     Ok(Some(with(head.checkpoint, &lines)))
 }
 
-/// The largest head that witnesses cosigned, with their lines; `None` when there is none. One that an earlier key of the log
-/// signed does not count: who verifies has the key of today.
+/// Of the heads of more than `above` entries the one that the most witnesses cosigned, with their lines, and the largest of
+/// several; `None` when nobody cosigned one. What an earlier key of the log signed does not count: who verifies has the key of
+/// today.
 ///
 /// # Errors
 /// The database failed, or the head's row is not what a head is.
-pub fn cosigned(conn: &mut Conn) -> Result<Option<(u64, String)>, HeadError> {
-    let newest: Option<(i64, String)> = published::table
+pub fn cosigned(conn: &mut Conn, above: u64) -> Result<Option<(u64, String)>, HeadError> {
+    // Few: heads before the newest that a quorum cosigned are not kept.
+    let sizes: Vec<i64> = published::table
         .inner_join(cosignature::table.on(cosignature::size.eq(published::size)))
-        .order(published::size.desc())
-        .select((published::size, published::checkpoint))
-        .first(conn)
-        .optional()?;
-    let Some((size, text)) = newest else { return Ok(None) };
+        .filter(published::size.gt(i64::try_from(above).unwrap_or(i64::MAX)))
+        .select(published::size)
+        .load(conn)?;
+    let mut witnesses: BTreeMap<i64, usize> = BTreeMap::new();
+    for size in sizes {
+        *witnesses.entry(size).or_default() += 1;
+    }
+    let Some((size, _)) = witnesses.into_iter().max_by_key(|(size, count)| (*count, *size)) else { return Ok(None) };
+    let text: String = published::table.find(size).select(published::checkpoint).first(conn)?;
     let (Ok(cosigned), Ok(head)) = (SignedText::parse(&text), SignedText::parse(&Head::read(conn)?.checkpoint)) else {
         return Ok(None);
     };
@@ -473,7 +480,7 @@ mod tests {
         let mut conn = trail.connect();
         let bare = checkpoint(&mut conn).unwrap().unwrap();
         assert_eq!(Checkpoint::verify(&bare, trail.key.vkey()).unwrap().size, 600);
-        assert_eq!(cosigned(&mut conn).unwrap(), None);
+        assert_eq!(cosigned(&mut conn, 0).unwrap(), None);
         let witness = Cosigner::new("witness.test/one", SigningKey::generate_ed25519().unwrap()).unwrap();
         let now: Instant = "2026-11-23T20:17:03Z".parse().unwrap();
         let line = witness.cosign(&SignedText::parse(&bare).unwrap(), now).unwrap();
@@ -485,17 +492,22 @@ mod tests {
         };
         kept(511, &earlier, "witness.test/one", &line);
         assert_eq!(checkpoint(&mut conn).unwrap().unwrap(), bare, "what was said of another head");
-        assert_eq!(cosigned(&mut conn).unwrap(), Some((511, format!("{earlier}{line}"))));
+        assert_eq!(cosigned(&mut conn, 0).unwrap(), Some((511, format!("{earlier}{line}"))));
         kept(600, &bare, "a.broken", "no signature line");
         kept(600, &bare, "witness.test/one", &line);
         let with = checkpoint(&mut conn).unwrap().unwrap();
         assert_eq!(with, format!("{bare}{line}"));
         assert_eq!(witness.public().cosigned(&SignedText::parse(&with).unwrap()), Some(now));
-        assert_eq!(cosigned(&mut conn).unwrap(), Some((600, with)));
+        assert_eq!(cosigned(&mut conn, 0).unwrap(), Some((600, with)));
+        assert_eq!(cosigned(&mut conn, 600).unwrap(), None, "none of more entries");
+        kept(511, &earlier, "witness.test/two", &line);
+        kept(511, &earlier, "witness.test/three", &line);
+        assert_eq!(cosigned(&mut conn, 0).unwrap().unwrap().0, 511, "what more witnesses saw");
+        assert_eq!(cosigned(&mut conn, 511).unwrap().unwrap().0, 600);
         let other_key = TestTrail::new();
         let of_other = Checkpoint::verify(&bare, trail.key.vkey()).unwrap().sign(&*other_key.key).unwrap();
         trail.tamper(&format!("UPDATE published SET checkpoint = '{of_other}'"));
-        assert_eq!(cosigned(&mut conn).unwrap(), None, "a key that was replaced signed it");
+        assert_eq!(cosigned(&mut conn, 0).unwrap(), None, "a key that was replaced signed it");
         let empty = TestTrail::new();
         drop(empty.open());
         assert_eq!(checkpoint(&mut empty.connect()).unwrap(), None, "an empty log has no head");

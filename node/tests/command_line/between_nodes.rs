@@ -146,7 +146,8 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     assert!(alder.run(&["agreement", "access", "--as-of", "2999-01-01"]).ended(1).contains("still to come"));
     assert_eq!((&authorized[0]["agreement"], &authorized[0]["live"]), (&Value::from(id.as_str()), &Value::from(true)));
     let shown = alder.run(&["agreement", "show", &id]).ended(0);
-    assert!(shown.contains("in force until") && shown.contains(&format!("{BIRCH} 1: signed")), "{shown}");
+    assert!(shown.contains("in force until") && shown.contains(&format!("{BIRCH} 1, ")), "{shown}");
+    assert_eq!(shown.matches("signed, by the official's own hand too").count(), 2, "{shown}");
 
     let answered = ask(&alder, REASON, &["--json"]).json();
     let question = answered["question"].as_str().unwrap();

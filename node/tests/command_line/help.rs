@@ -270,7 +270,6 @@ fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("trail verify", line("trail verify")),
         ("trail proof", line(&format!("trail proof {id}"))),
         ("trail export", with("trail export --as auditor", &["--out", &node.path("entries.csv")])),
-        ("trail receipts", line("trail receipts")),
         ("trail receipts export", with("trail receipts export --as auditor", &[&node.path("receipts")])),
         ("trail receipts verify", with("trail receipts verify", &[&busy])),
         ("trail forks", line("trail forks")),

@@ -221,8 +221,8 @@ fn an_export_is_recorded_first_and_is_of_who_may_read_the_trail() {
         node.run_as("auditor", &[&["trail", "export"], wrong].concat()).ended(2);
     }
     let filtered = ["trail", "export", "--out", &csv, "--kind", "user.changed", "--plate", "7ABC123", "--json"];
-    let none = node.run_as("auditor", &filtered).json();
-    assert_eq!((&none["entries"], none["sha256"].as_str().unwrap().len()), (&Value::from(0), 64));
+    let empty = node.run_as("auditor", &filtered).json();
+    assert_eq!((&empty["entries"], empty["sha256"].as_str().unwrap().len()), (&Value::from(0), 64));
     let said = exports();
     let message = &said[0]["message"];
     assert_eq!(

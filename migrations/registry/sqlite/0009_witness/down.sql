@@ -6,3 +6,7 @@ CREATE TABLE partner_head (
     seen_at     BIGINT NOT NULL              -- microseconds since 1970 UTC
 );
 DROP TABLE seen_head;
+DROP TABLE cosignature;
+DROP TABLE published;
+DROP TABLE fork;
+DROP TABLE witnessed;

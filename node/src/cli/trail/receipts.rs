@@ -134,9 +134,8 @@ async fn export(place: &Place, args: Export, out: &mut Output<'_>) -> Result<Exi
     let shown = Exported { folder: args.folder, receipts: exported.receipts, own: exported.own, refused };
     let exit = if shown.refused.is_empty() { Exit::Done } else { Exit::Refused };
     out.one(&shown, |shown| {
-        let refused = shown.refused.iter();
-        let refused: String =
-            refused.map(|one| format!("\nNOT EXPORTED: receipt {}: {}", one.receipt, one.why)).collect();
+        let line = |one: &Refused| format!("\nNOT EXPORTED: receipt {}: {}", one.receipt, one.why);
+        let refused = shown.refused.iter().map(line).collect::<Vec<_>>().concat();
         format!("{} receipts and {} entries of ours in {}.{refused}", shown.receipts, shown.own, shown.folder.display())
     })?;
     Ok(exit)

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::commit;
 use agreements::decide::Standing;
-use agreements::ids::{AgreementId, Ori};
+use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::register::Register;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
@@ -37,6 +37,8 @@ pub struct StandingCache {
 pub struct Asking {
     /// It.
     pub agreement: AgreementId,
+    /// SHA-256 of the witness policy that it names.
+    pub witnesses: Option<Digest>,
     /// When that was looked up.
     pub since: Instant,
     /// The first instant at which it stops being in force by itself.
@@ -161,8 +163,9 @@ impl StandingCache {
         if let Some(known) = known.filter(|known| known.epoch == epoch && (known.since..known.until).contains(&now)) {
             return Ok(Ok(known));
         }
-        let found = under(conn, &self.known, us, owner, now)?.map(|(agreement, until)| Asking {
+        let found = under(conn, &self.known, us, owner, now)?.map(|(agreement, witnesses, until)| Asking {
             agreement,
+            witnesses,
             since: now,
             until,
             epoch,
@@ -174,18 +177,22 @@ impl StandingCache {
     }
 }
 
-/// The agreement in force under which `us` may query `owner`, the newest one, and until when: another one may begin before it
-/// ends. Or why there is none.
+/// The agreement in force under which `us` may query `owner`, the newest one, with the witness policy that it names, and until
+/// when: another one may begin before it ends. Or why there is none.
 fn under(
     conn: &mut Conn,
     known: &Known,
     us: Ori,
     owner: Ori,
     now: Instant,
-) -> QueryResult<Result<(AgreementId, Instant), String>> {
+) -> QueryResult<Result<(AgreementId, Option<Digest>, Instant), String>> {
     let register = ag::register(conn)?;
     let all = known.sound(conn, owner)?;
     let agreements = all.iter().map(|found| (&found.agreement, &found.streams));
     let none = || "no agreement with it; draft one with `concordat agreement draft`".to_owned();
-    Ok(commit::under(us, owner, agreements, &register, now).map_err(|why| why.unwrap_or_else(none)))
+    let found = commit::under(us, owner, agreements, &register, now).map_err(|why| why.unwrap_or_else(none));
+    Ok(found.map(|(id, until)| {
+        let named = all.iter().find(|found| found.agreement.id == id);
+        (id, named.and_then(|found| found.agreement.witness_policy()), until)
+    }))
 }

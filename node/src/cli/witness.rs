@@ -44,7 +44,7 @@ pub enum WitnessCommand {
     Evidence(Evidence),
     /// Verify the evidence of a fork offline, with the key of the log
     #[command(
-        after_help = "Examples:\n  concordat witness verify fork.json --policy federation.policy\n  concordat witness verify fork.json \\\n      --log alpr.alder.example/CA0990000+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n\nExit code 0: the log signed both, and it cannot have one trail. Exit code 1: this convicts nobody."
+        after_help = "Examples:\n  concordat witness verify fork.json --policy federation.policy\n  concordat witness verify fork.json \\\n      --log alpr.alder.example/CA0990000+612c86b2+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW\n\nExit code 0: the log signed both, and it cannot have one trail. Exit code 1: this convicts nobody."
     )]
     Verify(Verify),
 }

@@ -58,8 +58,8 @@ pub use place::As;
     after_help = "Exit codes: 0 done, 1 refused by a rule, 2 usage or configuration, 3 failure.\n\nExample:\n  concordat --dir alder init --ori CA0010000 --legal-name \"Alder County Sheriff\" --kind county \\\n      --county Alder --url https://alpr.alder.example:7443"
 )]
 pub struct Cli {
-    /// The node's folder, in which `concordat.toml` is; for `ca` and `witness`, the authority's or the
-    /// witness's folder; for `demo`, an empty one to play in [default: this folder]
+    /// The node's folder, in which `concordat.toml` is; for `ca`, the authority's folder; for `demo`,
+    /// an empty one to play in [default: this folder]
     #[arg(long, global = true, value_name = "DIR", env = "CONCORDAT_DIR", hide_env_values = true)]
     pub dir: Option<PathBuf>,
     /// Print JSON, errors too

@@ -3,6 +3,7 @@
 //!
 //! Everything is real (TLS, SQLite, PostgreSQL, the product's own services) but the clock. Each wait for the network is bounded.
 
+pub mod alone;
 pub mod clock;
 pub mod compliance;
 pub mod counterparties;

@@ -32,6 +32,12 @@ pub struct Watched {
 impl Watched {
     /// Under an agreement in force between Alder and Birch; every head needs two of the three witnesses.
     pub async fn in_force() -> Self {
+        Self::in_force_with(|_, _| Vec::new()).await
+    }
+
+    /// The same with further witnesses, each by its name in the policy and the rest of its line there. A quorum needs
+    /// all of those and two of the three.
+    pub async fn in_force_with(others: impl FnOnce(&Federation, &[TestNode; 3]) -> Vec<(String, String)>) -> Self {
         let federation = Federation::found();
         let mut nodes = [
             TestNode::found(&federation, ALDER).await,
@@ -43,7 +49,7 @@ impl Watched {
                 nodes[one].enrols(&nodes[other]).await;
             }
         }
-        let text = policy_of(&nodes);
+        let text = policy_of(&nodes, &others(&federation, &nodes));
         let policy = Policy::parse(text.as_bytes()).unwrap();
         let path = policy_file(&federation, &text);
         for node in &mut nodes {
@@ -70,15 +76,20 @@ impl Watched {
     }
 }
 
-/// A policy with the witness of each node, of which two are a quorum.
-fn policy_of(nodes: &[TestNode; 3]) -> String {
+/// A policy with the witness of each node, of which two are a quorum together with all others.
+fn policy_of(nodes: &[TestNode; 3], others: &[(String, String)]) -> String {
     let line = |node: &TestNode| {
         let party = node.node().party();
         format!("witness {} {} {}/peer/v1/witness\n", node.fiction.word, party.node.witness_vkey, party.node.url)
     };
     let witnesses: String = nodes.iter().map(line).collect();
     let names: String = nodes.iter().map(|node| format!(" {}", node.fiction.word)).collect();
-    format!("# The witnesses of a federation of fictional agencies.\n{witnesses}group two 2{names}\nquorum two\n")
+    let further: String = others.iter().map(|(name, rest)| format!("witness {name} {rest}\n")).collect();
+    let all: String = others.iter().map(|(name, _)| format!(" {name}")).collect();
+    format!(
+        "# The witnesses of a federation of fictional agencies.\n{witnesses}{further}group two 2{names}\n\
+         group all all two{all}\nquorum all\n"
+    )
 }
 
 fn policy_file(federation: &Federation, text: &str) -> PathBuf {

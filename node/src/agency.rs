@@ -45,6 +45,15 @@ pub fn witness_name(log_origin: &str) -> String {
     format!("{log_origin}/witness")
 }
 
+/// The key of a node's witness; nothing where it is no Ed25519 key.
+///
+/// # Errors
+/// It cannot be read.
+pub fn witness_key(config: &Config) -> Result<Option<CosignerKey>, OpenError> {
+    let key = read_key(&config.keys.witness_key())?.public().ed25519_bytes();
+    Ok(key.and_then(|key| CosignerKey::new(&witness_name(&config.keys.log_origin), key).ok()))
+}
+
 /// The agency of `config`, whose TLS certificate has the key with this hash, as it is described at `now`.
 ///
 /// # Errors
@@ -59,9 +68,7 @@ pub fn party(config: &Config, tls_spki: Digest, now: Instant) -> Result<Party, A
     };
     let elements = &policy.elements;
     let key = |path: std::path::PathBuf| -> Result<String, AgencyError> { Ok(read_key(&path)?.public().to_string()) };
-    let witness_key = read_key(&config.keys.witness_key())?;
-    let witness = witness_key.public().ed25519_bytes();
-    let witness = witness.and_then(|key| CosignerKey::new(&witness_name(&config.keys.log_origin), key).ok());
+    let witness = witness_key(config)?;
     Ok(Party {
         ori: agency.ori,
         legal_name: agency.legal_name.clone(),

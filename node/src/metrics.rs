@@ -73,6 +73,19 @@ pub enum Ingested {
     Rejected,
 }
 
+/// What a witness did with this node's head.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub enum Answered {
+    /// It cosigned.
+    Cosigned,
+    /// It knows a larger head.
+    Ahead,
+    /// It knows another trail.
+    Forked,
+    /// It did not answer as a witness does.
+    Failed,
+}
+
 impl Reply {
     /// The class of an HTTP status code.
     #[must_use]
@@ -111,6 +124,11 @@ struct IngestLabels {
     outcome: Ingested,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WitnessLabels {
+    outcome: Answered,
+}
+
 /// The counters of one node.
 #[derive(Debug)]
 pub struct Metrics {
@@ -129,6 +147,8 @@ pub struct Metrics {
     newest: Gauge<f64, AtomicU64>,
     waiting: Gauge,
     folders: Counter,
+    witnesses: Family<WitnessLabels, Counter>,
+    quorum: Gauge<f64, AtomicU64>,
 }
 
 impl Metrics {
@@ -174,6 +194,13 @@ impl Metrics {
         let help =
             "In how many things effective access is not what agreements in force give: anything but 0 is an alarm";
         registry.register("access_differences", help, access.clone());
+        let witnesses = Family::default();
+        registry.register("witness_answers", "Heads shown to witnesses, by what came of it", witnesses.clone());
+        let quorum = Gauge::<f64, AtomicU64>::default();
+        quorum.set(-1.0);
+        let help =
+            "For how long no quorum of witnesses cosigned the trail; -1 without a policy, since 1970 before the first";
+        registry.register_with_unit("witness_quorum_age", help, Unit::Seconds, quorum.clone());
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(seconds(started));
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
@@ -193,7 +220,19 @@ impl Metrics {
             newest,
             waiting,
             folders,
+            witnesses,
+            quorum,
         }
+    }
+
+    /// A witness was shown a head.
+    pub fn witness(&self, outcome: Answered) {
+        self.witnesses.get_or_create(&WitnessLabels { outcome }).inc();
+    }
+
+    /// Under a policy no quorum of witnesses cosigned the trail for so long, in microseconds.
+    pub fn quorum_age(&self, age: i64) {
+        self.quorum.set(seconds(Instant::from_micros(age.max(0))));
     }
 
     /// So many things in `table` are not as the trail recorded them.
@@ -303,6 +342,10 @@ mod tests {
         for table in Table::ALL {
             metrics.changed_rows(table, 1);
         }
+        for outcome in [Answered::Cosigned, Answered::Ahead, Answered::Forked, Answered::Failed] {
+            metrics.witness(outcome);
+        }
+        metrics.quorum_age(90 * Instant::SECOND);
         let text = metrics.text().unwrap();
         let mut seen: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
         for labels in text.lines().filter_map(|line| Some(line.split_once('{')?.1.split_once('}')?.0)) {
@@ -312,7 +355,7 @@ mod tests {
         }
         assert_eq!(seen.keys().copied().collect::<Vec<_>>(), ["decision", "door", "outcome", "reply", "rule", "table"]);
         assert_eq!(seen["reply"].len(), 7);
-        assert_eq!(seen["outcome"].len(), 3);
+        assert_eq!(seen["outcome"].len(), 7);
         for (name, values) in &seen {
             for value in values {
                 assert!(value.bytes().all(|b| b.is_ascii_alphabetic() || b == b'_'), "{name}={value}");
@@ -321,6 +364,7 @@ mod tests {
         assert!(text.contains("concordat_process_start_time_seconds 1795465020.5\n"), "{text}");
         assert!(text.contains("concordat_trail_entries_total 256\n"), "{text}");
         assert!(text.contains("concordat_trail_commits_total 1\n"), "{text}");
+        assert!(text.contains("concordat_witness_quorum_age_seconds 90.0\n"), "{text}");
         assert!(text.ends_with("# EOF\n"));
     }
 

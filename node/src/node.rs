@@ -34,7 +34,7 @@ use crate::jobs::Bell;
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
-use crate::publishing::Watch;
+use crate::publishing::{Standing, Watch};
 use crate::reads::store::ReadsDb;
 use crate::registry::roster::Rosters;
 use crate::rotation;
@@ -420,6 +420,17 @@ impl Node {
             self.changed.store(Arc::new(found));
         }
         Ok(())
+    }
+
+    /// How it stands with the witnesses of this node's trail.
+    ///
+    /// # Errors
+    /// The registry cannot be read.
+    pub fn witnessed(&self, conn: &mut Conn) -> QueryResult<Standing> {
+        let partners = self.partners();
+        let agencies: Vec<_> =
+            partners.all().filter_map(|partner| partner.party().node.witness_vkey.parse().ok()).collect();
+        Standing::read(conn, self.watch.policy(), self.watch.own(), &agencies)
     }
 
     /// Why this node does not exchange data now; empty when it does.

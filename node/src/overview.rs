@@ -8,14 +8,16 @@ use agreements::status::Status;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 
-use crate::console::{self, Readiness, ReadsStatus, StatusSource, TrailStatus};
+use crate::console::{self, Readiness, ReadsStatus, StatusSource, TrailStatus, WitnessesStatus};
 use crate::db::Conn;
 use crate::desk::Desk;
 use crate::exchange::Failure;
 use crate::exchange::standing::{StandingCache, Verified};
 use crate::node::Node;
+use crate::publishing::{Last, Said};
 use crate::reads::store::Reader;
 use crate::registry::ag;
+use crate::witness::evidence;
 use crate::{mail, trail, upkeep};
 
 /// How long a count of the reads stands, in microseconds, with what this process kept since added to it: counting them all
@@ -121,15 +123,45 @@ impl fmt::Debug for Overview {
     }
 }
 
+/// What witnesses say of this node's trail: what is kept, and what each of them did the last time that it was asked.
+fn witnesses(node: &Node) -> WitnessesStatus {
+    let Ok(standing) = node.overview().look(|conn| node.witnessed(conn)) else { return WitnessesStatus::default() };
+    let last = node.watch().last();
+    let one = |it: &Last| {
+        let did = match last.get(&it.witness) {
+            Some(Said::Ahead { size }) => format!("; ALARM: it knows a larger head, of {size} entries"),
+            Some(Said::Forked { size }) => format!("; ALARM: it knows another trail, of {size} entries"),
+            Some(Said::Failed(why)) => format!("; now: {why}"),
+            Some(Said::Cosigned { .. }) | None => String::new(),
+        };
+        let word = it.cosigned.map_or_else(|| "nothing yet".to_owned(), |(size, at)| format!("{size} entries at {at}"));
+        (it.witness.clone(), format!("{word}{did}"))
+    };
+    WitnessesStatus {
+        says: standing.says(),
+        last: standing.last.iter().map(one).collect(),
+        weaknesses: standing.weaknesses,
+    }
+}
+
 impl StatusSource for Node {
     fn readiness(&self) -> Readiness {
         let unready = self.overview().look(|conn| self.unready(conn));
         let one_line = |text: String| text.split_whitespace().collect::<Vec<_>>().join(" ");
-        let unready = unready.unwrap_or_else(|error| vec![one_line(format!("the registry cannot be read: {error}"))]);
-        Readiness {
-            ready: if unready.is_empty() { Ok(()) } else { Err(unready) },
-            alarms: self.changed().iter().map(ToString::to_string).collect(),
+        let mut unready =
+            unready.unwrap_or_else(|error| vec![one_line(format!("the registry cannot be read: {error}"))]);
+        if let Err(unwitnessed) = self.watch().may_disclose(self.now()) {
+            unready
+                .push(format!("{unwitnessed}: have witnesses of the policy reached (`concordat doctor` says which)"));
         }
+        let mut alarms: Vec<String> = self.changed().iter().map(ToString::to_string).collect();
+        // What cannot be read is said above.
+        let forks = self.overview().look(evidence::all).unwrap_or_default();
+        alarms.extend(forks.iter().map(|(sha256, fork, at)| {
+            format!("the log {} showed two trails, found at {at}: `concordat trail forks --of {sha256}`", fork.origin)
+        }));
+        alarms.extend(self.overview().look(|conn| self.witnessed(conn)).ok().and_then(|it| it.alarm(self.now())));
+        Readiness { ready: if unready.is_empty() { Ok(()) } else { Err(unready) }, alarms }
     }
 
     fn status(&self) -> console::Status {
@@ -148,6 +180,7 @@ impl StatusSource for Node {
             alarms,
             notices: upkeep::notices(self, now).into_iter().chain(overview.reviews(self.standings())).collect(),
             trail: TrailStatus { origin: self.config().keys.log_origin.clone(), size },
+            witnesses: witnesses(self),
             partners: self.partners().all().count() as u64,
             agreements: overview.by_status(self.standings(), now).unwrap_or_default(),
             reads,

@@ -65,6 +65,11 @@ pub fn follow(node: &Node) {
         Err(error) => tracing::error!(error, "the changed seal is not used; the last good one still is"),
     }
     node.refresh_party();
+    let watch = node.watch();
+    if watch.policy().is_some() {
+        let since = watch.cosigned().since.unwrap_or(Instant::from_micros(0));
+        node.metrics().quorum_age(now.micros().saturating_sub(since.micros()));
+    }
     let list = node.trust().next_update().unwrap_or(Instant::from_micros(0));
     node.metrics().ends(own.current().identity().not_after, list);
 }

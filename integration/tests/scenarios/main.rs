@@ -2,6 +2,7 @@
 
 mod access;
 mod agreements;
+mod alone;
 mod askers;
 mod audit;
 mod certificates;

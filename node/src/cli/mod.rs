@@ -31,6 +31,7 @@ mod review;
 mod serve;
 mod trail;
 mod user;
+mod witness;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -147,6 +148,12 @@ pub enum Command {
     /// Search, verify and prove the trail
     #[command(subcommand, after_help = "Example:\n  concordat trail verify")]
     Trail(trail::TrailCommand),
+    /// Be a witness alone, as a county auditor: cosign the heads of agencies' trails, and keep what convicts a forked one
+    #[command(
+        subcommand,
+        after_help = "Example:\n  concordat --dir witness witness init --name auditor.alder.example/witness"
+    )]
+    Witness(witness::WitnessCommand),
     /// See what waits for the custodian
     #[command(subcommand, after_help = "Example:\n  concordat request list --as birch.custodian")]
     Request(request::RequestCommand),
@@ -206,6 +213,7 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Hit(command) => block_on(hit::run(place, command, out)),
         Command::Query(args) => block_on(query::run(place, *args, out)),
         Command::Trail(command) => block_on(trail::run(place, command, out)),
+        Command::Witness(command) => block_on(witness::run(place, command, out)),
         Command::Request(command) => block_on(request::run(place, command, out)),
         Command::Completions(args) => completions::run(args, out),
         Command::Jobs(command) => block_on(jobs::run(place, command, out)),

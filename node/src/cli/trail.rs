@@ -1,6 +1,7 @@
 //! `concordat trail`: searching, verifying and proving what was recorded.
 
 mod export;
+mod forks;
 mod receipts;
 
 use std::sync::atomic::AtomicBool;
@@ -51,6 +52,11 @@ pub enum TrailCommand {
     /// Show partners' signed entries that are kept here, and verify them offline
     #[command(after_help = "Example:\n  concordat trail receipts --of 01940a2b-0000-7000-8000-000000000001 --verify")]
     Receipts(receipts::Receipts),
+    /// Show logs that showed two trails, with the evidence that is kept here
+    #[command(
+        after_help = "Examples:\n  concordat trail forks\n  concordat trail forks --out fork.json \\\n      --of 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\n\nExit code 1 when there are any: nothing is exchanged with the owner of such a log. `concordat witness verify` checks the evidence offline, for whoever gets the file."
+    )]
+    Forks(forks::Forks),
 }
 
 /// Which entries.
@@ -146,6 +152,7 @@ pub(super) async fn run(place: &Place, command: TrailCommand, out: &mut Output<'
         TrailCommand::Proof(args) => proof(place, args.rid, out),
         TrailCommand::Export(args) => export::run(place, args, out).await,
         TrailCommand::Receipts(args) => receipts::run(place, args, out).await,
+        TrailCommand::Forks(args) => forks::run(place, args, out),
     }
 }
 

@@ -14,7 +14,7 @@ use actix_web::{App, HttpServer, web};
 
 use crate::metrics::Metrics;
 
-pub use status::{Readiness, ReadsStatus, Status, StatusSource, TrailStatus};
+pub use status::{Readiness, ReadsStatus, Status, StatusSource, TrailStatus, WitnessesStatus};
 
 /// What the handlers share.
 struct Shared {
@@ -76,6 +76,11 @@ mod tests {
                 alarms: vec!["a <row> was changed".to_owned()],
                 notices: vec!["a list ends soon".to_owned()],
                 trail: TrailStatus { origin: "alpr.alder.example/CA0010000".to_owned(), size: 41 },
+                witnesses: WitnessesStatus {
+                    says: "no third party <witnesses> this trail".to_owned(),
+                    last: vec![("birch.example/w".to_owned(), "40 entries".to_owned())],
+                    weaknesses: vec!["it names 2 witnesses".to_owned()],
+                },
                 partners: 2,
                 agreements: vec![("in force", 1), ("proposed", 3)],
                 reads: ReadsStatus { count: 1234, newest: None },
@@ -141,6 +146,9 @@ mod tests {
             "<th scope=\"row\">in force</th><td>1</td>",
             "<li>a &#60;row&#62; was changed</li>",
             "<dd>1234</dd>",
+            "<p>Witnesses: no third party &#60;witnesses&#62; this trail.</p>",
+            "<th scope=\"row\">birch.example/w</th><td>40 entries</td>",
+            "<li>it names 2 witnesses</li>",
             "<li>a list ends soon</li>",
             "<dd>none</dd>",
             "<time datetime=\"2026-11-23T20:17:00.000000Z\">",

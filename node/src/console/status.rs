@@ -22,6 +22,8 @@ pub struct Status {
     pub notices: Vec<String>,
     /// The trail.
     pub trail: TrailStatus,
+    /// Who witnesses it.
+    pub witnesses: WitnessesStatus,
     /// How many partners are enrolled.
     pub partners: u64,
     /// How many agreements are in each status, in the order in which they are shown.
@@ -39,6 +41,17 @@ pub struct TrailStatus {
     pub origin: String,
     /// Its number of entries.
     pub size: u64,
+}
+
+/// The trail's witnesses as the console shows them.
+#[derive(Clone, Debug, Default)]
+pub struct WitnessesStatus {
+    /// Whether a quorum of them vouches for it, or that there is no policy.
+    pub says: String,
+    /// Each with what it said last.
+    pub last: Vec<(String, String)>,
+    /// What the federation should mend in its policy.
+    pub weaknesses: Vec<String>,
 }
 
 /// The reads as the console shows them.

@@ -21,6 +21,7 @@ mod tx;
 mod writer;
 
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -41,6 +42,7 @@ use crate::clock::Clock;
 use crate::trail::head;
 use crate::trail::note::LogSigner;
 use open::Source;
+use schema::Store;
 use task::Task;
 use writer::Writer;
 
@@ -68,6 +70,23 @@ pub type OnFatal = Arc<dyn Fn(&str) + Send + Sync>;
 /// wrong with it.
 pub fn reader_of(url: &str) -> Result<Conn, DbError> {
     url.parse::<Source>()?.reader()
+}
+
+/// A connection to the file of a witness that runs alone, which commits durably; its schema is brought up to date. Where
+/// there is no file, one is made.
+pub fn witness_writer(file: &Path) -> Result<Conn, DbError> {
+    let mut conn = witness_source(file)?.writer()?;
+    open::migrate(&mut conn, Store::Witness)?;
+    Ok(conn)
+}
+
+/// A connection to the same file that can only read.
+pub fn witness_reader(file: &Path) -> Result<Conn, DbError> {
+    witness_source(file)?.reader()
+}
+
+fn witness_source(file: &Path) -> Result<Source, DbError> {
+    format!("sqlite:{}", file.to_str().ok_or(DbError::Url)?).parse()
 }
 
 /// The registry's database with its writer. Clones share both; the writer ends with the last of them.
@@ -104,7 +123,7 @@ impl Db {
     ) -> Result<Self, DbError> {
         let source: Source = url.parse()?;
         let mut conn = source.writer()?;
-        open::migrate(&mut conn)?;
+        open::migrate(&mut conn, Store::Registry)?;
         let (head, signer) = open::signed_head(&mut conn, signer)?;
         let (queue, tasks) = sync_channel(QUEUE);
         let commits = Commits::default();

@@ -131,9 +131,9 @@ fn make_private(path: &str) -> std::io::Result<()> {
     options.open(path).map(drop)
 }
 
-/// Brings the schema up to date. Several processes may try at once.
-pub(super) fn migrate(conn: &mut Conn) -> Result<(), DbError> {
-    Store::Registry.bring_up(conn).map_err(|error| match error {
+/// Brings the schema of a store up to date. Several processes may try at once.
+pub(super) fn migrate(conn: &mut Conn, store: Store) -> Result<(), DbError> {
+    store.bring_up(conn).map_err(|error| match error {
         SchemaError::Query(error) => DbError::Store(error),
         SchemaError::Step(error) => DbError::Migration(error),
         SchemaError::Newer(version) => DbError::Newer(version),

@@ -16,6 +16,7 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7304108913)";
 pub(crate) enum Store {
     Registry,
     Reads,
+    Witness,
 }
 
 /// Why a schema is not up to date.
@@ -77,15 +78,17 @@ impl Store {
             (Self::Registry, Conn::Pg(_)) => migrations::REGISTRY_POSTGRES,
             (Self::Reads, Conn::Sqlite(_)) => migrations::READS_SQLITE,
             (Self::Reads, Conn::Pg(_)) => migrations::READS_POSTGRES,
+            // It has files alone: `db::witness_writer` makes no other connection.
+            (Self::Witness, _) => migrations::WITNESS_SQLITE,
         }
     }
 
-    /// A table of the other store. Both stores number their steps from 1, so they cannot share a database: the one would
-    /// take the other's steps for its own.
+    /// A table of another store. All number their steps from 1, so they cannot share a database: the one would take the
+    /// other's steps for its own.
     fn others_table(self) -> &'static str {
         match self {
             Self::Registry => "read",
-            Self::Reads => "head",
+            Self::Reads | Self::Witness => "head",
         }
     }
 }

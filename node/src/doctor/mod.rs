@@ -10,6 +10,7 @@ mod ports;
 mod probe;
 mod standing;
 mod stores;
+mod witnesses;
 
 use std::path::Path;
 use std::sync::Arc;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use agreements::time::Instant;
 
-use super::Findings;
+use super::{Findings, witnesses};
 use crate::changes::rules;
 use crate::config::{Config, DatabaseUrl};
 use crate::db::look::{self, Look};
@@ -14,7 +14,10 @@ use crate::registry::agencies;
 use crate::trail::head;
 
 /// What is looked at here.
-pub(super) const CHECKS: [&str; 7] = ["registry", "trail-head", "clock", "partners", "rules", "reads", "disk"];
+pub(super) const CHECKS: [&str; 9] =
+    ["registry", "trail-head", "clock", "partners", "rules", "witnesses", "forks", "reads", "disk"];
+/// What needs a trail that is as its head says.
+const OF_THE_TRAIL: [&str; 5] = ["clock", "partners", "rules", "witnesses", "forks"];
 
 /// Less room than this (bytes) stops ingest before long.
 const LITTLE: u64 = 1 << 30;
@@ -72,13 +75,15 @@ fn registry(found: &mut Findings, config: &Config, now: Instant) {
     let url = config.store.registry.to_string();
     let looked = look::schema_of(&url, &migrations::REGISTRY_SQLITE, &migrations::REGISTRY_POSTGRES);
     if !schema(found, "registry", "store.registry", looked) {
-        found.not_tried(&["trail-head", "clock", "partners", "rules"], "there is no registry");
+        found.not_tried(&["trail-head"], "there is no registry");
+        found.not_tried(&OF_THE_TRAIL, "there is no registry");
         return;
     }
     let vkey = match log_vkey(config) {
         Ok(vkey) => vkey,
         Err(error) => {
-            found.not_tried(&["trail-head", "clock", "partners", "rules"], &error.to_string());
+            found.not_tried(&["trail-head"], &error.to_string());
+            found.not_tried(&OF_THE_TRAIL, &error.to_string());
             return;
         }
     };
@@ -86,7 +91,7 @@ fn registry(found: &mut Findings, config: &Config, now: Instant) {
         Ok(checked) => checked,
         Err(error) => {
             found.fail("trail-head", error.to_string(), "run `concordat trail verify` to see what was changed");
-            found.not_tried(&["clock", "partners", "rules"], "the trail is not what its head says");
+            found.not_tried(&OF_THE_TRAIL, "the trail is not what its head says");
             return;
         }
     };
@@ -115,6 +120,10 @@ fn registry(found: &mut Findings, config: &Config, now: Instant) {
             "`concordat change widen --reason WHY --as USER` proposes it, and somebody else approves it",
         ),
         Err(error) => found.fail("rules", error.to_string(), "see store.registry"),
+    }
+    match look::schema_of(&url, &migrations::REGISTRY_SQLITE, &migrations::REGISTRY_POSTGRES) {
+        Ok(Look::Schema { pending: 0, .. }) => witnesses::look(found, &mut conn, config, now),
+        _ => found.not_tried(&witnesses::CHECKS, "the schema is an earlier one"),
     }
 }
 

@@ -21,6 +21,7 @@ mod prune;
 mod reminders;
 mod schedule;
 mod unusual;
+mod witnesses;
 mod work;
 
 use std::sync::Arc;
@@ -89,6 +90,13 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "tell of partners that ask for the first time, far more than usual, or at a grant's edge",
         run: |node| Box::pin(async move { work::run(notices::Notices(unusual::Unusual), &node).await }),
+    },
+    Job {
+        name: "witnesses",
+        schedule: Schedule::EveryMinutes(5),
+        catch_up: 1,
+        about: "tell of logs that showed two trails, and when no quorum of witnesses vouches for this one",
+        run: |node| Box::pin(async move { work::run(notices::Notices(witnesses::Witnesses), &node).await }),
     },
     Job {
         name: "reminders",

@@ -9,6 +9,7 @@
 
 mod hold;
 mod round;
+mod standing;
 pub mod store;
 
 use std::collections::BTreeMap;
@@ -35,6 +36,7 @@ use crate::trail::policy::{self, Policy};
 
 pub use hold::NotHeld;
 pub use round::{Round, Said, publish};
+pub use standing::{Last, SILENCE, Standing};
 
 /// How often it is looked whether the head moved.
 const TICK: Duration = Duration::from_secs(1);
@@ -151,6 +153,12 @@ impl Watch {
         self.last.load_full()
     }
 
+    /// This node's own witness key.
+    #[must_use]
+    pub fn own(&self) -> Option<&CosignerKey> {
+        self.own.as_ref()
+    }
+
     /// Since when a quorum vouches for a head of this node, of which the cosignatures are on `note`. `None` without policy.
     fn quorum(&self, note: &SignedText) -> Option<Instant> {
         self.policy.as_ref()?.witnessed(note, |witness| Some(&witness.key) != self.own.as_ref())
@@ -161,21 +169,7 @@ impl Watch {
     /// # Errors
     /// The registry.
     pub fn refresh(&self, conn: &mut Conn) -> QueryResult<()> {
-        let mut newest = Cosigned::default();
-        for (size, checkpoint, lines) in store::heads(conn)? {
-            let lines: String = lines.into_iter().map(|line| line.text).collect();
-            // What was kept verified once; by hand it may have become anything.
-            let Ok(note) = SignedText::parse(&checkpoint) else { continue };
-            let Ok(text) = (if lines.is_empty() { Ok(checkpoint) } else { note.with(&lines) }) else { continue };
-            let since = SignedText::parse(&text).ok().and_then(|note| self.quorum(&note));
-            if since.is_some() {
-                newest = Cosigned { text, size, since };
-                break;
-            }
-            if newest.text.is_empty() && !lines.is_empty() {
-                newest = Cosigned { text, size, since: None };
-            }
-        }
+        let newest = newest_cosigned(conn, |note| self.quorum(note))?;
         self.cosigned.store(Arc::new(newest));
         Ok(())
     }
@@ -193,6 +187,25 @@ impl Watch {
         let fresh = since.is_some_and(|since| now.since(since) <= self.max_unwitnessed);
         if fresh { Ok(()) } else { Err(Unwitnessed { since }) }
     }
+}
+
+/// The newest own head that a quorum vouches for, as `quorum` says of its cosignatures; or the newest with any.
+fn newest_cosigned(conn: &mut Conn, quorum: impl Fn(&SignedText) -> Option<Instant>) -> QueryResult<Cosigned> {
+    let mut newest = Cosigned::default();
+    for (size, checkpoint, lines) in store::heads(conn)? {
+        let lines: String = lines.into_iter().map(|line| line.text).collect();
+        // What was kept verified once; by hand it may have become anything.
+        let Ok(note) = SignedText::parse(&checkpoint) else { continue };
+        let Ok(text) = (if lines.is_empty() { Ok(checkpoint) } else { note.with(&lines) }) else { continue };
+        let since = SignedText::parse(&text).ok().and_then(|note| quorum(&note));
+        if since.is_some() {
+            return Ok(Cosigned { text, size, since });
+        }
+        if newest.text.is_empty() && !lines.is_empty() {
+            newest = Cosigned { text, size, since: None };
+        }
+    }
+    Ok(newest)
 }
 
 /// No quorum of witnesses vouches for this node's trail.

@@ -17,6 +17,7 @@ use crate::db::{Conn, snapshot};
 use crate::exchange::Failure;
 use crate::exchange::dial::Reply;
 use crate::exchange::partner::Partner;
+use crate::metrics::Answered;
 use crate::node::Node;
 use crate::tls;
 use crate::trail::cosignature::{CosignerKey, SignedText};
@@ -53,6 +54,18 @@ pub enum Said {
     },
     /// It did not answer as a witness does.
     Failed(String),
+}
+
+impl Said {
+    /// As the metrics count it.
+    fn answered(&self) -> Answered {
+        match self {
+            Self::Cosigned { .. } => Answered::Cosigned,
+            Self::Ahead { .. } => Answered::Ahead,
+            Self::Forked { .. } => Answered::Forked,
+            Self::Failed(_) => Answered::Failed,
+        }
+    }
 }
 
 /// What came of a round.
@@ -174,6 +187,7 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
     let asked = join_all(targets.iter().map(|target| ask(node, target, &showing, &note))).await;
     let (mut said, mut lines) = (BTreeMap::new(), Vec::new());
     for (target, (came, line)) in targets.iter().zip(asked) {
+        node.metrics().witness(came.answered());
         tell(target.key.name(), &came, watch);
         said.insert(target.key.name().to_owned(), came);
         lines.extend(line);

@@ -62,6 +62,24 @@ pub fn newest(conn: &mut Conn) -> QueryResult<BTreeMap<String, u64>> {
     Ok(rows.into_iter().map(|(witness, size)| (witness, size.unwrap_or(0).cast_unsigned())).collect())
 }
 
+/// The largest own head that each witness cosigned, and when a witness says that it signed last.
+pub fn last(conn: &mut Conn) -> QueryResult<BTreeMap<String, (u64, Instant)>> {
+    let rows: Vec<(String, Option<i64>, Option<i64>)> = each!(conn, c => cosignature::table
+        .group_by(cosignature::witness)
+        .select((cosignature::witness, diesel::dsl::max(cosignature::size), diesel::dsl::max(cosignature::at)))
+        .load(c))?;
+    let said = |(witness, size, at): (String, Option<i64>, Option<i64>)| {
+        (witness, (size.unwrap_or(0).cast_unsigned(), Instant::from_micros(at.unwrap_or(0))))
+    };
+    Ok(rows.into_iter().map(said).collect())
+}
+
+/// When the oldest head that is kept was shown first.
+pub fn first_shown(conn: &mut Conn) -> QueryResult<Option<Instant>> {
+    let at: Option<i64> = each!(conn, c => published::table.select(diesel::dsl::min(published::at)).first(c))?;
+    Ok(at.map(Instant::from_micros))
+}
+
 /// The heads that are kept, newest first, each with its size and what was said of it.
 pub fn heads(conn: &mut Conn) -> QueryResult<Vec<(u64, String, Vec<Line>)>> {
     let heads: Vec<(i64, String)> =

@@ -3,6 +3,7 @@
 
 mod own;
 mod trust;
+mod web;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::clock::{Clock, TlsTime};
 pub use own::{OwnCertificate, OwnStore};
 pub use trust::{SeenTrust, TrustFiles, TrustStore};
 use trust::{certificates, read};
+pub use web::WebCertificate;
 
 /// Why certificates or keys cannot be used. Each names the file.
 #[derive(Debug, thiserror::Error)]

@@ -2,8 +2,11 @@
 //! which shows two trails is found out.
 //!
 //! In scope: the request, its check against what is kept and the keeping of it in one transaction, evidence of forks.
-//! Out of scope: showing own heads to witnesses (see [`crate::publishing`]).
+//! Out of scope: showing own heads to witnesses (see [`crate::publishing`]). A node is a witness by [`here`], and whoever is
+//! no node by [`alone`].
 
+pub mod alone;
+pub mod door;
 pub mod evidence;
 pub mod here;
 pub mod request;
@@ -187,6 +190,12 @@ fn from_row((origin, size, root, checkpoint, at): Row) -> QueryResult<Witnessed>
     Ok(Witnessed { origin, size: size.cast_unsigned(), root, checkpoint, at: Instant::from_micros(at) })
 }
 
+/// The newest heads that were cosigned here, one of each log.
+pub fn all(conn: &mut Conn) -> QueryResult<Vec<Witnessed>> {
+    let rows: Vec<Row> = witnessed::table.order(witnessed::origin).load(conn)?;
+    rows.into_iter().map(from_row).collect()
+}
+
 /// The newest head of the log `origin` that was cosigned here.
 pub fn newest(conn: &mut Conn, origin: &str) -> QueryResult<Option<Witnessed>> {
     let row: Option<Row> = witnessed::table.find(origin).first(conn).optional()?;
@@ -208,5 +217,7 @@ pub fn exclude(one: &Checkpoint, other: &Checkpoint) -> bool {
     one.origin == other.origin && one.size == other.size && one.root != other.root
 }
 
+#[cfg(test)]
+mod published;
 #[cfg(test)]
 mod tests;

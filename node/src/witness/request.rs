@@ -91,8 +91,8 @@ pub fn decimal(digits: &str) -> Option<u64> {
 /// Whether the tree of `new` entries begins with that of `old`, by a proof of RFC 6962, section 2.1.2.
 pub fn extends(proof: &[Hash], old: (u64, Digest), new: (u64, Digest)) -> bool {
     match (old.0, new.0) {
-        // Of nothing everything is an extension, and the proof must be empty.
-        (0, _) => proof.is_empty(),
+        // Of nothing everything is an extension, and the proof must be empty. Nothing itself has one root.
+        (0, after) => proof.is_empty() && (after > 0 || new.1 == Digest::of(b"")),
         (before, after) if before > after => false,
         (before, after) => tlog_tiles::check_tree(&proof.to_vec(), after, Hash(new.1.0), before, Hash(old.1.0)).is_ok(),
     }

@@ -272,6 +272,12 @@ fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("trail export", with("trail export --as auditor", &["--out", &node.path("entries.csv")])),
         ("trail receipts export", with("trail receipts export --as auditor", &[&node.path("receipts")])),
         ("trail receipts verify", with("trail receipts verify", &[&busy])),
+        ("trail forks", line("trail forks")),
+        ("witness init", with("witness init --name a.test/w", &["--dir", &node.path("witness")])),
+        ("witness serve", with("witness serve --policy none", &["--dir", &busy])),
+        ("witness show", with("witness show", &["--dir", &busy])),
+        ("witness evidence", with(&format!("witness evidence {}", "0".repeat(64)), &["--out", &node.path("f.json")])),
+        ("witness verify", with("witness verify --policy none", &[&draft])),
         ("request list", line("request list --as custodian")),
         ("completions", line("completions bash")),
     ])

@@ -28,6 +28,7 @@ pub mod tamper;
 pub mod unruly;
 pub mod web;
 pub mod wire;
+pub mod year;
 
 pub use clock::TestClock;
 pub use database::Backend;

@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod head;
+pub(crate) mod news;
 pub mod note;
 pub mod proof;
 mod rebuild;

@@ -404,8 +404,9 @@ async fn s09_an_entry_that_narrows_and_is_hidden_by_its_index_is_alarmed() {
     pair.birch.looks().await;
     alarms(&pair.birch, &[], "as it was").await;
 
-    let last = |kind: &str| store.cell(&format!("SELECT MAX(idx) FROM leaf WHERE kind = '{kind}'"));
-    let adopted = store.cell("SELECT MAX(idx) FROM fact WHERE decision = 'adopted'");
+    let last =
+        |kind: &str| store.cell(&format!("SELECT CAST(MAX(idx) AS TEXT) AS cell FROM leaf WHERE kind = '{kind}'"));
+    let adopted = store.cell("SELECT CAST(MAX(idx) AS TEXT) AS cell FROM fact WHERE decision = 'adopted'");
     for (edit, idx) in [
         ("SET decision = 'proposed'", adopted.clone()),
         ("SET partner = 'CA0990200'", last("authorization.given")),

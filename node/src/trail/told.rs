@@ -7,7 +7,6 @@ use agreements::time::Instant;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel::result::Error;
-use tlog_tiles::Hash;
 
 use super::head::{Head, HeadError};
 use super::schema::{detail, fact, leaf};
@@ -101,9 +100,12 @@ pub(crate) fn told(conn: &mut Conn, kind: Kind, which: Which) -> QueryResult<Res
         found.reverse();
         let head = Head::read(conn)?;
         no_strays(conn, &head, found.last().map(|(idx, ..)| *idx))?;
-        let cache = TileCache::default();
+        let cache = TileCache::remembered(head.origin());
         let tree = Tree::new(conn, &cache);
-        found.into_iter().map(|row| verified(&tree, &head, kind, row)).collect::<Result<Vec<_>, ToldError>>()
+        let told: Vec<Told> =
+            found.into_iter().map(|row| verified(&tree, &head, kind, row)).collect::<Result<_, ToldError>>()?;
+        cache.remember(head.origin());
+        Ok(told)
     });
     match told {
         Ok(told) => Ok(Ok(told)),
@@ -180,10 +182,9 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
     }
     let index = idx.cast_unsigned();
     if index < head.size {
-        let path = tree.path(head.size, index)?;
-        let hash = Hash(Leaf::hash_of(&body).0);
-        tlog_tiles::check_record(&path, head.size, Hash(head.root.0), index, hash)
-            .map_err(|_| changed("it is not in the tree"))?;
+        if !tree.has(head.size, head.root, index, Leaf::hash_of(&body))? {
+            return Err(changed("it is not in the tree"));
+        }
     }
     Ok(Told { index, rid: leaf.rid, at: leaf.at, message })
 }
@@ -217,8 +218,9 @@ pub(crate) fn by_rid(conn: &mut Conn, kind: Kind, rid: RequestId) -> QueryResult
         }
         let head = Head::read(conn)?;
         no_strays(conn, &head, Some(idx))?;
-        let cache = TileCache::default();
+        let cache = TileCache::remembered(head.origin());
         let told = verified(&Tree::new(conn, &cache), &head, kind, (idx, body, message))?;
+        cache.remember(head.origin());
         Ok(Some((told, note)))
     });
     match found {

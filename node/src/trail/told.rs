@@ -56,8 +56,8 @@ impl From<TreeError> for ToldError {
 }
 
 /// Which entries of a kind are wanted. Those that are found by the index of what entries are about are verified as all
-/// others are; a row of that index which was changed can hide one as much as a row of the trail that was taken away, and
-/// `trail verify` finds both.
+/// others are; a row of that index which was changed can hide one as much as a row of the trail that was taken away: the first
+/// is an alarm within a minute (see [`crate::tampering`]), and `trail verify` finds both.
 #[derive(Clone, Copy)]
 pub(crate) enum Which {
     /// All of them.

@@ -1,7 +1,8 @@
 //! How long a year of 300 agreements takes to simulate: `cargo bench -p integration --bench year`.
 //!
 //! The same year as the scenario's, held to the same scripts: 300 partners enrol, sign, suspend, resume, end, are found and
-//! cleared, renew or lapse, and the node's jobs run each day for 366 days. One JSON line per figure on standard output; it fails
+//! cleared, renew or lapse, and the node's jobs run each day for 366 days. The stores are in `/dev/shm` where there is one: on a
+//! disk that syncs in some milliseconds, over ten thousand commits take longer than all else. One JSON line per figure on standard output; it fails
 //! when it takes over a minute. `--agreements N` takes another number, of which no time is demanded.
 
 use std::process::ExitCode;

@@ -146,7 +146,7 @@ struct Year {
 impl Year {
     /// Partners, enrolled; their agreements offered by them and signed by them.
     async fn begins(count: usize) -> Self {
-        let federation = Federation::found();
+        let federation = Federation::found_in_memory();
         let mut alder = TestNode::found(&federation, ALDER).await;
         alder.restart_with(|config| {
             config.mail.backend = MailBackend::Memory;

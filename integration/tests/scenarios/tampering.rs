@@ -429,7 +429,7 @@ async fn s09_an_entry_that_narrows_and_is_hidden_by_its_index_is_alarmed() {
     store.run("DELETE FROM fact; INSERT INTO fact SELECT * FROM kept; DROP TABLE kept");
     let note = store.replaced("note", "\"decision\":\"adopted\"", "\"decision\":\"settled\"");
     store.run(&format!(
-        "UPDATE fact SET decision = 'settled' WHERE idx = {adopted}; UPDATE detail SET {note} WHERE idx = {adopted}"
+        "UPDATE fact SET decision = 'settled' WHERE idx = {adopted}; UPDATE detail SET note = {note} WHERE idx = {adopted}"
     ));
     pair.birch.looks().await;
     alarms(&pair.birch, &[Table::Leaf], "with its note").await;

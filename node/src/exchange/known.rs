@@ -190,7 +190,7 @@ impl Known {
         let Some(with) = agreement.parties.iter().find(|party| party.ori.as_str() == partner) else {
             return Ok(Err(NOT_WITH.to_owned()));
         };
-        if !rows.identities.get(&with.ori).is_none_or(|key| key.as_ref() == Some(&with.identity_key)) {
+        if rows.identities.get(&with.ori).is_some_and(|key| key.as_ref() != Some(&with.identity_key)) {
             return Ok(Err("it pins another identity key of that partner than the one that is enrolled".to_owned()));
         }
         if !rows.complete(first, second) || !rows.complete(second, first) {

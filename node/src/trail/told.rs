@@ -181,10 +181,8 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
         return Err(changed("it says something else than it commits to"));
     }
     let index = idx.cast_unsigned();
-    if index < head.size {
-        if !tree.has(head.size, head.root, index, Leaf::hash_of(&body))? {
-            return Err(changed("it is not in the tree"));
-        }
+    if index < head.size && !tree.has(head.size, head.root, index, Leaf::hash_of(&body))? {
+        return Err(changed("it is not in the tree"));
     }
     Ok(Told { index, rid: leaf.rid, at: leaf.at, message })
 }

@@ -33,8 +33,18 @@ impl Federation {
 
     /// With every node's stores on one kind of database.
     pub fn found_on(backend: Backend) -> Self {
+        Self::found_in(tempfile::tempdir().unwrap(), backend)
+    }
+
+    /// With every node's stores in the machine's memory, where it lends some as a folder: for what is about thousands of
+    /// commits and not about the disk that waits for each.
+    pub fn found_in_memory() -> Self {
+        let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+        Self::found_in(folder.unwrap(), Backend::Sqlite)
+    }
+
+    fn found_in(folder: TempDir, backend: Backend) -> Self {
         crate::logs::captured();
-        let folder = tempfile::tempdir().unwrap();
         let pki = TestPki::create(&folder.path().join("ca"));
         let hosts = [ALDER, BIRCH, CEDAR].into_iter().map(|fiction| (fiction.host(), address())).collect();
         Self { folder, pki, backend, hosts }

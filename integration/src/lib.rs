@@ -31,6 +31,7 @@ pub mod verifiers;
 pub mod web;
 pub mod wire;
 pub mod witnesses;
+pub mod year;
 
 pub use clock::TestClock;
 pub use database::Backend;

@@ -53,6 +53,9 @@ use rate::Questions;
 pub use limits::{Place, Uncounted};
 pub use open::{OpenError, log_vkey, next_log_signer, open_reads, open_registry, read_key};
 
+/// No epoch: partners are to be read anew, whatever the trail says of them since.
+const UNREAD: i64 = -1;
+
 /// A node with everything that exchange needs.
 pub struct Node {
     config: Config,
@@ -126,7 +129,7 @@ impl Node {
             trust,
             dialer,
             partners: ArcSwap::default(),
-            partners_epoch: AtomicI64::new(-1),
+            partners_epoch: AtomicI64::new(UNREAD),
             wider: ArcSwap::default(),
             told_otherwise: ArcSwap::default(),
             standings: StandingCache::default(),
@@ -356,8 +359,11 @@ impl Node {
     /// enrolled one.
     pub fn refresh_partners(&self, conn: &mut Conn) -> QueryResult<()> {
         let epoch = trail::head::epoch(conn)?;
-        if self.partners_epoch.load(Ordering::Acquire) != epoch {
-            let partners = Arc::new(Partners::load(conn)?);
+        let held = self.partners_epoch.load(Ordering::Acquire);
+        if held != epoch {
+            let anew = held == UNREAD;
+            let partners = if anew { Partners::load(conn)? } else { self.partners().followed(conn)? };
+            let partners = Arc::new(partners);
             let announced = rotation::announced(conn)?;
             let before = self.partners.swap(Arc::clone(&partners));
             self.announced.store(Arc::new(announced));
@@ -416,7 +422,7 @@ impl Node {
             self.standings.forget();
             self.rosters.forget();
             self.overview.forget();
-            self.partners_epoch.store(-1, Ordering::Release);
+            self.partners_epoch.store(UNREAD, Ordering::Release);
             self.changed.store(Arc::new(found));
         }
         Ok(())

@@ -19,7 +19,7 @@ use crate::exchange::standing;
 use crate::node::Node;
 use crate::registry::{ag, agencies, agreements as documents, exchanged, roster};
 use crate::renewal::held;
-use crate::trail::scrub::Scrub;
+use crate::trail::scrub::{self, Scrub};
 use crate::trail::search::{self, Filter};
 use crate::trail::told::Which;
 
@@ -85,6 +85,21 @@ impl fmt::Display for Changed {
     }
 }
 
+/// What is looked up by the index of what entries are about, and decides something: an entry that the index hides could be a
+/// suspension, narrower rules, or an authorization taken back.
+const BY_INDEX: [Kind; 10] = [
+    Kind::AgreementAcknowledged,
+    Kind::AgreementEvent,
+    Kind::ApprovalGiven,
+    Kind::AuthorizationGiven,
+    Kind::ChangeProposed,
+    Kind::ChangeSettled,
+    Kind::PacketReceived,
+    Kind::PacketSent,
+    Kind::PeerEnrolled,
+    Kind::RenewalReviewed,
+];
+
 /// How many leaves a look holds to their columns: a tenth of a second's work.
 const SLICE: i64 = 10_000;
 
@@ -99,6 +114,9 @@ pub(crate) fn compare(conn: &mut Conn, us: Ori, now: Instant) -> QueryResult<Vec
         add(Table::Account, roster::objections(conn)?);
         add(Table::Paper, told(held::objections(conn))?);
         add(Table::DayUse, told(of_use(conn, now))?);
+        let misfiled = scrub::misfiled(conn, &BY_INDEX)?;
+        let what = |idx| format!("entry {idx} of the trail is found by something else than it says");
+        add(Table::Leaf, misfiled.into_iter().map(what).collect());
         Ok::<_, Error>(changed)
     })
 }

@@ -5,20 +5,24 @@ use agreements::agreement::{Agreement, Renewal};
 use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest};
 use agreements::message::{PROTOCOL, PacketSent, To};
+use agreements::packet::Audit;
+use agreements::register::Trigger;
 use agreements::review::{Item, Verdict};
 use agreements::status::Status;
 use agreements::time::Instant;
 use certs::jws;
-use concordat::changes::Command;
+use concordat::changes::{self, Command};
 use concordat::clock::Clock as _;
 use concordat::exchange::ask::Gave;
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::wire::Bulk;
+use concordat::renewal::packet::Answers;
 use concordat::renewal::renew::Options;
 use concordat::renewal::{PACKET_TYP, calendar, held, sending};
 use concordat::rotation::KeyKind;
 use concordat::tampering::Table;
 use concordat::trail::search::Filter;
+use integration::federation::start;
 use integration::node::{SIGNING, TestNode};
 use integration::pair::{Pair, Terms, agree, agreement_id, days_from_start};
 use integration::renewal::answers;
@@ -453,15 +457,86 @@ async fn a_renewal_that_waited_too_long_says_what_became_too_old() {
 }
 
 #[actix_web::test]
+async fn an_own_packet_that_was_not_the_newest_is_refused_at_signing() {
+    let pair = Pair::in_force().await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    both_apply(&pair).await;
+    alder.reviews(birch, None).await.unwrap();
+    birch.reviews(alder, None).await.unwrap();
+    // Alder has a newer one, which has not reached Birch when that renews.
+    pair.set_clocks(start().plus(Instant::HOUR));
+    let first = answers(alder);
+    let newer = Answers { audit: Audit { queries: first.audit.queries + 1, ..first.audit.clone() }, ..first };
+    let newest = alder.makes_packet_of(newer).await.unwrap().held.id;
+    pair.set_clocks(start().plus(2 * Instant::HOUR));
+    let new = birch.renews(pair.id, effective(0)).await.unwrap().id;
+    birch.acts(new, Act::Sign).await.unwrap();
+    let refused = why(alder.acts(new, Act::Sign).await);
+    says(&refused, &["was not its newest when CA0990100 offered", &newest.to_string(), "agreement packet list"]);
+    assert_eq!(alder.status(new), Status::Unsigned { missing: vec![alder.ori()] });
+
+    // It gets the newest, and renews on that.
+    alder.acts(new, Act::Decline { reason: "it stands on last month's packet".to_owned() }).await.unwrap();
+    sending::send_all(alder.node()).await.unwrap();
+    birch.reviews(alder, None).await.unwrap();
+    let again = birch.renews(pair.id, effective(0)).await.unwrap().id;
+    for node in [alder, birch] {
+        node.acts(again, Act::Sign).await.unwrap();
+    }
+    assert!(matches!(alder.status(again), Status::InForce { .. }), "{:?}", alder.status(again));
+}
+
+/// The days of Alder's calendar, each with what tells it from the others.
+fn days(pair: &Pair) -> Vec<(String, String)> {
+    let days = calendar::days(&mut pair.alder.conn(), pair.alder.ori(), pair.alder.clock_now()).unwrap();
+    days.into_iter().map(|day| (day.on.to_string(), day.uid)).collect()
+}
+
+#[actix_web::test]
+async fn the_calendar_has_what_waits_for_somebody_until_it_does_not() {
+    let pair = Pair::in_force().await;
+    let alder = &pair.alder;
+    let on = |uid: &str| days(&pair).into_iter().find(|(_, found)| found == uid).map(|(on, _)| on);
+    let said = |days: i64| Some(days_from_start(days).to_string());
+    both_apply(&pair).await;
+    alder.reviews(&pair.birch, None).await.unwrap();
+    pair.birch.reviews(alder, None).await.unwrap();
+
+    // A renewal that is not signed, on the day from which it would serve.
+    let new = alder.renews(pair.id, effective(12)).await.unwrap().id;
+    let sign = format!("{new}-sign");
+    assert_eq!(on(&sign), said(12));
+    alder.acts(new, Act::Sign).await.unwrap();
+    assert_eq!(on(&sign), said(12), "one of two");
+    pair.birch.acts(new, Act::Sign).await.unwrap();
+    assert_eq!(on(&sign), None);
+
+    // An early review, on the day from which it holds; one that never holds is no day.
+    let audit = alder.opens_review(pair.birch.ori(), Trigger::AuditFailed).await.unwrap();
+    let concern = alder.opens_review(pair.birch.ori(), Trigger::Concern).await.unwrap();
+    assert_eq!((on(&format!("{audit}-review")), on(&format!("{concern}-review"))), (said(14), None));
+
+    // A change that waits for a second person, and one that was approved for later.
+    let close = alder.proposes(alder.closing(audit).await, SIGNING).await.unwrap();
+    let (lapses, effect) = (format!("{close}-lapses"), format!("{close}-effect"));
+    assert_eq!((on(&lapses), on(&effect)), (said(30), None));
+    changes::withdraw(alder.node(), close, &alder.fiction.person("agreements")).await.unwrap();
+    assert_eq!(on(&lapses), None);
+    alder.suspends(pair.id).await;
+    let later = Some(start().plus(7 * Instant::DAY));
+    let (resume, by) = (Command::Resume { agreement: pair.id }, alder.fiction.person("agreements"));
+    let resumed = changes::propose_from(alder.node(), resume, &by, SIGNING, later).await.unwrap().id;
+    assert_eq!(on(&format!("{resumed}-lapses")), said(30));
+    alder.approves(resumed).await.unwrap();
+    assert_eq!((on(&format!("{resumed}-lapses")), on(&format!("{resumed}-effect"))), (None, said(7)));
+
+    alder.closes_review(audit, "agreements", "custodian").await.unwrap();
+    assert_eq!(on(&format!("{audit}-review")), None);
+}
+
+#[actix_web::test]
 async fn the_calendar_has_each_sunset_once_and_follows_a_renewal() {
     let pair = Pair::in_force().await;
-    let days = |pair: &Pair| -> Vec<(String, String)> {
-        calendar::days(&mut pair.alder.conn(), pair.alder.ori(), pair.alder.clock_now())
-            .unwrap()
-            .into_iter()
-            .map(|day| (day.on.to_string(), day.uid))
-            .collect()
-    };
     let sunset = (days_from_start(30).to_string(), format!("{}-sunset", pair.id));
     assert!(days(&pair).contains(&sunset), "{:?}", days(&pair));
     both_apply(&pair).await;

@@ -51,8 +51,10 @@ async fn a_signature_needs_each_approval_of_this_document_and_the_officials_own_
     ] {
         says(&why(approvals::approve(db, us, id, approval(kind), by).await), &[refused]);
     }
-    let future = Approval { on: days_from_start(1), ..approval(ApprovalKind::Counsel) };
-    says(&why(approvals::approve(db, us, id, future, &clerk).await), &["still to come"]);
+    for kind in ApprovalKind::ALL {
+        let future = Approval { on: days_from_start(1), ..approval(kind) };
+        says(&why(approvals::approve(db, us, id, future, &custodian).await), &["still to come", "today is"]);
+    }
     let blank = Approval { reference: " ".to_owned(), ..approval(ApprovalKind::Counsel) };
     says(&why(approvals::approve(db, us, id, blank, &clerk).await), &["--reference"]);
     for (kind, by) in [
@@ -64,6 +66,9 @@ async fn a_signature_needs_each_approval_of_this_document_and_the_officials_own_
         assert!(before.contains(&format!("--kind {kind}")), "{before}");
         assert!(approvals::approve(db, us, id, approval(kind), by).await.unwrap());
         assert!(!approvals::approve(db, us, id, approval(kind), by).await.unwrap(), "the same once");
+        let another = Approval { reference: "memo 26-119".to_owned(), ..approval(kind) };
+        let refused = why(approvals::approve(db, us, id, another, by).await);
+        says(&refused, &[&format!("of the kind {kind} was entered already"), "memo 26-118"]);
     }
     let left = why(sign().await);
     assert!(left.contains("own signature is missing") && left.lines().count() == 1, "{left}");

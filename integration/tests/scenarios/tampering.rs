@@ -1,5 +1,7 @@
 //! Rows that decisions stand on, edited by hand in the database: noticed, refused, alarmed.
 
+use std::num::NonZeroU32;
+
 use agreements::entry::{Kind, Leaf};
 use agreements::ids::{Digest, Salt};
 use agreements::json;
@@ -8,6 +10,7 @@ use agreements::register::{Finding, FindingKind};
 use agreements::rule::Rule;
 use agreements::status::Status;
 use agreements::stream::Event;
+use concordat::changes::{self, Command};
 use concordat::demo::agency::CEDAR;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::node::fresh_rid;
@@ -382,6 +385,54 @@ async fn s09_an_entry_hidden_by_its_column_is_alarmed() {
     store.run(&format!("UPDATE leaf SET kind = 'user.changed' WHERE idx = {last}"));
     pair.alder.looks().await;
     alarms(&pair.alder, &[Table::Account], "found").await;
+}
+
+#[actix_web::test]
+async fn s09_an_entry_that_narrows_and_is_hidden_by_its_index_is_alarmed() {
+    let mut pair = Pair::in_force().await;
+    let (custodian, store) = (pair.birch.fiction.person("custodian"), pair.birch.registry_store());
+    // Narrower rules, an authorization taken back, a change withdrawn, a suspension by the partner.
+    pair.birch.restart_with(|config| config.rules.max_lookback_days = NonZeroU32::new(1).unwrap());
+    changes::rules::hold(pair.birch.node()).await.unwrap();
+    let taken_back =
+        changes::authorizing::take_back(pair.birch.node(), pair.id, &custodian, "questions without a case");
+    taken_back.await.unwrap();
+    let authorize = Command::Authorize { agreement: pair.id };
+    let change = pair.birch.proposes(authorize, "the review found nothing").await.unwrap();
+    changes::withdraw(pair.birch.node(), change, &pair.birch.fiction.person("agreements")).await.unwrap();
+    pair.alder.suspends(pair.id).await;
+    pair.birch.looks().await;
+    alarms(&pair.birch, &[], "as it was").await;
+
+    let last =
+        |kind: &str| store.cell(&format!("SELECT CAST(MAX(idx) AS TEXT) AS cell FROM leaf WHERE kind = '{kind}'"));
+    let adopted = store.cell("SELECT CAST(MAX(idx) AS TEXT) AS cell FROM fact WHERE decision = 'adopted'");
+    for (edit, idx) in [
+        ("SET decision = 'proposed'", adopted.clone()),
+        ("SET partner = 'CA0990200'", last("authorization.given")),
+        ("SET partner = NULL", last("change.proposed")),
+        ("SET decision = 'approved'", last("change.settled")),
+        ("SET decision = 'offer received'", last("agreement.acknowledged")),
+        ("SET partner = 'CA0990200'", last("approval.given")),
+    ] {
+        store.run(&format!("CREATE TABLE kept AS SELECT * FROM fact; UPDATE fact {edit} WHERE idx = {idx}"));
+        pair.birch.looks().await;
+        alarms(&pair.birch, &[Table::Leaf], edit).await;
+        store.run("DELETE FROM fact; INSERT INTO fact SELECT * FROM kept; DROP TABLE kept");
+        pair.birch.looks().await;
+        alarms(&pair.birch, &[], edit).await;
+    }
+    // Nor by taking the row away, and with its note edited to match.
+    store.run(&format!("CREATE TABLE kept AS SELECT * FROM fact; DELETE FROM fact WHERE idx = {adopted}"));
+    pair.birch.looks().await;
+    alarms(&pair.birch, &[Table::Leaf], "without a row").await;
+    store.run("DELETE FROM fact; INSERT INTO fact SELECT * FROM kept; DROP TABLE kept");
+    let note = store.replaced("note", "\"decision\":\"adopted\"", "\"decision\":\"settled\"");
+    store.run(&format!(
+        "UPDATE fact SET decision = 'settled' WHERE idx = {adopted}; UPDATE detail SET note = {note} WHERE idx = {adopted}"
+    ));
+    pair.birch.looks().await;
+    alarms(&pair.birch, &[Table::Leaf], "with its note").await;
 }
 
 #[actix_web::test]

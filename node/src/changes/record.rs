@@ -230,6 +230,7 @@ pub(super) fn read(conn: &mut Conn) -> QueryResult<Result<Vec<Change>, String>> 
         Err(what) => return Ok(Err(what)),
     };
     let mut changes: BTreeMap<ChangeId, Change> = BTreeMap::new();
+    let order: Vec<ChangeId> = proposed.iter().map(|(told, _)| told.rid).collect();
     for (told, proposed) in proposed {
         changes.insert(told.rid, Change { id: told.rid, at: told.at, proposed, settled: Vec::new() });
     }
@@ -240,7 +241,5 @@ pub(super) fn read(conn: &mut Conn) -> QueryResult<Result<Vec<Change>, String>> 
             None => return Ok(Err("an entry settles a change that no entry proposed".to_owned())),
         }
     }
-    let mut changes: Vec<Change> = changes.into_values().collect();
-    changes.sort_by_key(|change| (change.at, change.id));
-    Ok(Ok(changes))
+    Ok(Ok(order.iter().filter_map(|id| changes.remove(id)).collect()))
 }

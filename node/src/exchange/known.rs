@@ -3,7 +3,7 @@
 //! ever said.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::agreement::Agreement;
 use agreements::entry::Kind;
@@ -18,9 +18,20 @@ use crate::registry::agencies;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::trail;
 
+/// An agreement and both streams, as its bytes say them.
+type Checked = Arc<(Agreement, Streams)>;
+
 /// What was verified, by what it was verified from.
 #[derive(Debug, Default)]
-pub struct Known(Mutex<HashMap<AgreementId, (Digest, Agreement, Streams)>>);
+pub struct Known(Mutex<HashMap<AgreementId, (Digest, Checked)>>);
+
+/// What follows from bytes alone, by their digest: that a document and events parse, follow each other and bear their seals.
+/// It is the same for whoever reads them, so every transaction has it: one signature reads an agreement a dozen times. Whether
+/// the trail knows those bytes is not in here.
+static CHECKED: Mutex<BTreeMap<Digest, Checked>> = Mutex::new(BTreeMap::new());
+
+/// Partners send documents; what they send must not fill the memory.
+const CAPACITY: usize = 4096;
 
 /// The rows of all agreements, and what the trail says that there must be.
 struct Rows {
@@ -76,11 +87,17 @@ impl Known {
     /// Every agreement whose rows are what was sworn, oldest first. Where they are not, all with that partner count for
     /// nothing, and that is said in the log.
     pub fn all(&self, conn: &mut Conn) -> QueryResult<Vec<Verified>> {
+        Ok(self.all_or_less(conn)?.0)
+    }
+
+    /// The same, and whether it is all of them.
+    pub(super) fn all_or_less(&self, conn: &mut Conn) -> QueryResult<(Vec<Verified>, bool)> {
         let families = self.families(conn, None)?;
+        let sound = families.iter().all(|(_, family)| family.is_ok());
         let mut all: Vec<Verified> =
             families.into_iter().flat_map(|(partner, family)| counting(&partner, family)).collect();
         all.sort_by_key(|found| found.agreement.id);
-        Ok(all)
+        Ok((all, sound))
     }
 
     /// Those with one partner, likewise.
@@ -154,32 +171,32 @@ impl Known {
         }
         let none = BTreeMap::new();
         let kept = rows.streams.get(&id.to_string()).unwrap_or(&none);
-        let name = name(&document, kept);
+        let name = name(id, &document, kept);
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&id).cloned();
-        let (agreement, streams) = match known.filter(|(known, ..)| *known == name) {
-            Some((_, agreement, streams)) => (agreement, streams),
-            None => match fresh(conn, kept, partner, id, &document)? {
-                Ok((agreement, streams)) => {
-                    let new = (name, agreement.clone(), streams.clone());
-                    self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, new);
-                    (agreement, streams)
+        let checked = match known.filter(|(known, _)| *known == name) {
+            Some((_, checked)) => checked,
+            None => match fresh(conn, kept, partner, (id, name), &document)? {
+                Ok(checked) => {
+                    self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id, (name, Arc::clone(&checked)));
+                    checked
                 }
                 Err(why) => return Ok(Err(why)),
             },
         };
+        let (agreement, streams) = &*checked;
         let [first, second] = [&agreement.parties[0], &agreement.parties[1]].map(|party| party.ori);
         // It is with whom its row says, and pins the identity key that that partner is enrolled with: everything else about
         // a node changes with the day, that key does not.
         let Some(with) = agreement.parties.iter().find(|party| party.ori.as_str() == partner) else {
             return Ok(Err(NOT_WITH.to_owned()));
         };
-        if !rows.identities.get(&with.ori).is_none_or(|key| key.as_ref() == Some(&with.identity_key)) {
+        if rows.identities.get(&with.ori).is_some_and(|key| key.as_ref() != Some(&with.identity_key)) {
             return Ok(Err("it pins another identity key of that partner than the one that is enrolled".to_owned()));
         }
         if !rows.complete(first, second) || !rows.complete(second, first) {
             return Ok(Err(format!("events between {first} and {second} are missing that the trail recorded")));
         }
-        Ok(Ok(Verified { agreement, document, streams }))
+        Ok(Ok(Verified { agreement: agreement.clone(), document, streams: streams.clone() }))
     }
 
     /// Forgets everything, so that the rows are verified again.
@@ -190,27 +207,49 @@ impl Known {
 
 const NOT_WITH: &str = "its row says that it is with that partner, and its document that it is not";
 
-/// What is read is verified anew; the inner error says why it is not what was sworn.
+/// What is read is held to the trail, and verified unless these very bytes were; the inner error says why it is not what was
+/// sworn.
 fn fresh(
     conn: &mut Conn,
     kept: &BTreeMap<String, Vec<Kept>>,
     partner: &str,
-    id: AgreementId,
+    (id, name): (AgreementId, Digest),
     document: &[u8],
-) -> QueryResult<Result<(Agreement, Streams), String>> {
-    let agreement = match Agreement::from_bytes(document) {
-        Ok(agreement) => agreement,
-        Err(error) => return Ok(Err(error.to_string())),
+) -> QueryResult<Result<Checked, String>> {
+    let before = CHECKED.lock().unwrap_or_else(PoisonError::into_inner).get(&name).cloned();
+    let parsed;
+    let agreement = match &before {
+        Some(checked) => &checked.0,
+        None => match Agreement::from_bytes(document) {
+            Ok(agreement) => {
+                parsed = agreement;
+                &parsed
+            }
+            Err(error) => return Ok(Err(error.to_string())),
+        },
     };
     let Some(with) = agreement.parties.iter().find(|party| party.ori.as_str() == partner).map(|party| party.ori) else {
         return Ok(Err(NOT_WITH.to_owned()));
     };
     let both = [&agreement.parties[0], &agreement.parties[1]]
         .map(|party| kept.get(party.ori.as_str()).cloned().unwrap_or_default());
-    if let Err(why) = standing::told(conn, &agreement, with, &both)? {
+    if let Err(why) = standing::told(conn, agreement, with, &both)? {
         return Ok(Err(why));
     }
-    Ok(standing::check(id, document, &agreement, &both).map(|streams| (agreement, streams)))
+    if let Some(checked) = before {
+        return Ok(Ok(checked));
+    }
+    let streams = match standing::check(id, document, agreement, &both) {
+        Ok(streams) => streams,
+        Err(why) => return Ok(Err(why)),
+    };
+    let checked = Arc::new((agreement.clone(), streams));
+    let mut all = CHECKED.lock().unwrap_or_else(PoisonError::into_inner);
+    if all.len() >= CAPACITY {
+        all.clear();
+    }
+    all.insert(name, Arc::clone(&checked));
+    Ok(Ok(checked))
 }
 
 /// How many events the trail recorded with each partner, or with one.
@@ -225,7 +264,7 @@ fn recorded(conn: &mut Conn, kind: Kind, with: Option<Ori>) -> QueryResult<BTree
 }
 
 /// A family that counts; of one that does not, nothing, which is said in the log.
-fn counting(partner: &str, family: Family) -> Vec<Verified> {
+pub(super) fn counting(partner: &str, family: Family) -> Vec<Verified> {
     family.unwrap_or_else(|what| {
         tracing::error!(
             partner,
@@ -237,12 +276,13 @@ fn counting(partner: &str, family: Family) -> Vec<Verified> {
 }
 
 /// A digest of all that an agreement is verified from, each part with its length.
-fn name(document: &[u8], kept: &BTreeMap<String, Vec<Kept>>) -> Digest {
+fn name(id: AgreementId, document: &[u8], kept: &BTreeMap<String, Vec<Kept>>) -> Digest {
     let mut bytes = Vec::with_capacity(document.len().saturating_mul(2));
     let mut part = |part: &[u8]| {
         bytes.extend_from_slice(&part.len().to_be_bytes());
         bytes.extend_from_slice(part);
     };
+    part(id.to_string().as_bytes());
     part(document);
     for (party, events) in kept {
         part(party.as_bytes());

@@ -234,20 +234,31 @@ pub fn seal_key(party: &Party) -> Result<PublicKey, PartnerError> {
 
 /// A partner as it is described today; `None` if it is not enrolled, or left out.
 pub fn known(conn: &mut Conn, ori: Ori) -> QueryResult<Option<Party>> {
-    Ok(day::today(conn)?.remove(&ori).map(|partner| partner.party().clone()))
+    Ok(day::one(conn, ori)?.map(|partner| partner.party().clone()))
 }
 
 /// Every enrolled partner.
 #[derive(Debug, Default)]
 pub struct Partners {
     by_ori: HashMap<Ori, Arc<Partner>>,
+    /// How long the trail was when they were read; `None` where one was left out, which may be put right without an entry.
+    size: Option<u64>,
 }
 
 impl Partners {
     /// From the registry: each as the sealed file says that was imported, whose seal is verified again, and as it changed
     /// since. One of whose rows one is not sound any more, or is another agency's, is left out, and said in the log.
     pub fn load(conn: &mut Conn) -> QueryResult<Self> {
-        Ok(Self { by_ori: day::today(conn)? })
+        day::today(conn)
+    }
+
+    /// The same, but that only those are read again of whom the trail recorded something since: changes by other hands, of
+    /// which it records nothing, are for [`crate::tampering`] to find.
+    pub(crate) fn followed(&self, conn: &mut Conn) -> QueryResult<Self> {
+        match self.size {
+            Some(size) => day::followed(conn, &self.by_ori, size),
+            None => Self::load(conn),
+        }
     }
 
     /// The partner with this ORI.

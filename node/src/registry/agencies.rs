@@ -97,9 +97,9 @@ pub(crate) struct Enrolment {
 }
 
 /// Whom the trail recorded as enrolled, and by which file, the newest of each; the inner error says which entry is not as it
-/// was recorded.
-pub(crate) fn recorded(conn: &mut Conn) -> QueryResult<Result<BTreeMap<Ori, Enrolment>, String>> {
-    let told = match told::told(conn, Kind::PeerEnrolled, Which::All)? {
+/// was recorded. All of them, or those about one partner.
+pub(crate) fn recorded(conn: &mut Conn, which: Which) -> QueryResult<Result<BTreeMap<Ori, Enrolment>, String>> {
+    let told = match told::told(conn, Kind::PeerEnrolled, which)? {
         Ok(told) => told,
         Err(what) => return Ok(Err(what)),
     };
@@ -113,7 +113,7 @@ pub(crate) fn recorded(conn: &mut Conn) -> QueryResult<Result<BTreeMap<Ori, Enro
 
 /// What is not as the trail has it, among all the rows; empty when they agree.
 pub(crate) fn objections(conn: &mut Conn) -> QueryResult<Vec<String>> {
-    let recorded = match recorded(conn)? {
+    let recorded = match recorded(conn, Which::All)? {
         Ok(recorded) => recorded,
         Err(what) => return Ok(vec![what]),
     };

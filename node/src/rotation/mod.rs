@@ -103,7 +103,8 @@ pub(crate) fn told_otherwise(conn: &mut Conn, config: &crate::config::Config) ->
 /// The registry cannot be read, or a file cannot be moved; repeating it completes it.
 pub(crate) fn complete(config: &crate::config::Config, conn: &mut Conn) -> Result<(), RotationError> {
     match announced(conn)? {
-        Some(keys) => put(config, &keys),
+        // Somebody else may have been putting them there in that very moment: then a second look finds nothing left to do.
+        Some(keys) => put(config, &keys).or_else(|_| put(config, &keys)),
         None => Ok(()),
     }
 }

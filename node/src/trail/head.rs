@@ -101,6 +101,11 @@ impl Head {
         Ok(Self { size, root, checkpoint, epoch, mark: Instant::from_micros(mark) })
     }
 
+    /// The name of the log that its checkpoint states; empty while the size is 0.
+    pub(crate) fn origin(&self) -> &str {
+        self.checkpoint.lines().next().unwrap_or_default()
+    }
+
     /// Writes this head. The caller holds the lock.
     pub(crate) fn write(&self, conn: &mut Conn) -> QueryResult<()> {
         let values = (

@@ -6,6 +6,7 @@
 pub mod append;
 pub mod cosignature;
 pub mod head;
+pub(crate) mod news;
 pub mod note;
 pub mod policy;
 pub mod proof;

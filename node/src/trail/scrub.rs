@@ -4,10 +4,12 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
-use agreements::entry::Leaf;
+use agreements::entry::{Kind, Leaf};
+use agreements::ids::{Digest, Salt};
 use diesel::prelude::*;
 
-use super::schema::leaf;
+use super::append::{self, FactRow, Facts};
+use super::schema::{detail, fact, leaf};
 use crate::db::Conn;
 
 /// Goes round the trail, and remembers what it found until it is put right.
@@ -57,6 +59,31 @@ fn agrees((_, rid, kind, at, hash, body): &Row) -> bool {
             && *at == leaf.at.micros()
             && *hash == Leaf::hash_of(body).0
     })
+}
+
+/// The entries of `kinds` by whose index of what they are about nobody may look: it says something else than the note that the
+/// entry commits to, or is not there. What was deleted after its retention says nothing.
+pub(crate) fn misfiled(conn: &mut Conn, kinds: &[Kind]) -> QueryResult<Vec<i64>> {
+    type Row = (i64, Vec<u8>, (Vec<u8>, Vec<u8>), Option<FactRow>);
+    let columns =
+        (fact::partner, fact::username, fact::purpose, fact::reference, fact::plate, fact::decision, fact::rule);
+    let rows: Vec<Row> = leaf::table
+        .inner_join(detail::table)
+        .left_join(fact::table)
+        .filter(leaf::kind.eq_any(kinds.iter().map(|kind| kind.as_str())))
+        .order(leaf::idx)
+        .select((leaf::idx, leaf::body, (detail::note, detail::note_salt), columns.nullable()))
+        .load(conn)?;
+    let misfiled = |(_, body, (note, salt), facts): &Row| {
+        let salt = <[u8; 32]>::try_from(salt.as_slice()).map(Salt);
+        let committed = match (Leaf::from_bytes(body), salt) {
+            (Ok(leaf), Ok(salt)) => Digest::salted(&salt, note) == leaf.note,
+            _ => false,
+        };
+        let kept = facts.clone().and_then(|row| Facts::from_row(row).ok());
+        !committed || kept.is_none() || kept != append::read_note(note).map(|(facts, _)| facts)
+    };
+    Ok(rows.iter().filter(|row| misfiled(row)).map(|row| row.0).collect())
 }
 
 #[cfg(test)]

@@ -45,7 +45,15 @@ pub enum TreeError {
 
 type Tiles = HashMap<(u8, u64), Rc<[u8]>>;
 
-/// What one transaction has read or made of the tree. Never kept beyond it.
+thread_local! {
+    /// Hashes of whole subtrees, by the log's origin and their place in its storage order.
+    static WHOLE: RefCell<HashMap<String, HashMap<u64, Hash>>> = RefCell::default();
+}
+
+/// How many hashes of a log are remembered.
+const REMEMBERED: usize = 1 << 16;
+
+/// What one transaction has read or made of the tree. Never kept beyond it, but for what [`TileCache::remember`] keeps.
 #[derive(Default)]
 pub(crate) struct TileCache {
     /// By level and number.
@@ -54,6 +62,29 @@ pub(crate) struct TileCache {
     hashes: RefCell<HashMap<u64, Hash>>,
     /// Why a read failed: the error of `HashReader` has no room for it.
     failed: RefCell<Option<TreeError>>,
+}
+
+impl TileCache {
+    /// With the hashes that this thread remembers of a log. They are for paths that are then checked against the head's root:
+    /// one that is wrong proves nothing, and a path that proves nothing is to be read again after [`Self::forget`].
+    pub(crate) fn remembered(origin: &str) -> Self {
+        let hashes = WHOLE.with_borrow_mut(|whole| whole.remove(origin)).unwrap_or_default();
+        Self { hashes: RefCell::new(hashes), ..Self::default() }
+    }
+
+    /// Remembers them. A whole subtree of a log that only grows never has another hash.
+    pub(crate) fn remember(self, origin: &str) {
+        let hashes = self.hashes.into_inner();
+        if hashes.len() <= REMEMBERED {
+            WHOLE.with_borrow_mut(|whole| whole.insert(origin.to_owned(), hashes));
+        }
+    }
+
+    /// Forgets everything, so that it is read again.
+    pub(crate) fn forget(&self) {
+        self.tiles.borrow_mut().clear();
+        self.hashes.borrow_mut().clear();
+    }
 }
 
 /// The tree over one connection.
@@ -88,6 +119,17 @@ impl<'a> Tree<'a> {
             old if old > size => Err(TreeError::Size),
             old => tlog_tiles::prove_tree(size, old, self).map_err(|e| self.reason(e)),
         }
+    }
+
+    /// Whether the tree of `size` with this root has the leaf with this hash at `index`.
+    pub(crate) fn has(&self, size: u64, root: Digest, index: u64, leaf: Digest) -> Result<bool, TreeError> {
+        let has = |path: Vec<Hash>| tlog_tiles::check_record(&path, size, Hash(root.0), index, Hash(leaf.0)).is_ok();
+        if self.path(size, index).is_ok_and(has) {
+            return Ok(true);
+        }
+        // What was remembered may be of another log by the same name.
+        self.cache.forget();
+        Ok(has(self.path(size, index)?))
     }
 
     /// Appends `leaves` (hashes of leaves) to the tree of `size` and writes the tiles that changed.

@@ -7,7 +7,6 @@ use agreements::time::Instant;
 use diesel::dsl::count_star;
 use diesel::prelude::*;
 use diesel::result::Error;
-use tlog_tiles::Hash;
 
 use super::head::{Head, HeadError};
 use super::schema::{detail, fact, leaf};
@@ -57,8 +56,8 @@ impl From<TreeError> for ToldError {
 }
 
 /// Which entries of a kind are wanted. Those that are found by the index of what entries are about are verified as all
-/// others are; a row of that index which was changed can hide one as much as a row of the trail that was taken away, and
-/// `trail verify` finds both.
+/// others are; a row of that index which was changed can hide one as much as a row of the trail that was taken away: the first
+/// is an alarm within a minute (see [`crate::tampering`]), and `trail verify` finds both.
 #[derive(Clone, Copy)]
 pub(crate) enum Which {
     /// All of them.
@@ -101,9 +100,12 @@ pub(crate) fn told(conn: &mut Conn, kind: Kind, which: Which) -> QueryResult<Res
         found.reverse();
         let head = Head::read(conn)?;
         no_strays(conn, &head, found.last().map(|(idx, ..)| *idx))?;
-        let cache = TileCache::default();
+        let cache = TileCache::remembered(head.origin());
         let tree = Tree::new(conn, &cache);
-        found.into_iter().map(|row| verified(&tree, &head, kind, row)).collect::<Result<Vec<_>, ToldError>>()
+        let told: Vec<Told> =
+            found.into_iter().map(|row| verified(&tree, &head, kind, row)).collect::<Result<_, ToldError>>()?;
+        cache.remember(head.origin());
+        Ok(told)
     });
     match told {
         Ok(told) => Ok(Ok(told)),
@@ -179,11 +181,8 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
         return Err(changed("it says something else than it commits to"));
     }
     let index = idx.cast_unsigned();
-    if index < head.size {
-        let path = tree.path(head.size, index)?;
-        let hash = Hash(Leaf::hash_of(&body).0);
-        tlog_tiles::check_record(&path, head.size, Hash(head.root.0), index, hash)
-            .map_err(|_| changed("it is not in the tree"))?;
+    if index < head.size && !tree.has(head.size, head.root, index, Leaf::hash_of(&body))? {
+        return Err(changed("it is not in the tree"));
     }
     Ok(Told { index, rid: leaf.rid, at: leaf.at, message })
 }
@@ -217,8 +216,9 @@ pub(crate) fn by_rid(conn: &mut Conn, kind: Kind, rid: RequestId) -> QueryResult
         }
         let head = Head::read(conn)?;
         no_strays(conn, &head, Some(idx))?;
-        let cache = TileCache::default();
+        let cache = TileCache::remembered(head.origin());
         let told = verified(&Tree::new(conn, &cache), &head, kind, (idx, body, message))?;
+        cache.remember(head.origin());
         Ok(Some((told, note)))
     });
     match found {

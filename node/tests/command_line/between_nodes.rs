@@ -48,6 +48,14 @@ pub(super) fn draft(node: &Node, partner: &str) -> String {
     assert!(typo.contains("lookback") && typo.contains("--template"), "{typo}");
     fs::write(&draft, text.replace(&next.to_string(), "2199-01-01")).unwrap();
     assert!(node.run(&["agreement", "draft", &draft]).ended(1).contains("V-27"));
+    let past = text.replace(&today.to_string(), "2020-01-01").replace(&next.to_string(), "2021-01-01");
+    fs::write(&draft, past).unwrap();
+    let over = node.run(&["agreement", "draft", &draft]).ended(1);
+    assert!(over.contains("sunset_on: 2021-01-01 is not after today"), "{over}");
+    let own = if partner == ALDER { BIRCH } else { ALDER };
+    fs::write(&draft, text.replace(partner, own)).unwrap();
+    let itself = node.run(&["agreement", "draft", &draft]).ended(1);
+    assert!(itself.contains(&format!("the draft is between {own} and itself")), "{itself}");
     fs::write(&draft, b"partner = \"\xff\"").unwrap();
     assert!(node.run(&["agreement", "draft", &draft]).ended(2).contains("UTF-8"));
     fs::write(&draft, text).unwrap();

@@ -55,6 +55,13 @@ fn a_years_renewal_from_the_packet_to_the_calendar() {
     let document = draft(&alder, BIRCH);
     alder.run_as("agreements", &["agreement", "propose", &document]).ended(0);
     let id = alder.run(&["agreement", "list", "--json"]).json()[0]["id"].as_str().unwrap().to_owned();
+    // The official's hand is not lost with a proposal that is refused.
+    alder.approves(&id);
+    let refused = alder.run_as("agreements", &alder.signing(&id, "x").iter().map(String::as_str).collect::<Vec<_>>());
+    let refused = refused.ended(1);
+    assert!(refused.contains("too vague") && refused.contains("stays with this document"), "{refused}");
+    let without = proposed(&alder, &["agreement", "sign", &id, "--reason", "the board approved it"]);
+    alder.run_as("agreements", &["change", "withdraw", &without]).ended(0);
     signs(&alder, &id);
     signs(&birch, &id);
 
@@ -139,5 +146,33 @@ fn a_years_renewal_from_the_packet_to_the_calendar() {
     for node in [&alder, &birch] {
         node.run(&["trail", "verify"]).ended(0);
     }
+    held_and_ended(&alder, &birch, &new);
     drop((serving_alder, serving_birch));
+}
+
+/// An early review holds what the reviewer grants, and that is what is said; what is over authorizes nothing.
+fn held_and_ended(alder: &Node, birch: &Node, id: &str) {
+    let opened = ["review", "open", BIRCH, "--trigger", "breach", "--reason", "a laptop with answers was lost"];
+    alder.run_as("agreements", &opened).ended(0);
+    for line in [&["agreement", "list"][..], &["agreement", "show", id]] {
+        let at_alder = alder.run(line).ended(0);
+        let held = format!("what {ALDER} grants {BIRCH} is held by an early review since ");
+        assert!(at_alder.contains(&held), "{line:?}: {at_alder}");
+        assert!(at_alder.contains(&format!("(breach); what {BIRCH} grants {ALDER} is not")), "{line:?}: {at_alder}");
+        let at_birch = birch.run(line).ended(0);
+        assert!(!at_birch.contains("early review"), "{line:?}: {at_birch}");
+    }
+    assert_eq!(alder.run(&["agreement", "show", id, "--json"]).json()["status"], "in_force");
+
+    let live = |node: &Node| {
+        let all = node.run(&["authorization", "list", "--json"]).json();
+        let one = all.as_array().unwrap().iter().find(|one| one["agreement"] == id).unwrap().clone();
+        (one["live"].as_bool().unwrap(), one["over"].as_str().unwrap_or_default().to_owned())
+    };
+    assert_eq!(live(alder), (true, String::new()));
+    alder.run_as("custodian", &["agreement", "terminate", id, "--reason", "the board ended it"]).ended(0);
+    for node in [alder, birch] {
+        let (live, over) = live(node);
+        assert!(!live && over.starts_with("the agreement is over: "), "{over}");
+    }
 }

@@ -12,23 +12,56 @@ use agreements::party::Party;
 use diesel::result::QueryResult;
 use serde::{Deserialize, Serialize};
 
-use super::{News, Partner, Past, Seen};
+use super::{News, Partner, Partners, Past, Seen};
 use crate::db::{Conn, steady};
 use crate::exchange::{descriptor, following, standing};
 use crate::registry::agencies::{self, Enrolment, Replaced};
 use crate::registry::agreements::{self as documents, KeptChange};
 use crate::registry::exchanged;
-use crate::trail::told::{self, Told};
-use crate::trail::{append, head};
+use crate::trail::told::{self, Told, Which};
+use crate::trail::{append, head, news};
 
-pub(super) fn today(conn: &mut Conn) -> QueryResult<HashMap<Ori, Arc<Partner>>> {
-    steady(conn, read)
+/// What says something of partners' enrolment, keys or places.
+const KINDS: [Kind; 2] = [Kind::PeerEnrolled, Kind::AgreementAcknowledged];
+
+pub(super) fn today(conn: &mut Conn) -> QueryResult<Partners> {
+    steady(conn, |conn| {
+        let (size, _) = head::extent(conn)?;
+        let files = agencies::descriptors(conn)?;
+        let enrolled = files.len();
+        let by_ori = read(conn, files, None)?;
+        let size = (by_ori.len() == enrolled).then_some(size);
+        Ok(Partners { by_ori, size })
+    })
 }
 
-fn read(conn: &mut Conn) -> QueryResult<HashMap<Ori, Arc<Partner>>> {
+/// One partner; `None` if it is not enrolled, or left out.
+pub(super) fn one(conn: &mut Conn, ori: Ori) -> QueryResult<Option<Arc<Partner>>> {
+    steady(conn, |conn| {
+        let file = agencies::descriptor(conn, ori)?.map(|file| (ori, file));
+        Ok(read(conn, file.into_iter().collect(), Some(ori))?.remove(&ori))
+    })
+}
+
+/// Those that were read when the trail had `size` entries, as they are now.
+pub(super) fn followed(conn: &mut Conn, before: &HashMap<Ori, Arc<Partner>>, size: u64) -> QueryResult<Partners> {
+    steady(conn, |conn| {
+        let Some(about) = news::about(conn, &KINDS, size)? else { return today(conn) };
+        let mut by_ori = before.clone();
+        for ori in about {
+            match one(conn, ori)? {
+                Some(partner) => by_ori.insert(ori, partner),
+                None => return today(conn),
+            };
+        }
+        Ok(Partners { by_ori, size: Some(head::extent(conn)?.0) })
+    })
+}
+
+/// The partners that `files` describe: all, or one.
+fn read(conn: &mut Conn, files: Vec<(Ori, Vec<u8>)>, only: Option<Ori>) -> QueryResult<HashMap<Ori, Arc<Partner>>> {
     let epoch = head::epoch(conn)?;
-    let files = agencies::descriptors(conn)?;
-    let recorded = agencies::recorded(conn)?.unwrap_or_else(|what| {
+    let recorded = agencies::recorded(conn, only.map_or(Which::All, Which::About))?.unwrap_or_else(|what| {
         tracing::error!(
             what,
             "ALARM: every partner is left out: the trail's entries about them were changed by other hands"
@@ -36,7 +69,7 @@ fn read(conn: &mut Conn) -> QueryResult<HashMap<Ori, Arc<Partner>>> {
         BTreeMap::new()
     });
     let mut said: BTreeMap<Ori, Vec<KeptChange>> = BTreeMap::new();
-    for change in documents::changes(conn, None)? {
+    for change in documents::changes(conn, only)? {
         said.entry(change.partner).or_default().push(change);
     }
     let forked = match following::forked(conn)? {
@@ -182,8 +215,7 @@ pub(crate) fn replaced(
             "{ori} is enrolled already, with another identity key, and that never changes: call the partner on a number that you know"
         )));
     }
-    let today = today(conn)?;
-    let Some(known) = today.get(&ori) else {
+    let Some(known) = one(conn, ori)? else {
         return Ok(Err(format!("what is known of {ori} was changed by other hands: run `concordat doctor`")));
     };
     let keys = party.node.keys();

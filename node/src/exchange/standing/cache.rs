@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use agreements::commit;
 use agreements::decide::Standing;
+use agreements::entry::Kind;
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::register::Register;
 use agreements::time::Instant;
@@ -13,6 +14,7 @@ use diesel::result::QueryResult;
 
 use super::{Decided, Known, Owner, Verified, in_force, load_with};
 use crate::db::Conn;
+use crate::exchange::known::counting;
 use crate::registry::ag;
 use crate::trail;
 
@@ -28,9 +30,23 @@ pub struct StandingCache {
     asking: Mutex<HashMap<Ori, Asking>>,
     /// Every agreement as it was verified last.
     known: Known,
-    /// All of them, under an epoch.
-    all: Mutex<Option<(i64, Arc<Vec<Verified>>)>>,
+    /// All of them.
+    all: Mutex<Option<All>>,
 }
+
+/// Every agreement, as it was read.
+#[derive(Debug, Clone)]
+struct All {
+    /// The epoch under which.
+    epoch: i64,
+    /// How long the trail was; `None` where the rows of some counted for nothing, which may be put right without an entry.
+    size: Option<u64>,
+    found: Arc<Vec<Verified>>,
+}
+
+/// What says something of agreements: whoever such an entry since is about, all agreements with it are read again.
+const KINDS: [Kind; 4] =
+    [Kind::PeerEnrolled, Kind::AgreementOffered, Kind::AgreementEvent, Kind::AgreementAcknowledged];
 
 /// The agreement in force under which a partner may be asked.
 #[derive(Debug, Clone, Copy)]
@@ -104,17 +120,48 @@ impl StandingCache {
         Ok(standing)
     }
 
-    /// Every agreement, verified: see [`Known::all`].
+    /// Every agreement, verified: see [`Known::all`]. Those with partners about whom the trail recorded nothing since are as
+    /// they were read last: changes by other hands, of which it records nothing, are for [`crate::tampering`] to find.
     pub fn all(&self, conn: &mut Conn) -> QueryResult<Arc<Vec<Verified>>> {
-        // The epoch is read first: what is read after it can only be newer, and is read again then.
-        let epoch = trail::head::epoch(conn)?;
-        let kept = self.all.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        if let Some((_, all)) = kept.filter(|(of, _)| *of == epoch) {
-            return Ok(all);
+        // Both are read first: what is read after them can only be newer, and is read again then.
+        let (epoch, (size, _)) = (trail::head::epoch(conn)?, trail::head::extent(conn)?);
+        let before = {
+            let mut kept = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+            match kept.take() {
+                Some(all) if all.epoch == epoch => return Ok(Arc::clone(&kept.insert(all).found)),
+                before => before,
+            }
+        };
+        let about = match before.as_ref().and_then(|all| all.size) {
+            Some(size) => trail::news::about(conn, &KINDS, size)?,
+            None => None,
+        };
+        let (found, sound) = match (before, about) {
+            (Some(before), Some(about)) => self.with_new(conn, Arc::unwrap_or_clone(before.found), &about)?,
+            _ => self.known.all_or_less(conn)?,
+        };
+        let found = Arc::new(found);
+        let all = All { epoch, size: sound.then_some(size), found: Arc::clone(&found) };
+        *self.all.lock().unwrap_or_else(PoisonError::into_inner) = Some(all);
+        Ok(found)
+    }
+
+    /// `all`, but that those with some partners are read again; and whether all of these count.
+    fn with_new(
+        &self,
+        conn: &mut Conn,
+        mut all: Vec<Verified>,
+        about: &BTreeSet<Ori>,
+    ) -> QueryResult<(Vec<Verified>, bool)> {
+        all.retain(|found| !found.agreement.parties.iter().any(|party| about.contains(&party.ori)));
+        let mut sound = true;
+        for partner in about {
+            let family = self.known.family(conn, *partner)?;
+            sound &= family.is_ok();
+            all.extend(counting(partner.as_str(), family));
         }
-        let all = Arc::new(self.known.all(conn)?);
-        *self.all.lock().unwrap_or_else(PoisonError::into_inner) = Some((epoch, Arc::clone(&all)));
-        Ok(all)
+        all.sort_by_key(|found| found.agreement.id);
+        Ok((all, sound))
     }
 
     /// Forgets everything, so that the rows are read and verified again.

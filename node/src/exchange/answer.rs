@@ -21,7 +21,7 @@ use super::standing;
 use super::sworn::{self, Sworn};
 use super::wire::{self, Bulk, Envelope};
 use crate::db::{Entry, Slot, Tx};
-use crate::node::{Desk, Node, fresh_rid};
+use crate::node::{Desk, Node};
 use crate::reads::Read;
 use crate::reads::store::{Found, SearchBounds};
 use crate::registry::exchanged::{self, Heard};
@@ -175,27 +175,27 @@ fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Com
         return Ok(Committed::Overtaken);
     }
     let now = tx.now();
-    let rid = fresh_rid(now)?;
+    let rid = tx.fresh_rid()?;
     let this = Heard { leaf: evidence.leaf_hash, answer: rid };
-    if !exchanged::hear(tx.conn(), evidence.origin, evidence.rid, this)? {
-        let heard = exchanged::heard(tx.conn(), evidence.origin, evidence.rid)?;
+    if !exchanged::hear(tx.beside_trail(), evidence.origin, evidence.rid, this)? {
+        let heard = exchanged::heard(tx.beside_trail(), evidence.origin, evidence.rid)?;
         return heard.map(Committed::HeardBefore).ok_or(Error::NotFound);
     }
     let agreement = asked.sworn.agreement();
     let Prepared { mut outcome, permit, mut results, mut said } = prepared;
     if let Some(permit) = permit {
-        let used = exchanged::used(tx.conn(), agreement, day(now))?;
+        let used = exchanged::used(tx.beside_trail(), agreement, day(now))?;
         if let Some(instead) = overtaken(tx, asked, &permit, used)? {
             said = saying(asked, &instead)?;
             outcome = instead;
             results = None;
         } else {
-            exchanged::count(tx.conn(), agreement, day(now), used)?;
+            exchanged::count(tx.beside_trail(), agreement, day(now), used)?;
         }
     }
     let slot = tx.append_said(rid, said)?;
-    asked.letterhead.queue(tx.conn(), &outcome, &asked.topics, now)?;
-    exchanged::see_head(tx.conn(), evidence.origin, &evidence.head, now)?;
+    asked.letterhead.queue(tx.beside_trail(), &outcome, &asked.topics, now)?;
+    exchanged::see_head(tx.beside_trail(), evidence.origin, &evidence.head, now)?;
     Ok(Committed::Said { slot, outcome, results })
 }
 
@@ -308,8 +308,9 @@ async fn again(
         .record(move |tx| {
             let said = saying(&committing, &outcome)?;
             let now = tx.now();
-            let slot = tx.append_said(fresh_rid(now)?, said)?;
-            committing.letterhead.queue(tx.conn(), &outcome, &committing.topics, now)?;
+            let rid = tx.fresh_rid()?;
+            let slot = tx.append_said(rid, said)?;
+            committing.letterhead.queue(tx.beside_trail(), &outcome, &committing.topics, now)?;
             Ok((slot, outcome))
         })
         .await?;

@@ -24,6 +24,7 @@ pub struct Federation {
     /// Where its nodes keep their stores.
     pub backend: Backend,
     hosts: BTreeMap<String, SocketAddr>,
+    begins: Instant,
 }
 
 impl Federation {
@@ -33,15 +34,25 @@ impl Federation {
 
     /// With every node's stores on one kind of database.
     pub fn found_on(backend: Backend) -> Self {
+        Self::found_at(backend, start())
+    }
+
+    /// At another instant than that at which scenarios begin: by the machine's clock, for nodes that are processes.
+    pub fn found_at(backend: Backend, begins: Instant) -> Self {
         crate::logs::captured();
         let folder = tempfile::tempdir().unwrap();
-        let pki = TestPki::create(&folder.path().join("ca"));
+        let pki = TestPki::create(&folder.path().join("ca"), begins);
         let hosts = [ALDER, BIRCH, CEDAR].into_iter().map(|fiction| (fiction.host(), address())).collect();
-        Self { folder, pki, backend, hosts }
+        Self { folder, pki, backend, hosts, begins }
     }
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// When it was founded.
+    pub fn begins(&self) -> Instant {
+        self.begins
     }
 
     /// Where each agency's node listens.

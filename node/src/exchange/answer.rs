@@ -100,7 +100,8 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
         owner: node.owner().clone(),
         letterhead: Letterhead::new(node, partner),
     });
-    let usage = Usage { today: used, over_rate: node.over_rate(partner.ori()) };
+    // Whoever is over the owner's rate was refused at the door.
+    let usage = Usage { today: used, over_rate: false };
     let prepared = prepare(desk, &asked, &standing, usage, now)?;
     let committing = Arc::clone(&asked);
     let recorded = node.registry().record(move |tx| commit(tx, &committing, prepared)).await?;

@@ -105,7 +105,8 @@ pub async fn admit(
         node.metrics().stranger();
         return Ok(request.into_response(silence()));
     };
-    let Some(place) = node.admit(partner.ori()) else {
+    let place = node.admit(partner.ori()).filter(|_| !(asks(&request) && node.over_rate(partner.ori())));
+    let Some(place) = place else {
         node.count(Uncounted::Limited);
         node.metrics().request(Door::Peer, 429);
         let mut response = Problem::Limited.error_response();
@@ -122,6 +123,14 @@ pub async fn admit(
         node.count(Uncounted::Unsworn);
     }
     Ok(response)
+}
+
+/// Whether it counts against the owner's rate of questions. Over it nothing is read, sworn or decided: each would be an
+/// entry of the trail.
+fn asks(request: &ServiceRequest) -> bool {
+    let path = request.path();
+    let pulls = path.starts_with("/peer/v1/hotlists/") && path.ends_with("/pull");
+    request.method() == Method::POST && (path == "/peer/v1/queries" || pulls)
 }
 
 fn recognise(request: &ServiceRequest, node: &Node) -> Option<(Arc<Partner>, Arc<Identity>, SocketAddr)> {

@@ -478,6 +478,11 @@ impl TestNode {
         self.node().reads().touches()
     }
 
+    /// Where an agreement stands by the node's own time.
+    pub fn status_now(&self, id: AgreementId) -> Status {
+        standing::status(&mut self.conn(), id, self.node().now()).unwrap()
+    }
+
     pub fn status(&self, id: AgreementId) -> Status {
         standing::status(&mut self.conn(), id, self.clock.now()).unwrap()
     }

@@ -89,7 +89,7 @@ async fn s39_one_partner_that_asks_a_hundred_times_its_share_is_unnoticed_and_ad
     tokio::time::sleep(Duration::from_millis(500)).await;
     let crowded = asks(&cedar, &pair.birch, &cedars[ASKED..]).await;
     let deadline = Passing::now() + Duration::from_secs(20);
-    let limited = || pair.birch.counted("concordat_requests_total{door=\"peer\",status=\"429\"}");
+    let limited = || pair.birch.counted("concordat_requests_total{door=\"Peer\",reply=\"Limited\"}");
     while limited() < u64::from(100 * SHARE) && Passing::now() < deadline {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

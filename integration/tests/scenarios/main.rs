@@ -6,6 +6,7 @@ mod askers;
 mod audit;
 mod certificates;
 mod changes;
+mod clocks;
 mod compliance;
 mod crashes;
 mod crowding;

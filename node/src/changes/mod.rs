@@ -91,6 +91,13 @@ pub enum Command {
         /// SHA-256 of the text.
         text: Digest,
     },
+    /// To let time be what the machine's clock says after it has jumped.
+    AcceptClock {
+        /// What it said when that was proposed.
+        says: Instant,
+        /// What it would have said without the jump.
+        should: Instant,
+    },
 }
 
 impl Command {
@@ -98,9 +105,11 @@ impl Command {
     #[must_use]
     pub fn needs(&self) -> Action {
         match self {
-            Self::Sign { .. } | Self::Resume { .. } | Self::Authorize { .. } | Self::WidenRules { .. } => {
-                Action::ManageAgreements
-            }
+            Self::Sign { .. }
+            | Self::Resume { .. }
+            | Self::Authorize { .. }
+            | Self::WidenRules { .. }
+            | Self::AcceptClock { .. } => Action::ManageAgreements,
             Self::ClearFinding { .. } | Self::CloseReview { .. } | Self::AcceptPolicy { .. } => Action::KeepRegister,
         }
     }
@@ -115,7 +124,8 @@ impl Command {
             | Self::WidenRules { .. }
             | Self::ClearFinding { .. }
             | Self::CloseReview { .. }
-            | Self::AcceptPolicy { .. } => true,
+            | Self::AcceptPolicy { .. }
+            | Self::AcceptClock { .. } => true,
         }
     }
 
@@ -127,7 +137,8 @@ impl Command {
             Self::WidenRules { .. }
             | Self::ClearFinding { .. }
             | Self::CloseReview { .. }
-            | Self::AcceptPolicy { .. } => None,
+            | Self::AcceptPolicy { .. }
+            | Self::AcceptClock { .. } => None,
         }
     }
 
@@ -140,7 +151,8 @@ impl Command {
             | Self::Resume { .. }
             | Self::Authorize { .. }
             | Self::WidenRules { .. }
-            | Self::CloseReview { .. } => None,
+            | Self::CloseReview { .. }
+            | Self::AcceptClock { .. } => None,
         }
     }
 
@@ -155,6 +167,7 @@ impl Command {
             Self::ClearFinding { .. } => "clear_finding",
             Self::CloseReview { .. } => "close_review",
             Self::AcceptPolicy { .. } => "accept_policy",
+            Self::AcceptClock { .. } => "accept_clock",
         }
     }
 }
@@ -169,6 +182,7 @@ impl fmt::Display for Command {
             Self::ClearFinding { ori, .. } => write!(f, "clear a finding against {ori}"),
             Self::CloseReview { closing } => write!(f, "close the early review {}", closing.review),
             Self::AcceptPolicy { ori, .. } => write!(f, "accept the policy that {ori} publishes"),
+            Self::AcceptClock { says, should } => write!(f, "accept that it is {says} where it would be {should}"),
         }
     }
 }

@@ -3,6 +3,7 @@
 use agreements::json::StrictError;
 
 use super::sworn::SwornError;
+use crate::clock::Jump;
 use crate::db::RecordError;
 use crate::reads::store::StoreError;
 
@@ -35,6 +36,9 @@ pub enum Failure {
     /// The record could not be made, so there is no answer.
     #[error("this node cannot record now, so it does not answer: {0}")]
     Record(#[from] RecordError),
+    /// The machine's clock has jumped.
+    #[error("this node is unready: {0}; set the clock right, or let two people accept it")]
+    Jumped(Jump),
     /// A record without its entry: cannot be.
     #[error("this node recorded, but cannot prove it, so it does not answer")]
     Unrecorded,

@@ -21,6 +21,7 @@ use futures_util::future::{LocalBoxFuture, Ready, ready};
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use crate::exchange::Failure;
 use crate::exchange::lifecycle::introduction;
 use crate::exchange::partner::Partner;
 use crate::metrics::Door;
@@ -114,6 +115,14 @@ pub async fn admit(
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
         return Ok(request.into_response(response));
     };
+    if let Some(jump) = node.clock().jump()
+        && asks(&request)
+    {
+        node.metrics().request(Door::Peer, 503);
+        let mut response = Problem::Failure(Failure::Jumped(jump)).error_response();
+        response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+        return Ok(request.into_response(response));
+    }
     node.dialer().contacts().heard(partner.ori(), node.now());
     request.extensions_mut().insert(Peer { partner, identity, address, _place: Arc::new(place) });
     let response = next.call(request).await?.map_into_boxed_body();

@@ -3,7 +3,6 @@
 use agreements::status::Status;
 use agreements::time::Instant;
 use concordat::changes::Command;
-use concordat::clock::Clock as _;
 use concordat::exchange::Failure;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::exchange::lifecycle::ActError;

@@ -33,7 +33,7 @@ async fn serving(backend: Backend, folder: Option<&Path>) -> Apart {
     apart.pair.birch.stop();
     if let Some(folder) = folder {
         let (from, to) = (apart.pair.birch.registry_file(), folder.join("registry.db"));
-        std::fs::copy(from, &to).unwrap();
+        integration::tamper::copy(&from, &to);
         apart.moves_registry(&format!("sqlite:{}", to.display()));
     }
     apart.starts();

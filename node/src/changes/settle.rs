@@ -50,7 +50,7 @@ pub async fn approve(node: &Node, id: ChangeId, by: &str) -> Result<Approval, Ch
 
 async fn delivered(node: &Node, change: &Change) -> Option<Delivery> {
     let sent = match &change.proposed.command {
-        super::Command::Sign { agreement } | super::Command::Resume { agreement } => Some(*agreement),
+        Command::Sign { agreement } | Command::Resume { agreement } => Some(*agreement),
         _ => None::<AgreementId>,
     };
     match (change.state(node.now()), sent) {

@@ -13,14 +13,16 @@ use integration::database::Backend;
 use integration::process::Apart;
 use integration::{Caller, Reply};
 use serde_json::Value;
+use tokio::sync::Notify;
 
 const PLATE: &str = "7KIL200";
 /// How many connections ask at once.
 const CONNECTIONS: usize = 4;
 /// How many questions are new in each round.
-const NEW: usize = 6;
-/// How long an owner lives at most once it serves, in microseconds: most rounds end while questions are in work.
-const LIFE: u64 = 60_000;
+const NEW: usize = 8;
+/// How long an owner lives at most, in microseconds: from when it serves in some rounds, in most from its first answer, so
+/// that others are in work.
+const LIFE: u64 = 50_000;
 
 /// A question and every reply that reached its asker.
 struct Asked {
@@ -29,13 +31,16 @@ struct Asked {
 }
 
 /// Asks what is in the queue, one after the other on one connection, until that breaks.
-async fn ask(caller: Caller, queue: Arc<Mutex<Vec<usize>>>, asked: Arc<Mutex<BTreeMap<usize, Asked>>>) -> usize {
+async fn ask(caller: Caller, queue: Arc<Mutex<Vec<usize>>>, asked: Arc<Mutex<BTreeMap<usize, Asked>>>, first: Arc<Notify>) -> usize {
     let Ok(mut line) = caller.connect().await else { return 1 };
     loop {
         let Some(next) = queue.lock().unwrap().pop() else { return 0 };
         let text = asked.lock().unwrap()[&next].text.clone();
         match line.send("POST", "/peer/v1/queries", Some(text.as_bytes())).await {
-            Ok(reply) => asked.lock().unwrap().get_mut(&next).unwrap().replies.push(reply),
+            Ok(reply) => {
+                asked.lock().unwrap().get_mut(&next).unwrap().replies.push(reply);
+                first.notify_one();
+            }
             Err(_) => return 1,
         }
     }
@@ -68,9 +73,15 @@ async fn killed(backend: Backend, kills: usize) {
         let queue = Arc::new(Mutex::new(queue));
         apart.starts();
         let life = Duration::from_micros(random.u64(..LIFE));
-        let asking = (0..CONNECTIONS).map(|_| ask(caller.clone(), Arc::clone(&queue), Arc::clone(&asked)));
+        let first = Arc::new(Notify::new());
+        let asking = (0..CONNECTIONS)
+            .map(|_| ask(caller.clone(), Arc::clone(&queue), Arc::clone(&asked), Arc::clone(&first)));
+        let early = random.u8(..8) == 0;
         let process = apart.process();
         let (broken, ()) = tokio::join!(join_all(asking), async {
+            if !early {
+                let _ = tokio::time::timeout(Duration::from_secs(5), first.notified()).await;
+            }
             tokio::time::sleep(life).await;
             process.kill();
         });

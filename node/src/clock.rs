@@ -21,7 +21,7 @@ pub trait Clock: Debug + Send + Sync {
         None
     }
 
-    /// How far the machine's clock has jumped, where this clock does not follow it.
+    /// How far the machine's clock had jumped when this clock was read last, where it does not follow it.
     fn jump(&self) -> Option<Jump> {
         None
     }

@@ -104,7 +104,9 @@ async fn s36_two_people_let_time_be_what_the_clock_says() {
     let before = pair.birch.clock_now();
     pair.birch.clock.jumps(before.plus(2 * Instant::DAY));
     waits(&pair, before).await;
+    let now = pair.birch.node().now();
     let jump = pair.birch.node().clock().jump().unwrap();
+    assert_eq!(now, jump.should);
     let command = Command::AcceptClock { says: jump.says, should: jump.should };
     let why = "the machine had been off the net for two days";
     let change = pair.birch.proposes(command.clone(), why).await.unwrap();

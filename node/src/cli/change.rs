@@ -131,6 +131,7 @@ pub(super) async fn run(place: &Place, command: ChangeCommand, out: &mut Output<
         }
         ChangeCommand::AcceptClock(args) => {
             let node = place.node()?;
+            node.now();
             let Some(Jump { says, should }) = node.clock().jump() else {
                 return Err(Problem::refused("the clock has not jumped: there is nothing to accept".to_owned(), None));
             };

@@ -120,10 +120,10 @@ struct Targets {
 /// See [`AskError`]. Nothing left this node, unless it is a failure to record what came: then nothing of that is shown.
 /// What single partners did is in the report.
 pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
+    let now = node.now();
     if let Some(jump) = node.clock().jump() {
         return Err(Failure::Jumped(jump).into());
     }
-    let now = node.now();
     let account = person(node, desk, &ask.username)?;
     window::check(ask.from, ask.until, now)?;
     let mut targets = targets(node, desk, &ask.whom, now)?;

@@ -229,6 +229,8 @@ pub(super) fn read(conn: &mut Conn) -> QueryResult<Result<Vec<Change>, String>> 
         Ok(proposed) => proposed,
         Err(what) => return Ok(Err(what)),
     };
+    // Ids of one millisecond are in no order.
+    let order: Vec<ChangeId> = proposed.iter().map(|(told, _)| told.rid).collect();
     let mut changes: BTreeMap<ChangeId, Change> = BTreeMap::new();
     for (told, proposed) in proposed {
         changes.insert(told.rid, Change { id: told.rid, at: told.at, proposed, settled: Vec::new() });
@@ -240,7 +242,5 @@ pub(super) fn read(conn: &mut Conn) -> QueryResult<Result<Vec<Change>, String>> 
             None => return Ok(Err("an entry settles a change that no entry proposed".to_owned())),
         }
     }
-    let mut changes: Vec<Change> = changes.into_values().collect();
-    changes.sort_by_key(|change| (change.at, change.id));
-    Ok(Ok(changes))
+    Ok(Ok(order.into_iter().filter_map(|id| changes.remove(&id)).collect()))
 }

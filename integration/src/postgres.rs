@@ -81,7 +81,14 @@ impl ThrowawayCluster {
             databases: AtomicU32::default(),
         };
         let mut copy = self.command(self.programs.join("pg_basebackup"));
-        copy.arg("-h").arg(&self.folder).args(["-U", USER, "--write-recovery-conf", "--checkpoint=fast", "--no-sync", "-D"]);
+        copy.arg("-h").arg(&self.folder).args([
+            "-U",
+            USER,
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+            "-D",
+        ]);
         let copied = copy.arg(this.folder.join("data")).stdin(Stdio::null()).output().unwrap();
         assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
         this.go(&[]);

@@ -63,8 +63,12 @@ where
     // panic: on the registry's writer it would end the node.
     let told = false;
     let (human, json) = match log.format {
-        LogFormat::Human => (Some(layer().log_internal_errors(told).with_timer(time).with_ansi(false).with_writer(to)), None),
-        LogFormat::Json => (None, Some(layer().log_internal_errors(told).json().flatten_event(true).with_timer(time).with_writer(to))),
+        LogFormat::Human => {
+            (Some(layer().log_internal_errors(told).with_timer(time).with_ansi(false).with_writer(to)), None)
+        }
+        LogFormat::Json => {
+            (None, Some(layer().log_internal_errors(told).json().flatten_event(true).with_timer(time).with_writer(to)))
+        }
     };
     tracing_subscriber::registry().with(human.with_filter(filter.clone())).with(json.with_filter(filter))
 }

@@ -156,9 +156,7 @@ fn rows_that_are_written_late_are_those_of_the_jobs_that_succeed(backend: Backen
     let trail = TestRegistry::on(backend);
     let db = trail.open();
     let beside = |tx: &mut Tx<'_>| diesel::sql_query("DELETE FROM day_use").execute(tx.beside_trail());
-    let stored = |tx: &mut Tx<'_>| -> QueryResult<usize> {
-        Ok(search::search(tx.conn(), &Filter::default())?.len())
-    };
+    let stored = |tx: &mut Tx<'_>| -> QueryResult<usize> { Ok(search::search(tx.conn(), &Filter::default())?.len()) };
     block_on(async {
         let (one, failed, seen, broken, last) = held(&db, async {
             tokio::join!(

@@ -137,7 +137,10 @@ impl Drop for SmallDisk {
 #[actix_web::test]
 async fn s21_a_full_disk_is_503_and_not_one_byte_and_it_returns_by_itself() {
     let Some(disk) = SmallDisk::mount() else {
-        let _ = writeln!(std::io::stderr(), "no small file system can be mounted here; the limit of a file's size stands in");
+        let _ = writeln!(
+            std::io::stderr(),
+            "no small file system can be mounted here; the limit of a file's size stands in"
+        );
         return;
     };
     let mut apart = serving(Backend::Sqlite, Some(&disk.at)).await;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agreements::entry::Kind;
-use concordat::trail::search::{self, Filter};
 use concordat::trail::proof;
+use concordat::trail::search::{self, Filter};
 use futures_util::future::join_all;
 use integration::database::Backend;
 use integration::process::Apart;
@@ -31,7 +31,12 @@ struct Asked {
 }
 
 /// Asks what is in the queue, one after the other on one connection, until that breaks.
-async fn ask(caller: Caller, queue: Arc<Mutex<Vec<usize>>>, asked: Arc<Mutex<BTreeMap<usize, Asked>>>, first: Arc<Notify>) -> usize {
+async fn ask(
+    caller: Caller,
+    queue: Arc<Mutex<Vec<usize>>>,
+    asked: Arc<Mutex<BTreeMap<usize, Asked>>>,
+    first: Arc<Notify>,
+) -> usize {
     let Ok(mut line) = caller.connect().await else { return 1 };
     loop {
         let Some(next) = queue.lock().unwrap().pop() else { return 0 };
@@ -74,8 +79,8 @@ async fn killed(backend: Backend, kills: usize) {
         apart.starts();
         let life = Duration::from_micros(random.u64(..LIFE));
         let first = Arc::new(Notify::new());
-        let asking = (0..CONNECTIONS)
-            .map(|_| ask(caller.clone(), Arc::clone(&queue), Arc::clone(&asked), Arc::clone(&first)));
+        let asking =
+            (0..CONNECTIONS).map(|_| ask(caller.clone(), Arc::clone(&queue), Arc::clone(&asked), Arc::clone(&first)));
         let early = random.u8(..8) == 0;
         let process = apart.process();
         let (broken, ()) = tokio::join!(join_all(asking), async {

@@ -128,9 +128,7 @@ fn about(conn: &mut Conn, command: &Command, now: Instant) -> QueryResult<Result
         | Command::Resume { .. }
         | Command::Authorize { .. }
         | Command::WidenRules { .. }
-        | Command::AcceptClock { .. } => {
-            Err("that clears nothing".to_owned())
-        }
+        | Command::AcceptClock { .. } => Err("that clears nothing".to_owned()),
     })
 }
 

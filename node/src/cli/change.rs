@@ -9,8 +9,8 @@ use serde_json::json;
 use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem, agreement, local};
-use crate::clock::Jump;
 use crate::changes::{self, Change, ChangeId, Command, Proposed, State};
+use crate::clock::Jump;
 use crate::exchange::lifecycle::Delivery;
 use crate::registry::agencies;
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::schema::{detail, fact, leaf};
-use crate::db::{Conn, each};
+use crate::db::Conn;
 
 /// An entry to be appended.
 pub struct Draft {
@@ -184,13 +184,71 @@ pub(crate) fn insert(conn: &mut Conn, placed: &[Placed]) -> QueryResult<()> {
         let leaves: Vec<_> = some.iter().map(leaf_row).collect();
         let details: Vec<_> = some.iter().map(detail_row).collect();
         let facts: Vec<_> = some.iter().map(facts_row).collect();
-        each!(conn, c => {
-            diesel::insert_into(leaf::table).values(&leaves).execute(c)?;
-            diesel::insert_into(detail::table).values(&details).execute(c)?;
-            diesel::insert_into(fact::table).values(&facts).execute(c)?;
-        });
+        match conn {
+            Conn::Sqlite(c) => {
+                diesel::insert_into(leaf::table).values(&leaves).execute(c)?;
+                diesel::insert_into(detail::table).values(&details).execute(c)?;
+                diesel::insert_into(fact::table).values(&facts).execute(c)?;
+            }
+            Conn::Pg(c) => columns::insert(c, &leaves, &details, &facts)?,
+        }
     }
     Ok(())
+}
+
+/// Whole columns at a time, as only PostgreSQL takes them: a statement with a place for each value of each row is parsed and
+/// planned for longer than it runs.
+mod columns {
+    use diesel::pg::PgConnection;
+    use diesel::prelude::*;
+    use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
+
+    use super::{DetailRow, FactsRow, LeafRow};
+
+    const LEAVES: &str = "INSERT INTO leaf (idx, rid, kind, at, hash, body) SELECT * FROM \
+         unnest($1::bigint[], $2::bytea[], $3::text[], $4::bigint[], $5::bytea[], $6::bytea[])";
+    const DETAILS: &str = "INSERT INTO detail (idx, message, message_salt, note, note_salt) SELECT * FROM \
+         unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])";
+    const FACTS: &str = "INSERT INTO fact (idx, partner, username, purpose, reference, plate, decision, rule) SELECT * FROM \
+         unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])";
+
+    pub(super) fn insert(
+        conn: &mut PgConnection,
+        leaves: &[LeafRow<'_>],
+        details: &[DetailRow<'_>],
+        facts: &[FactsRow<'_>],
+    ) -> QueryResult<()> {
+        diesel::sql_query(LEAVES)
+            .bind::<Array<BigInt>, _>(column(leaves, |row| row.idx))
+            .bind::<Array<Binary>, _>(column(leaves, |row| row.rid))
+            .bind::<Array<Text>, _>(column(leaves, |row| row.kind))
+            .bind::<Array<BigInt>, _>(column(leaves, |row| row.at))
+            .bind::<Array<Binary>, _>(column(leaves, |row| row.hash))
+            .bind::<Array<Binary>, _>(column(leaves, |row| row.body))
+            .execute(conn)?;
+        diesel::sql_query(DETAILS)
+            .bind::<Array<BigInt>, _>(column(details, |row| row.idx))
+            .bind::<Array<Binary>, _>(column(details, |row| row.message))
+            .bind::<Array<Binary>, _>(column(details, |row| row.message_salt))
+            .bind::<Array<Binary>, _>(column(details, |row| row.note))
+            .bind::<Array<Binary>, _>(column(details, |row| row.note_salt))
+            .execute(conn)?;
+        diesel::sql_query(FACTS)
+            .bind::<Array<BigInt>, _>(column(facts, |row| row.idx))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.partner))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.username))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.purpose))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.reference))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.plate))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.decision))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.rule))
+            .execute(conn)?;
+        Ok(())
+    }
+
+    fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+        rows.iter().map(of).collect()
+    }
 }
 
 fn leaf_row(placed: &Placed) -> LeafRow<'_> {

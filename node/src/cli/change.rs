@@ -131,9 +131,10 @@ pub(super) async fn run(place: &Place, command: ChangeCommand, out: &mut Output<
         }
         ChangeCommand::AcceptClock(args) => {
             let node = place.node()?;
-            node.now();
+            let now = node.now();
             let Some(Jump { says, should }) = node.clock().jump() else {
-                return Err(Problem::refused("the clock has not jumped: there is nothing to accept".to_owned(), None));
+                let why = format!("the clock has not jumped, it is {now}: there is nothing to accept");
+                return Err(Problem::refused(why, None));
             };
             propose_at(&node, Command::AcceptClock { says, should }, args, out).await
         }

@@ -1,6 +1,7 @@
 //! A clock that stands still, moves when told, and can do something once when it is next read.
 
 use std::fmt;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use agreements::time::Instant;
@@ -13,15 +14,23 @@ type Hook = Box<dyn FnMut() -> bool + Send>;
 #[derive(Clone)]
 pub struct TestClock {
     time: SetClock,
+    /// By how many microseconds it was set without that time having passed.
+    jumped: Arc<AtomicI64>,
     hook: Arc<Mutex<Option<Hook>>>,
 }
 
 impl TestClock {
     pub fn at(now: Instant) -> Self {
-        Self { time: SetClock::at(now), hook: Arc::default() }
+        Self { time: SetClock::at(now), jumped: Arc::default(), hook: Arc::default() }
     }
 
     pub fn set(&self, now: Instant) {
+        self.time.set(now);
+    }
+
+    /// Somebody sets the machine's clock: no time has passed.
+    pub fn jumps(&self, now: Instant) {
+        self.jumped.fetch_add(now.since(self.time.now()), Ordering::SeqCst);
         self.time.set(now);
     }
 
@@ -45,6 +54,14 @@ impl Clock for TestClock {
             *self.hook.lock().unwrap() = Some(hook);
         }
         self.time.now()
+    }
+
+    fn ticks(&self) -> i64 {
+        self.time.now().micros() - self.jumped.load(Ordering::SeqCst)
+    }
+
+    fn boot(&self) -> Option<String> {
+        Some("test".to_owned())
     }
 }
 

@@ -24,6 +24,7 @@ pub struct Federation {
     /// Where its nodes keep their stores.
     pub backend: Backend,
     hosts: BTreeMap<String, SocketAddr>,
+    begins: Instant,
 }
 
 impl Federation {
@@ -33,25 +34,35 @@ impl Federation {
 
     /// With every node's stores on one kind of database.
     pub fn found_on(backend: Backend) -> Self {
-        Self::found_in(tempfile::tempdir().unwrap(), backend)
+        Self::found_at(backend, start())
+    }
+
+    /// At another instant than that at which scenarios begin: by the machine's clock, for nodes that are processes.
+    pub fn found_at(backend: Backend, begins: Instant) -> Self {
+        Self::found_in(tempfile::tempdir().unwrap(), backend, begins)
     }
 
     /// With every node's stores in the machine's memory, where it lends some as a folder: for what is about thousands of
     /// commits and not about the disk that waits for each.
     pub fn found_in_memory() -> Self {
         let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
-        Self::found_in(folder.unwrap(), Backend::Sqlite)
+        Self::found_in(folder.unwrap(), Backend::Sqlite, start())
     }
 
-    fn found_in(folder: TempDir, backend: Backend) -> Self {
+    fn found_in(folder: TempDir, backend: Backend, begins: Instant) -> Self {
         crate::logs::captured();
-        let pki = TestPki::create(&folder.path().join("ca"));
+        let pki = TestPki::create(&folder.path().join("ca"), begins);
         let hosts = [ALDER, BIRCH, CEDAR].into_iter().map(|fiction| (fiction.host(), address())).collect();
-        Self { folder, pki, backend, hosts }
+        Self { folder, pki, backend, hosts, begins }
     }
 
     pub fn folder(&self) -> &Path {
         self.folder.path()
+    }
+
+    /// When it was founded.
+    pub fn begins(&self) -> Instant {
+        self.begins
     }
 
     /// Where each agency's node listens.

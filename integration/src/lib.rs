@@ -20,6 +20,7 @@ pub mod pair;
 pub mod permit;
 pub mod pki;
 pub mod postgres;
+pub mod process;
 pub mod proxy;
 pub mod registry;
 pub mod renewal;

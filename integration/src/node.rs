@@ -41,7 +41,7 @@ use tokio::sync::oneshot;
 
 use crate::clock::TestClock;
 use crate::database::{Backend, Store};
-use crate::federation::{Federation, start};
+use crate::federation::Federation;
 use crate::wire::{Caller, Reply};
 
 /// A number of a case that no log may show.
@@ -125,7 +125,7 @@ impl TestNode {
         }
         let mut this = Self { fiction, clock, fatal: Arc::default(), config, node: None, doors: None };
         this.open().unwrap();
-        let today = start().date().unwrap();
+        let today = federation.begins().date().unwrap();
         agency::people_of(this.node().registry(), &this.keeper(), &this.fiction, today).await.unwrap();
         this
     }
@@ -133,12 +133,12 @@ impl TestNode {
     fn config(federation: &Federation, fiction: &Fiction) -> (Config, TestClock) {
         let folder = federation.folder().join(fiction.word);
         let peer = federation.address_of(fiction);
-        let mut config = agency::found(&folder, fiction, &federation.pki.ca, peer, start()).unwrap();
+        let mut config = agency::found(&folder, fiction, &federation.pki.ca, peer, federation.begins()).unwrap();
         config.peer.hosts.clone_from(federation.hosts());
         // The governor's clock is the machine's, so a limit would make a fast machine's tests fail.
         config.peer.rate_per_second = NonZeroU32::new(100_000).unwrap();
         config.rules.rate_per_minute = NonZeroU32::new(100_000).unwrap();
-        (config, TestClock::at(start()))
+        (config, TestClock::at(federation.begins()))
     }
 
     fn open(&mut self) -> Result<(), OpenError> {
@@ -196,6 +196,11 @@ impl TestNode {
 
     pub fn settings(&self) -> &Config {
         &self.config
+    }
+
+    /// The same, to be changed before the next start.
+    pub fn settings_mut(&mut self) -> &mut Config {
+        &mut self.config
     }
 
     pub fn ori(&self) -> Ori {
@@ -471,6 +476,11 @@ impl TestNode {
     /// How often the read store was asked about a plate.
     pub fn touches(&self) -> u64 {
         self.node().reads().touches()
+    }
+
+    /// Where an agreement stands by the node's own time.
+    pub fn status_now(&self, id: AgreementId) -> Status {
+        standing::status(&mut self.conn(), id, self.node().now()).unwrap()
     }
 
     pub fn status(&self, id: AgreementId) -> Status {

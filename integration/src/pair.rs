@@ -175,6 +175,13 @@ impl Pair {
         }
     }
 
+    /// So much time passes for both, whatever their clocks say.
+    pub fn time_passes(&self, micros: i64) {
+        for clock in self.clocks() {
+            clock.forward(micros);
+        }
+    }
+
     fn clocks(&self) -> [&TestClock; 2] {
         [&self.alder.clock, &self.birch.clock]
     }

@@ -45,8 +45,8 @@ impl Credentials {
 }
 
 impl TestPki {
-    pub fn create(folder: &Path) -> Self {
-        Self { ca: FictionalCa::create(folder.to_owned(), start(), LONG).unwrap() }
+    pub fn create(folder: &Path, now: Instant) -> Self {
+        Self { ca: FictionalCa::create(folder.to_owned(), now, LONG).unwrap() }
     }
 
     /// A sound certificate for `ori`, as the authority issues it.

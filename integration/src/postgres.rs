@@ -67,6 +67,50 @@ impl ThrowawayCluster {
         Some(this)
     }
 
+    /// A hot standby of this server, which streams from it. It needs no setting of the server beyond the defaults.
+    pub fn standby(&self) -> Self {
+        let folder = tempfile::Builder::new().prefix("concordat-pg-").tempdir().unwrap().keep();
+        if let Some((user, group)) = self.owner {
+            chown(&folder, Some(user), Some(group)).unwrap();
+        }
+        let this = Self {
+            folder,
+            programs: self.programs.clone(),
+            owner: self.owner,
+            keeper: Mutex::default(),
+            databases: AtomicU32::default(),
+        };
+        let mut copy = self.command(self.programs.join("pg_basebackup"));
+        copy.arg("-h").arg(&self.folder).args([
+            "-U",
+            USER,
+            "--write-recovery-conf",
+            "--checkpoint=fast",
+            "--no-sync",
+            "-D",
+        ]);
+        let copied = copy.arg(this.folder.join("data")).stdin(Stdio::null()).output().unwrap();
+        assert!(copied.status.success(), "pg_basebackup: {}", String::from_utf8_lossy(&copied.stderr));
+        this.go(&[]);
+        this
+    }
+
+    /// A standby becomes a server that takes writes.
+    pub fn promote(&self) {
+        self.run("SELECT pg_promote(true, 30)");
+    }
+
+    /// The one text of a query in a database of this server.
+    pub fn cell(&self, database: &str, sql: &str) -> String {
+        crate::database::Store { url: self.url(database) }.cell(sql)
+    }
+
+    /// The address of a database on whichever of two servers takes writes.
+    pub fn url_with(&self, other: &Self, name: &str) -> String {
+        let socket = |server: &Self| server.folder.display().to_string().replace('/', "%2F");
+        format!("postgres://{USER}@{},{}/{name}?target_session_attrs=read-write", socket(self), socket(other))
+    }
+
     fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
         let mut command = Command::new(program);
         command.current_dir("/").env_clear().env("PATH", "/usr/bin:/bin").env("LC_ALL", "C.UTF-8");

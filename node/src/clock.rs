@@ -10,6 +10,49 @@ use agreements::time::Instant;
 pub trait Clock: Debug + Send + Sync {
     /// The time now.
     fn now(&self) -> Instant;
+
+    /// Microseconds since the machine started, which nobody sets. A clock without such a count never seems to jump.
+    fn ticks(&self) -> i64 {
+        self.now().micros()
+    }
+
+    /// Since which start of which machine [`Self::ticks`] counts; `None` where that means nothing to other processes.
+    fn boot(&self) -> Option<String> {
+        None
+    }
+
+    /// How far the machine's clock had jumped when this clock was read last, where it does not follow it.
+    fn jump(&self) -> Option<Jump> {
+        None
+    }
+
+    /// Looks whether the jump was accepted by another process, and keeps up with how the machine's clock is corrected.
+    fn follow(&self) {}
+
+    /// Whether the clock has jumped, and this is still the jump.
+    ///
+    /// # Errors
+    /// Why not, and what to do.
+    fn acceptable(&self, _: Jump) -> Result<(), String> {
+        Err("the clock has not jumped: there is nothing to accept".to_owned())
+    }
+
+    /// Follows the jump from now on.
+    ///
+    /// # Errors
+    /// As [`Self::acceptable`]; or it could not be kept.
+    fn accept(&self, jump: Jump) -> Result<(), String> {
+        self.acceptable(jump)
+    }
+}
+
+/// A clock that says another time than has passed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Jump {
+    /// What the machine's clock says.
+    pub says: Instant,
+    /// What it would say had it gone on as it went.
+    pub should: Instant,
 }
 
 /// The machine's clock.
@@ -21,6 +64,17 @@ impl Clock for SystemClock {
     fn now(&self) -> Instant {
         let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         Instant::from_micros(i64::try_from(since_epoch.as_micros()).unwrap_or(i64::MAX))
+    }
+
+    /// Counts on while the machine is suspended.
+    fn ticks(&self) -> i64 {
+        let since_start = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+        since_start.tv_sec.saturating_mul(Instant::SECOND).saturating_add(since_start.tv_nsec / 1000)
+    }
+
+    fn boot(&self) -> Option<String> {
+        let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        Some(id.trim().to_owned())
     }
 }
 

@@ -42,6 +42,7 @@ pub mod renewal;
 pub mod rotation;
 pub mod seal;
 pub mod serve;
+pub mod steady;
 pub mod tampering;
 pub mod tls;
 pub mod trail;

@@ -59,9 +59,16 @@ where
     let level = LevelFilter::from(log.level);
     let filter = Targets::new().with_targets(OWN.map(|own| (own, level))).with_default(level.min(LevelFilter::WARN));
     let time = Time(clock);
+    // A line that cannot be written would be told on standard error, and where that is the same full disk the attempt is a
+    // panic: on the registry's writer it would end the node.
+    let told = false;
     let (human, json) = match log.format {
-        LogFormat::Human => (Some(layer().with_timer(time).with_ansi(false).with_writer(to)), None),
-        LogFormat::Json => (None, Some(layer().json().flatten_event(true).with_timer(time).with_writer(to))),
+        LogFormat::Human => {
+            (Some(layer().log_internal_errors(told).with_timer(time).with_ansi(false).with_writer(to)), None)
+        }
+        LogFormat::Json => {
+            (None, Some(layer().log_internal_errors(told).json().flatten_event(true).with_timer(time).with_writer(to)))
+        }
     };
     tracing_subscriber::registry().with(human.with_filter(filter.clone())).with(json.with_filter(filter))
 }

@@ -39,6 +39,7 @@ use crate::reads::store::ReadsDb;
 use crate::registry::roster::Rosters;
 use crate::rotation;
 use crate::seal::{Seal, SealStore};
+use crate::steady::SteadyClock;
 use crate::tampering::{self, Changed, Table};
 use crate::tls::{OwnStore, TrustFiles, TrustStore};
 use crate::trail;
@@ -101,6 +102,7 @@ impl Node {
     /// # Errors
     /// See [`OpenError`].
     pub fn open(config: Config, clock: Arc<dyn Clock>, on_fatal: OnFatal) -> Result<Arc<Self>, OpenError> {
+        let clock = SteadyClock::over(clock, &config);
         if rotation::is_staged(&config) {
             // New keys may be recorded already and not be in their place yet.
             drop(open_registry(&config, Arc::clone(&clock), Arc::clone(&on_fatal))?);
@@ -449,6 +451,11 @@ impl Node {
         let (_, mark) = trail::head::extent(conn)?;
         if now < mark {
             reasons.push(format!("the clock says {now}, but the trail already recorded {mark}: set the clock right"));
+        }
+        if let Some(jump) = self.clock.jump() {
+            reasons.push(format!(
+                "{jump}: set the clock right; if it is right, let two people decide so: concordat change accept-clock"
+            ));
         }
         if let Some(why) = self.trust.objection(self.dialer.own().current().identity(), now) {
             reasons.push(format!("this node's own certificate: {why}; renew it or its authority's revocation list"));

@@ -38,6 +38,7 @@ impl Upkeep {
 
 /// Reads again what was changed on disk. What is not usable leaves the last good one in place and is said once.
 pub fn follow(node: &Node) {
+    node.clock().follow();
     let now = node.now();
     let trust = node.trust().refresh();
     let trouble = trust.as_ref().err().map(ToString::to_string);

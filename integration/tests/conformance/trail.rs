@@ -7,7 +7,7 @@ use agreements::entry::{Kind, Leaf};
 use agreements::ids::Digest;
 use agreements::time::Instant;
 use concordat::clock::Clock as _;
-use concordat::db::{Conn, Db, Entry, RecordError, Recorded};
+use concordat::db::{Conn, Db, Entry, RecordError, Recorded, Tx};
 use concordat::trail::note::LogSigner as _;
 use concordat::trail::search::{self, Filter};
 use concordat::trail::{Draft, Facts, head, proof, verify};
@@ -21,6 +21,7 @@ on_both!(
     two_handles_on_one_registry_never_lose_or_double_an_index,
     the_head_is_locked_while_a_job_runs,
     a_job_that_fails_is_rolled_back_alone,
+    rows_that_are_written_late_are_those_of_the_jobs_that_succeed,
     a_job_that_goes_on_after_a_failed_statement_does_not_take_the_others_down,
     an_unrecorded_write_that_goes_on_after_a_failed_statement_is_no_success,
     a_reader_cannot_write,
@@ -148,6 +149,47 @@ fn a_job_that_fails_is_rolled_back_alone(backend: Backend) {
         assert_eq!(good.checkpoint(), after.checkpoint(), "one batch");
     });
     assert_eq!((size(&trail), head::epoch(&mut trail.conn()).unwrap()), (4, 0));
+    assert_eq!(problems(&trail), []);
+}
+
+fn rows_that_are_written_late_are_those_of_the_jobs_that_succeed(backend: Backend) {
+    let trail = TestRegistry::on(backend);
+    let db = trail.open();
+    let beside = |tx: &mut Tx<'_>| diesel::sql_query("DELETE FROM day_use").execute(tx.beside_trail());
+    let stored = |tx: &mut Tx<'_>| -> QueryResult<usize> { Ok(search::search(tx.conn(), &Filter::default())?.len()) };
+    block_on(async {
+        let (one, failed, seen, broken, last) = held(&db, async {
+            tokio::join!(
+                append(&db, 2),
+                // Beside the trail first, so that the savepoint is older than the rows of the job before.
+                db.record(move |tx| {
+                    beside(tx)?;
+                    tx.append(draft(tx.now(), 1))?;
+                    assert_eq!(stored(tx)?, 3, "what was appended is there for who looks");
+                    tx.append(draft(tx.now(), 2))?;
+                    Err::<(), _>(Error::RollbackTransaction)
+                }),
+                db.record(move |tx| {
+                    tx.append(draft(tx.now(), 3))?;
+                    beside(tx)?;
+                    stored(tx)
+                }),
+                db.record(move |tx| {
+                    tx.append(draft(tx.now(), 4))?;
+                    Err::<(), _>(Error::RollbackTransaction)
+                }),
+                append(&db, 1),
+            )
+        })
+        .await;
+        assert!(failed.is_err() && broken.is_err());
+        assert_eq!(**seen.as_ref().unwrap(), 3);
+        let (one, seen, last) = (one.unwrap(), seen.unwrap(), last.unwrap());
+        let all = [one.entries(), seen.entries(), last.entries()]
+            .map(|entries| entries.iter().map(|entry| check(entry, &trail)).collect::<Vec<_>>());
+        assert_eq!(all, [vec![0, 1], vec![2], vec![3]]);
+    });
+    assert_eq!(size(&trail), 4);
     assert_eq!(problems(&trail), []);
 }
 

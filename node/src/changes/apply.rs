@@ -65,6 +65,8 @@ pub(super) fn apply(tx: &mut Tx<'_>, actor: &Actor, approved: &Approved<'_>) -> 
             told(compliance::apply_clearing(tx, &actor.seal, *ori, written, approved)?)
         }
         Command::CloseReview { closing } => told(reviews::apply_closing(tx, closing, approved)?),
+        // The clock follows once that is recorded: see `super::settle`.
+        Command::AcceptClock { .. } => Ok(Ok(())),
         Command::AcceptPolicy { ori, text } => told(policies::apply_acceptance(tx, *ori, *text, approved)?),
     }
 }

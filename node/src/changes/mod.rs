@@ -92,6 +92,13 @@ pub enum Command {
         /// SHA-256 of the text.
         text: Digest,
     },
+    /// To let time be what the machine's clock says after it has jumped.
+    AcceptClock {
+        /// What it said when that was proposed.
+        says: Instant,
+        /// What it would have said without the jump.
+        should: Instant,
+    },
 }
 
 impl Command {
@@ -99,9 +106,11 @@ impl Command {
     #[must_use]
     pub fn needs(&self) -> Action {
         match self {
-            Self::Sign { .. } | Self::Resume { .. } | Self::Authorize { .. } | Self::WidenRules { .. } => {
-                Action::ManageAgreements
-            }
+            Self::Sign { .. }
+            | Self::Resume { .. }
+            | Self::Authorize { .. }
+            | Self::WidenRules { .. }
+            | Self::AcceptClock { .. } => Action::ManageAgreements,
             Self::ClearFinding { .. } | Self::CloseReview { .. } | Self::AcceptPolicy { .. } => Action::KeepRegister,
         }
     }
@@ -116,7 +125,8 @@ impl Command {
             | Self::WidenRules { .. }
             | Self::ClearFinding { .. }
             | Self::CloseReview { .. }
-            | Self::AcceptPolicy { .. } => true,
+            | Self::AcceptPolicy { .. }
+            | Self::AcceptClock { .. } => true,
         }
     }
 
@@ -128,7 +138,8 @@ impl Command {
             Self::WidenRules { .. }
             | Self::ClearFinding { .. }
             | Self::CloseReview { .. }
-            | Self::AcceptPolicy { .. } => None,
+            | Self::AcceptPolicy { .. }
+            | Self::AcceptClock { .. } => None,
         }
     }
 
@@ -141,7 +152,8 @@ impl Command {
             | Self::Resume { .. }
             | Self::Authorize { .. }
             | Self::WidenRules { .. }
-            | Self::CloseReview { .. } => None,
+            | Self::CloseReview { .. }
+            | Self::AcceptClock { .. } => None,
         }
     }
 
@@ -156,6 +168,7 @@ impl Command {
             Self::ClearFinding { .. } => "clear_finding",
             Self::CloseReview { .. } => "close_review",
             Self::AcceptPolicy { .. } => "accept_policy",
+            Self::AcceptClock { .. } => "accept_clock",
         }
     }
 }
@@ -170,6 +183,7 @@ impl fmt::Display for Command {
             Self::ClearFinding { ori, .. } => write!(f, "clear a finding against {ori}"),
             Self::CloseReview { closing } => write!(f, "close the early review {}", closing.review),
             Self::AcceptPolicy { ori, .. } => write!(f, "accept the policy that {ori} publishes"),
+            Self::AcceptClock { says, should } => write!(f, "accept that it is {says} where it would be {should}"),
         }
     }
 }

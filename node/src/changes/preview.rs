@@ -79,6 +79,14 @@ pub(super) fn of(
             of_agreement(conn, world, command, *agreement, effective_at, now)
         }
         Command::WidenRules { rules } => of_rules(conn, world, owner, rules, now),
+        Command::AcceptClock { says, should } => {
+            let lines = vec![
+                format!("time goes on from {says}, and not from {should}"),
+                "whatever ends between the two has ended then, and nothing brings it back".to_owned(),
+            ];
+            let positions = Positions { agreement: None, shown: digest(&(says, should))? };
+            Ok(Ok(Shown { positions, lines, before: Vec::new(), after: Vec::new(), partner: None }))
+        }
         Command::ClearFinding { .. } | Command::CloseReview { .. } | Command::AcceptPolicy { .. } => {
             reopening::of(conn, world, command, effective_at, now)
         }
@@ -254,7 +262,8 @@ fn objections(command: &Command, target: &Case, world: &World, now: Instant) -> 
         Command::WidenRules { .. }
         | Command::ClearFinding { .. }
         | Command::CloseReview { .. }
-        | Command::AcceptPolicy { .. } => Vec::new(),
+        | Command::AcceptPolicy { .. }
+        | Command::AcceptClock { .. } => Vec::new(),
     }
 }
 

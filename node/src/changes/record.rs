@@ -229,8 +229,9 @@ pub(super) fn read(conn: &mut Conn) -> QueryResult<Result<Vec<Change>, String>> 
         Ok(proposed) => proposed,
         Err(what) => return Ok(Err(what)),
     };
-    let mut changes: BTreeMap<ChangeId, Change> = BTreeMap::new();
+    // Ids of one millisecond are in no order.
     let order: Vec<ChangeId> = proposed.iter().map(|(told, _)| told.rid).collect();
+    let mut changes: BTreeMap<ChangeId, Change> = BTreeMap::new();
     for (told, proposed) in proposed {
         changes.insert(told.rid, Change { id: told.rid, at: told.at, proposed, settled: Vec::new() });
     }
@@ -241,5 +242,5 @@ pub(super) fn read(conn: &mut Conn) -> QueryResult<Result<Vec<Change>, String>> 
             None => return Ok(Err("an entry settles a change that no entry proposed".to_owned())),
         }
     }
-    Ok(Ok(order.iter().filter_map(|id| changes.remove(id)).collect()))
+    Ok(Ok(order.into_iter().filter_map(|id| changes.remove(&id)).collect()))
 }

@@ -124,9 +124,11 @@ fn about(conn: &mut Conn, command: &Command, now: Instant) -> QueryResult<Result
             }
             Err(why) => Err(why),
         },
-        Command::Sign { .. } | Command::Resume { .. } | Command::Authorize { .. } | Command::WidenRules { .. } => {
-            Err("that clears nothing".to_owned())
-        }
+        Command::Sign { .. }
+        | Command::Resume { .. }
+        | Command::Authorize { .. }
+        | Command::WidenRules { .. }
+        | Command::AcceptClock { .. } => Err("that clears nothing".to_owned()),
     })
 }
 

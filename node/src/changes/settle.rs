@@ -7,9 +7,10 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 
 use super::{
-    Approved, Change, ChangeError, ChangeId, Outcome, Refusable, Settled, State, append, apply, no, preview, reasoned,
-    record, rules,
+    Approved, Change, ChangeError, ChangeId, Command, Outcome, Proposed, Refusable, Settled, State, append, apply, no,
+    preview, reasoned, record, rules,
 };
+use crate::clock::Jump;
 use crate::db::{Conn, Tx};
 use crate::exchange::failure::Failure;
 use crate::exchange::lifecycle::{self, Actor, Delivery};
@@ -32,15 +33,24 @@ pub struct Approval {
 /// `by` proposed it, or may not; it does not wait any more; or something moved that it was decided on.
 pub async fn approve(node: &Node, id: ChangeId, by: &str) -> Result<Approval, ChangeError> {
     let (owner, actor, by) = (node.owner().clone(), Actor::of(node), by.to_owned());
+    if let Ok(Some(Change { proposed: Proposed { command: Command::AcceptClock { says, should }, .. }, .. })) =
+        node.desk().registry(|conn| record::find(conn, id)).map_err(Failure::from)?
+    {
+        node.clock().acceptable(Jump { says, should }).map_err(|why| ChangeError::Refused(vec![why]))?;
+    }
     let job = move |tx: &mut Tx<'_>| approving(tx, &owner, &actor, id, &by);
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     let change = recorded.into_inner().map_err(ChangeError::Refused)?;
+    // Recorded by the time that it was before.
+    if let Command::AcceptClock { says, should } = change.proposed.command {
+        node.clock().accept(Jump { says, should }).map_err(|why| ChangeError::Refused(vec![why]))?;
+    }
     Ok(Approval { delivery: delivered(node, &change).await, change })
 }
 
 async fn delivered(node: &Node, change: &Change) -> Option<Delivery> {
     let sent = match &change.proposed.command {
-        super::Command::Sign { agreement } | super::Command::Resume { agreement } => Some(*agreement),
+        Command::Sign { agreement } | Command::Resume { agreement } => Some(*agreement),
         _ => None::<AgreementId>,
     };
     match (change.state(node.now()), sent) {

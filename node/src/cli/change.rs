@@ -10,6 +10,7 @@ use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem, agreement, local};
 use crate::changes::{self, Change, ChangeId, Command, Proposed, State};
+use crate::clock::Jump;
 use crate::exchange::lifecycle::Delivery;
 use crate::registry::agencies;
 
@@ -42,6 +43,11 @@ pub enum ChangeCommand {
         after_help = "Example:\n  concordat change widen --reason \"council approved two years of lookback\" --as alder.agreements\n\nNarrower rules count at the next start; wider ones when two people have decided so."
     )]
     Widen(Propose),
+    /// Propose that time goes on from what the clock says after it has jumped
+    #[command(
+        after_help = "Example:\n  concordat change accept-clock --reason \"the clock was a day late\" --as alder.agreements\n\nA clock that is suddenly over five minutes ahead makes the node unready: it goes on by the time that has passed. If the clock is wrong, set it right, and the node is ready again. If it is right, two people decide so here."
+    )]
+    AcceptClock(Propose),
 }
 
 /// Arguments of `change list`.
@@ -122,6 +128,15 @@ pub(super) async fn run(place: &Place, command: ChangeCommand, out: &mut Output<
             let node = place.node()?;
             let rules = node.owner().rules.clone();
             propose_at(&node, Command::WidenRules { rules }, args, out).await
+        }
+        ChangeCommand::AcceptClock(args) => {
+            let node = place.node()?;
+            let now = node.now();
+            let Some(Jump { says, should }) = node.clock().jump() else {
+                let why = format!("the clock has not jumped, it is {now}: there is nothing to accept");
+                return Err(Problem::refused(why, None));
+            };
+            propose_at(&node, Command::AcceptClock { says, should }, args, out).await
         }
     }
 }

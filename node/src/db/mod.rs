@@ -4,6 +4,7 @@
 //! an entry of the trail or belongs to one, [`Db::write`] for rows that are none.
 //! Out of scope: what the rows mean (stores), and who may write them (services).
 
+mod checkpoint;
 mod conn;
 mod error;
 #[cfg(test)]
@@ -124,6 +125,8 @@ impl Db {
         let source: Source = url.parse()?;
         let mut conn = source.writer()?;
         open::migrate(&mut conn, Store::Registry)?;
+        drop(conn);
+        let mut conn = source.recorder()?;
         let (head, signer) = open::signed_head(&mut conn, signer)?;
         let (queue, tasks) = sync_channel(QUEUE);
         let commits = Commits::default();

@@ -19,6 +19,10 @@ const SQLITE_READER: &str = "PRAGMA query_only = ON;";
 /// Savepoints keep their undo log where `temp_store` says: in memory, not in a file that is written for each batch. 16 MB of
 /// pages hold the right edges of the trail's indexes.
 const SQLITE_WRITER: &str = "PRAGMA synchronous = FULL; PRAGMA temp_store = MEMORY; PRAGMA cache_size = -16000;";
+/// A writer that another session keeps from a lock gives up, as SQLite does after its `busy_timeout`.
+const POSTGRES_RECORDER: &str = "SET lock_timeout = '5s'";
+/// A commit only appends to the write-ahead log; [`super::checkpoint`] brings it into the file.
+const SQLITE_RECORDER: &str = "PRAGMA wal_autocheckpoint = 0";
 
 /// Turns on the write-ahead log. A new file must be had alone for that, and SQLite does not wait for it as it does for a
 /// lock: of processes that make it at once, all but one are told that it is locked, and try again.
@@ -87,6 +91,24 @@ fn is_linked(conn: &mut SqliteConnection) -> QueryResult<bool> {
 }
 
 impl Source {
+    /// A connection for the sequencer, to a database whose schema is up to date.
+    pub(super) fn recorder(&self) -> Result<Conn, DbError> {
+        let mut conn = self.writer()?;
+        match &mut conn {
+            Conn::Sqlite(c) => c.batch_execute(SQLITE_RECORDER)?,
+            Conn::Pg(c) => c.batch_execute(POSTGRES_RECORDER)?,
+        }
+        Ok(conn)
+    }
+
+    /// The file, if it is one.
+    pub(super) fn file(&self) -> Option<&str> {
+        match self {
+            Self::Sqlite(path) => Some(path),
+            Self::Postgres(_) => None,
+        }
+    }
+
     /// A connection that writes, with commits that are durable when they return.
     pub(super) fn writer(&self) -> Result<Conn, DbError> {
         match self {

@@ -10,11 +10,13 @@ use agreements::ids::RequestId;
 use diesel::QueryResult;
 use diesel::connection::SimpleConnection as _;
 
+use super::checkpoint::Checkpointer;
 use super::error::Failure;
 use super::open::Source;
 use super::recorded::Sealed;
 use super::task::{Record, Task, Write};
 use super::transaction::{begin, commit, depth, rollback, savepoint};
+use super::tx::Batch;
 use super::{Commits, Conn, OnFatal, RecordError, Tx};
 use crate::clock::Clock;
 use crate::trail::append::{self, Appended};
@@ -35,6 +37,7 @@ pub(super) struct Writer {
     /// The highest head that this process has seen. Every later one must extend it.
     seen: Head,
     commits: Commits,
+    checkpointer: Option<Checkpointer>,
 }
 
 /// A batch whose rows are written and proven, but not yet committed.
@@ -57,7 +60,8 @@ impl Writer {
         seen: Head,
         commits: Commits,
     ) -> Self {
-        Self { source, conn: Some(conn), signer, clock, seen, commits }
+        let checkpointer = source.file().map(Checkpointer::of);
+        Self { source, conn: Some(conn), signer, clock, seen, commits, checkpointer }
     }
 
     /// Works until the last sender is gone, or until this process must not record any more.
@@ -120,7 +124,8 @@ impl Writer {
         let prepared = match self.prepare(&mut conn, records) {
             Ok(prepared) => prepared,
             Err(failure) => {
-                if rollback(&mut conn).is_ok() {
+                // A statement may have ended the transaction by itself, or have left less of the connection than it needs.
+                if !matches!(failure, Failure::Store(_)) && rollback(&mut conn).is_ok() {
                     self.conn = Some(conn);
                 }
                 return Err(failure);
@@ -131,6 +136,7 @@ impl Writer {
             return Err(error.into());
         }
         self.conn = Some(conn);
+        self.grown();
         let entries = prepared.head.size.saturating_sub(self.seen.size);
         self.commits.entries.inc_by(entries);
         self.commits.batches.inc_by(u64::from(entries > 0));
@@ -151,7 +157,7 @@ impl Writer {
                 Err(error) => tracing::warn!(%error, "the database's connection was lost; opening another"),
             }
         }
-        let mut conn = self.source.writer()?;
+        let mut conn = self.source.recorder()?;
         begin(&mut conn)?;
         Ok(conn)
     }
@@ -165,14 +171,15 @@ impl Writer {
         if self.clock.now() < head.mark {
             return Err(Failure::ClockBack(head.mark));
         }
-        let mut appended = Vec::new();
+        let mut batch = Batch::default();
         let mut signer = None;
         let mut outcomes = Vec::with_capacity(records.len());
         for record in records {
-            outcomes.push(self.run_job(conn, &mut head, &mut appended, &mut signer, record.as_mut())?);
+            outcomes.push(self.run_job(conn, &mut head, &mut batch, &mut signer, record.as_mut())?);
         }
-        if !appended.is_empty() {
-            let hashes: Vec<_> = appended.iter().map(|entry| entry.hash).collect();
+        batch.write(conn, batch.len())?;
+        let hashes: Vec<_> = batch.appended().map(|entry| entry.hash).collect();
+        if !hashes.is_empty() {
             let tree = Tree::new(conn, &cache);
             head.size = tree.extend(head.size, &hashes)?;
             head.root = tree.root(head.size)?;
@@ -189,7 +196,7 @@ impl Writer {
                 vacant.insert(proof::text(entry.index, &path, &head.checkpoint).into());
             }
         }
-        Ok(Prepared { head, outcomes, proofs, first: appended.first().map(|entry| entry.rid), signer })
+        Ok(Prepared { head, outcomes, proofs, first: batch.appended().next().map(|entry| entry.rid), signer })
     }
 
     /// Checks that `head` is this log's, is what the tiles say, and extends the highest that this process has seen. Where
@@ -215,7 +222,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Runs one job in a savepoint. The inner result is the job's own; the outer one ends the batch.
+    /// Runs one job, in a savepoint if it uses the connection. The inner result is the job's own; the outer one ends the
+    /// batch.
     ///
     /// A job that goes on after a statement of its own failed has, on PostgreSQL, a savepoint that cannot be released:
     /// it is rolled back alone, like one that says that it failed.
@@ -223,39 +231,39 @@ impl Writer {
         &self,
         conn: &mut Conn,
         head: &mut Head,
-        appended: &mut Vec<Arc<Appended>>,
+        batch: &mut Batch,
         signer: &mut Option<Arc<dyn LogSigner>>,
         job: &mut dyn Record,
     ) -> Result<QueryResult<Vec<Arc<Appended>>>, Failure> {
         let outer = depth(conn).unwrap_or_default();
-        savepoint(conn)?;
-        let before = appended.len();
         let now = self.clock.now().max(head.mark);
-        let mut tx = Tx { conn, now, epoch: head.epoch, size: head.size, appended, entries: Vec::new(), signer: None };
-        let result = job.run(&mut tx);
-        let Tx { entries, epoch, signer: signs, .. } = tx;
-        match result {
-            Ok(()) => match commit(conn) {
-                Ok(()) => {
-                    head.epoch = epoch;
-                    head.mark = now;
-                    if signs.is_some() {
-                        *signer = signs;
-                    }
-                    Ok(Ok(entries))
-                }
-                Err(error) if depth(conn) == Some(outer) => {
-                    appended.truncate(before);
-                    Ok(Err(error))
-                }
-                Err(error) => Err(error.into()),
-            },
-            Err(error) => {
-                rollback(conn)?;
-                appended.truncate(before);
-                Ok(Err(error))
-            }
+        let mut tx = Tx::new(conn, now, head.epoch, head.size, batch);
+        let mut result = job.run(&mut tx);
+        if let Some(error) = tx.broken() {
+            return Err(error.into());
         }
+        if tx.has_savepoint() {
+            result = match result {
+                Ok(()) => match tx.release() {
+                    Err(error) if tx.depth() != Some(outer) => return Err(error.into()),
+                    released => released,
+                },
+                Err(error) => {
+                    tx.roll_back()?;
+                    Err(error)
+                }
+            };
+        }
+        if let Err(error) = result {
+            tx.undo();
+            return Ok(Err(error));
+        }
+        head.epoch = tx.epoch;
+        head.mark = now;
+        if tx.signer.is_some() {
+            *signer = tx.signer.take();
+        }
+        Ok(Ok(std::mem::take(&mut tx.entries)))
     }
 
     fn write(&mut self, mut write: Box<dyn Write>) -> Result<(), String> {
@@ -288,7 +296,15 @@ impl Writer {
             return Err(error.into());
         }
         self.conn = Some(conn);
+        self.grown();
         Ok(Ok(()))
+    }
+
+    /// A commit made the write-ahead log longer.
+    fn grown(&self) {
+        if let Some(checkpointer) = &self.checkpointer {
+            checkpointer.wake();
+        }
     }
 }
 

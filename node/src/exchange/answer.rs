@@ -23,7 +23,7 @@ use super::standing;
 use super::sworn::{self, Sworn, SwornError};
 use super::wire::{self, Bulk, Envelope};
 use crate::db::{Entry, Slot, Tx};
-use crate::node::{Desk, Node, fresh_rid};
+use crate::node::{Desk, Node};
 use crate::publishing;
 use crate::reads::Read;
 use crate::reads::store::{Found, SearchBounds};
@@ -107,7 +107,8 @@ pub async fn answer(node: &Node, desk: &Desk, partner: &Partner, from: &str, bod
         owner: node.owner().clone(),
         letterhead: Letterhead::new(node, partner),
     });
-    let usage = Usage { today: used, over_rate: node.over_rate(partner.ori()) };
+    // Whoever is over the owner's rate was refused at the door.
+    let usage = Usage { today: used, over_rate: false };
     let prepared = prepare(desk, &asked, &standing, usage, now)?;
     let committing = Arc::clone(&asked);
     let recorded = node.registry().record(move |tx| commit(tx, &committing, prepared)).await?;
@@ -182,29 +183,29 @@ fn commit(tx: &mut Tx<'_>, asked: &Asked, prepared: Prepared) -> QueryResult<Com
         return Ok(Committed::Overtaken);
     }
     let now = tx.now();
-    let rid = fresh_rid(now)?;
+    let rid = tx.fresh_rid()?;
     let this = Heard { leaf: evidence.leaf_hash, answer: rid };
-    if !exchanged::hear(tx.conn(), evidence.origin, evidence.rid, this)? {
-        let heard = exchanged::heard(tx.conn(), evidence.origin, evidence.rid)?;
+    if !exchanged::hear(tx.beside_trail(), evidence.origin, evidence.rid, this)? {
+        let heard = exchanged::heard(tx.beside_trail(), evidence.origin, evidence.rid)?;
         return heard.map(Committed::HeardBefore).ok_or(Error::NotFound);
     }
     let agreement = asked.sworn.agreement();
     let Prepared { mut outcome, permit, mut results, mut said } = prepared;
     if let Some(permit) = permit {
-        let used = exchanged::used(tx.conn(), agreement, day(now))?;
+        let used = exchanged::used(tx.beside_trail(), agreement, day(now))?;
         if let Some(instead) = overtaken(tx, asked, &permit, used)? {
             said = saying(asked, &instead)?;
             outcome = instead;
             results = None;
         } else {
-            exchanged::count(tx.conn(), agreement, day(now), used)?;
+            exchanged::count(tx.beside_trail(), agreement, day(now), used)?;
         }
     }
     let slot = tx.append_said(rid, said)?;
     // Whoever asked cannot deny it later: their entry is kept as they swore it, for this answer.
-    exchanged::keep(tx.conn(), &receipt_of(evidence.clone(), rid), now)?;
-    asked.letterhead.queue(tx.conn(), &outcome, &asked.topics, now)?;
-    evidence.see_head(tx.conn(), now)?;
+    exchanged::keep(tx.beside_trail(), &receipt_of(evidence.clone(), rid), now)?;
+    asked.letterhead.queue(tx.beside_trail(), &outcome, &asked.topics, now)?;
+    evidence.see_head(tx.beside_trail(), now)?;
     Ok(Committed::Said { slot, outcome, results })
 }
 
@@ -317,8 +318,9 @@ async fn again(
         .record(move |tx| {
             let said = saying(&committing, &outcome)?;
             let now = tx.now();
-            let slot = tx.append_said(fresh_rid(now)?, said)?;
-            committing.letterhead.queue(tx.conn(), &outcome, &committing.topics, now)?;
+            let rid = tx.fresh_rid()?;
+            let slot = tx.append_said(rid, said)?;
+            committing.letterhead.queue(tx.beside_trail(), &outcome, &committing.topics, now)?;
             Ok((slot, outcome))
         })
         .await?;

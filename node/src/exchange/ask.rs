@@ -127,6 +127,9 @@ struct Targets {
 /// What single partners did is in the report.
 pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError> {
     let now = node.now();
+    if let Some(jump) = node.clock().jump() {
+        return Err(Failure::Jumped(jump).into());
+    }
     let account = person(node, desk, &ask.username)?;
     window::check(ask.from, ask.until, now)?;
     let mut targets = targets(node, desk, &ask.whom, now)?;

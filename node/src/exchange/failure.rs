@@ -3,6 +3,7 @@
 use agreements::json::StrictError;
 
 use super::sworn::SwornError;
+use crate::clock::Jump;
 use crate::db::RecordError;
 use crate::publishing::Unwitnessed;
 use crate::reads::store::StoreError;
@@ -39,6 +40,9 @@ pub enum Failure {
     /// No quorum of witnesses vouches for this node's trail, so nothing is disclosed.
     #[error("{0}, so it discloses nothing; the administrator has to reach the witnesses")]
     Unwitnessed(#[from] Unwitnessed),
+    /// The machine's clock has jumped.
+    #[error("this node is unready: {0}; set the clock right, or let two people accept it")]
+    Jumped(Jump),
     /// A record without its entry: cannot be.
     #[error("this node recorded, but cannot prove it, so it does not answer")]
     Unrecorded,

@@ -18,6 +18,7 @@ use crate::keyfile::{self, KeyFileError};
 use crate::publishing::PolicyFileError;
 use crate::reads::store::{ReadsDb, StoreError};
 use crate::rotation::{self, RotationError};
+use crate::steady::SteadyClock;
 use crate::tls::TlsError;
 use crate::trail::note::{LogSigner, SignError, Vkey};
 
@@ -141,6 +142,7 @@ pub fn next_log_signer(config: &Config) -> Result<Arc<dyn LogSigner>, OpenError>
 /// # Errors
 /// See [`OpenError`].
 pub fn open_registry(config: &Config, clock: Arc<dyn Clock>, on_fatal: OnFatal) -> Result<Db, OpenError> {
+    let clock = SteadyClock::over(clock, config);
     let signer = Arc::new(log_key(config)?);
     let db = Db::open(&config.store.registry.to_string(), signer, clock, on_fatal)?;
     if rotation::is_staged(config) {

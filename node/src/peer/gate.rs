@@ -21,6 +21,7 @@ use futures_util::future::{LocalBoxFuture, Ready, ready};
 use tokio::time::timeout;
 
 use super::problem::Problem;
+use crate::exchange::Failure;
 use crate::exchange::lifecycle::introduction;
 use crate::exchange::partner::Partner;
 use crate::metrics::Door;
@@ -105,7 +106,8 @@ pub async fn admit(
         node.metrics().stranger();
         return Ok(request.into_response(silence()));
     };
-    let Some(place) = node.admit(partner.ori()) else {
+    let place = node.admit(partner.ori()).filter(|_| !(asks(&request) && node.over_rate(partner.ori())));
+    let Some(place) = place else {
         node.count(Uncounted::Limited);
         node.metrics().request(Door::Peer, 429);
         let mut response = Problem::Limited.error_response();
@@ -113,6 +115,14 @@ pub async fn admit(
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
         return Ok(request.into_response(response));
     };
+    if let Some(jump) = node.clock().jump()
+        && asks(&request)
+    {
+        node.metrics().request(Door::Peer, 503);
+        let mut response = Problem::Failure(Failure::Jumped(jump)).error_response();
+        response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+        return Ok(request.into_response(response));
+    }
     // Heads come each second from whoever serves: they say nothing of what was missed.
     if !request.path().starts_with("/peer/v1/witness/") {
         node.dialer().contacts().heard(partner.ori(), node.now());
@@ -125,6 +135,14 @@ pub async fn admit(
         node.count(Uncounted::Unsworn);
     }
     Ok(response)
+}
+
+/// Whether it counts against the owner's rate of questions. Over it nothing is read, sworn or decided: each would be an
+/// entry of the trail.
+fn asks(request: &ServiceRequest) -> bool {
+    let path = request.path();
+    let pulls = path.starts_with("/peer/v1/hotlists/") && path.ends_with("/pull");
+    request.method() == Method::POST && (path == "/peer/v1/queries" || pulls)
 }
 
 fn recognise(request: &ServiceRequest, node: &Node) -> Option<(Arc<Partner>, Arc<Identity>, SocketAddr)> {

@@ -177,9 +177,6 @@ async fn pull(
     list: Path<String>,
     Body(body): Body,
 ) -> Result<HttpResponse, Problem> {
-    if node.over_rate(peer.partner().ori()) {
-        return Err(Problem::Limited);
-    }
     let desk = desk(&request, &node);
     let answered = asserting::answer(&node, &desk, peer.partner(), &peer.address(), &list, &body).await?;
     let mut reply = if answered.asserted { HttpResponse::Ok() } else { HttpResponse::Forbidden() };

@@ -1,5 +1,7 @@
 //! Entries: what is given to the trail, and its rows.
 
+use std::sync::Arc;
+
 use agreements::entry::{Kind, Leaf, VERSION};
 use agreements::ids::{Digest, Ori, OriError, RequestId, Salt};
 use agreements::json;
@@ -10,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
 use super::schema::{detail, fact, leaf};
-use crate::db::{Conn, each};
+use crate::db::Conn;
 
 /// An entry to be appended.
 pub struct Draft {
@@ -115,43 +117,175 @@ pub(crate) struct Appended {
     pub(crate) salt: Salt,
 }
 
-/// Writes the rows of what was `said` as entry `index`, which happened `at`.
-pub(crate) fn insert(conn: &mut Conn, index: u64, at: Instant, rid: RequestId, said: Said) -> QueryResult<Appended> {
-    let Said { kind, message, note, facts } = said;
-    let body = Leaf { at, kind, message: message.hash, note: note.hash, rid, v: VERSION }.to_bytes();
-    let hash = Leaf::hash_of(&body);
-    let idx = index.cast_signed();
-    let row = (
-        leaf::idx.eq(idx),
-        leaf::rid.eq(&rid.as_bytes()[..]),
-        leaf::kind.eq(kind.as_str()),
-        leaf::at.eq(at.micros()),
-        leaf::hash.eq(&hash.0[..]),
-        leaf::body.eq(&body),
-    );
-    let said = (
-        detail::idx.eq(idx),
-        detail::message.eq(&message.text),
-        detail::message_salt.eq(&message.salt.0[..]),
-        detail::note.eq(&note.text),
-        detail::note_salt.eq(&note.salt.0[..]),
-    );
-    let found_by = (
-        fact::idx.eq(idx),
-        fact::partner.eq(facts.partner.as_ref().map(Ori::as_str)),
-        fact::username.eq(facts.username),
-        fact::purpose.eq(facts.purpose),
-        fact::reference.eq(facts.reference),
-        fact::plate.eq(facts.plate),
-        fact::decision.eq(facts.decision),
-        fact::rule.eq(facts.rule),
-    );
-    each!(conn, c => {
-        diesel::insert_into(leaf::table).values(row).execute(c)?;
-        diesel::insert_into(detail::table).values(said).execute(c)?;
-        diesel::insert_into(fact::table).values(found_by).execute(c)?;
-    });
-    Ok(Appended { index, rid, leaf: body, hash, message: message.text, salt: message.salt })
+/// An entry that has its place in the log, and its rows not yet.
+pub(crate) struct Placed {
+    appended: Arc<Appended>,
+    kind: Kind,
+    at: Instant,
+    note: Committed,
+    facts: Facts,
+}
+
+impl Placed {
+    /// What was `said`, as entry `index`, which happened `at`.
+    pub(crate) fn new(index: u64, at: Instant, rid: RequestId, said: Said) -> Self {
+        let Said { kind, message, note, facts } = said;
+        let leaf = Leaf { at, kind, message: message.hash, note: note.hash, rid, v: VERSION }.to_bytes();
+        let hash = Leaf::hash_of(&leaf);
+        let appended = Arc::new(Appended { index, rid, leaf, hash, message: message.text, salt: message.salt });
+        Self { appended, kind, at, note, facts }
+    }
+
+    pub(crate) fn appended(&self) -> &Arc<Appended> {
+        &self.appended
+    }
+}
+
+/// How many entries one statement writes: PostgreSQL takes 65,535 values in one, SQLite 32,766.
+const ROWS: usize = 512;
+
+#[derive(Insertable)]
+#[diesel(table_name = leaf)]
+struct LeafRow<'a> {
+    idx: i64,
+    rid: &'a [u8],
+    kind: &'a str,
+    at: i64,
+    hash: &'a [u8],
+    body: &'a [u8],
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = detail)]
+struct DetailRow<'a> {
+    idx: i64,
+    message: &'a [u8],
+    message_salt: &'a [u8],
+    note: &'a [u8],
+    note_salt: &'a [u8],
+}
+
+#[derive(Insertable)]
+#[diesel(table_name = fact, treat_none_as_default_value = false)]
+struct FactsRow<'a> {
+    idx: i64,
+    partner: Option<&'a str>,
+    username: Option<&'a str>,
+    purpose: Option<&'a str>,
+    reference: Option<&'a str>,
+    plate: Option<&'a str>,
+    decision: Option<&'a str>,
+    rule: Option<&'a str>,
+}
+
+/// Writes the rows of these entries, a table at a time.
+pub(crate) fn insert(conn: &mut Conn, placed: &[Placed]) -> QueryResult<()> {
+    for some in placed.chunks(ROWS) {
+        let leaves: Vec<_> = some.iter().map(leaf_row).collect();
+        let details: Vec<_> = some.iter().map(detail_row).collect();
+        let facts: Vec<_> = some.iter().map(facts_row).collect();
+        match conn {
+            Conn::Sqlite(c) => {
+                diesel::insert_into(leaf::table).values(&leaves).execute(c)?;
+                diesel::insert_into(detail::table).values(&details).execute(c)?;
+                diesel::insert_into(fact::table).values(&facts).execute(c)?;
+            }
+            Conn::Pg(c) => columns::insert(c, &leaves, &details, &facts)?,
+        }
+    }
+    Ok(())
+}
+
+/// Whole columns at a time, as only PostgreSQL takes them: a statement with a place for each value of each row is parsed and
+/// planned for longer than it runs.
+mod columns {
+    use diesel::pg::PgConnection;
+    use diesel::prelude::*;
+    use diesel::sql_types::{Array, BigInt, Binary, Nullable, Text};
+
+    use super::{DetailRow, FactsRow, LeafRow};
+
+    const LEAVES: &str = "INSERT INTO leaf (idx, rid, kind, at, hash, body) SELECT * FROM \
+         unnest($1::bigint[], $2::bytea[], $3::text[], $4::bigint[], $5::bytea[], $6::bytea[])";
+    const DETAILS: &str = "INSERT INTO detail (idx, message, message_salt, note, note_salt) SELECT * FROM \
+         unnest($1::bigint[], $2::bytea[], $3::bytea[], $4::bytea[], $5::bytea[])";
+    const FACTS: &str = "INSERT INTO fact (idx, partner, username, purpose, reference, plate, decision, rule) SELECT * FROM \
+         unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[])";
+
+    pub(super) fn insert(
+        conn: &mut PgConnection,
+        leaves: &[LeafRow<'_>],
+        details: &[DetailRow<'_>],
+        facts: &[FactsRow<'_>],
+    ) -> QueryResult<()> {
+        diesel::sql_query(LEAVES)
+            .bind::<Array<BigInt>, _>(column(leaves, |row| row.idx))
+            .bind::<Array<Binary>, _>(column(leaves, |row| row.rid))
+            .bind::<Array<Text>, _>(column(leaves, |row| row.kind))
+            .bind::<Array<BigInt>, _>(column(leaves, |row| row.at))
+            .bind::<Array<Binary>, _>(column(leaves, |row| row.hash))
+            .bind::<Array<Binary>, _>(column(leaves, |row| row.body))
+            .execute(conn)?;
+        diesel::sql_query(DETAILS)
+            .bind::<Array<BigInt>, _>(column(details, |row| row.idx))
+            .bind::<Array<Binary>, _>(column(details, |row| row.message))
+            .bind::<Array<Binary>, _>(column(details, |row| row.message_salt))
+            .bind::<Array<Binary>, _>(column(details, |row| row.note))
+            .bind::<Array<Binary>, _>(column(details, |row| row.note_salt))
+            .execute(conn)?;
+        diesel::sql_query(FACTS)
+            .bind::<Array<BigInt>, _>(column(facts, |row| row.idx))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.partner))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.username))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.purpose))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.reference))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.plate))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.decision))
+            .bind::<Array<Nullable<Text>>, _>(column(facts, |row| row.rule))
+            .execute(conn)?;
+        Ok(())
+    }
+
+    fn column<'a, R, T>(rows: &'a [R], of: impl Fn(&'a R) -> T) -> Vec<T> {
+        rows.iter().map(of).collect()
+    }
+}
+
+fn leaf_row(placed: &Placed) -> LeafRow<'_> {
+    let Appended { index, rid, leaf, hash, .. } = &*placed.appended;
+    LeafRow {
+        idx: index.cast_signed(),
+        rid: rid.as_bytes(),
+        kind: placed.kind.as_str(),
+        at: placed.at.micros(),
+        hash: &hash.0,
+        body: leaf,
+    }
+}
+
+fn detail_row(placed: &Placed) -> DetailRow<'_> {
+    let Appended { index, message, salt, .. } = &*placed.appended;
+    DetailRow {
+        idx: index.cast_signed(),
+        message,
+        message_salt: &salt.0,
+        note: &placed.note.text,
+        note_salt: &placed.note.salt.0,
+    }
+}
+
+fn facts_row(placed: &Placed) -> FactsRow<'_> {
+    let Facts { partner, username, purpose, reference, plate, decision, rule } = &placed.facts;
+    FactsRow {
+        idx: placed.appended.index.cast_signed(),
+        partner: partner.as_ref().map(Ori::as_str),
+        username: username.as_deref(),
+        purpose: purpose.as_deref(),
+        reference: reference.as_deref(),
+        plate: plate.as_deref(),
+        decision: decision.as_deref(),
+        rule: rule.as_deref(),
+    }
 }
 
 /// A note as it is stored.

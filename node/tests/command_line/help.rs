@@ -222,6 +222,7 @@ fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("change refuse", line(&format!("change refuse {id} --reason r --as custodian"))),
         ("change withdraw", line(&format!("change withdraw {id} --as agreements"))),
         ("change widen", line("change widen --reason r --as agreements")),
+        ("change accept-clock", line("change accept-clock --reason r --as agreements")),
         ("authorization list", line("authorization list")),
         ("authorization give", line(&format!("authorization give {id} --reason r --as agreements"))),
         ("authorization take-back", line(&format!("authorization take-back {id} --reason r --as custodian"))),

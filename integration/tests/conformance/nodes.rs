@@ -114,7 +114,7 @@ async fn rows_that_were_edited_by_hand_count_for_nothing_and_alarm(backend: Back
     assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));
     let store = pair.birch.registry_store();
     let document = store.replaced("document", "\"lookback_days\":7", "\"lookback_days\":9");
-    let body = store.replaced("body", "no agency", "one agency");
+    let body = store.replaced("body", "none", "named");
     for (sql, back) in [
         (
             format!("CREATE TABLE kept AS SELECT * FROM agreement; UPDATE agreement SET document = {document}"),

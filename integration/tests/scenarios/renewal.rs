@@ -12,6 +12,7 @@ use agreements::status::Status;
 use agreements::time::Instant;
 use certs::jws;
 use concordat::changes::{self, Command};
+use concordat::clock::Clock as _;
 use concordat::exchange::ask::Gave;
 use concordat::exchange::lifecycle::{self, Act, ActError, Delivery};
 use concordat::exchange::wire::Bulk;
@@ -23,7 +24,7 @@ use concordat::tampering::Table;
 use concordat::trail::search::Filter;
 use integration::federation::start;
 use integration::node::{SIGNING, TestNode};
-use integration::pair::{Pair, Terms, agreement_id, days_from_start};
+use integration::pair::{Pair, Terms, agree, agreement_id, days_from_start};
 use integration::renewal::answers;
 
 const PLATE: &str = "7RNW808";
@@ -548,4 +549,18 @@ async fn the_calendar_has_each_sunset_once_and_follows_a_renewal() {
     let after = days(&pair);
     assert!(!after.contains(&sunset) && after.iter().any(|(_, uid)| *uid == format!("{new}-sunset")), "{after:?}");
     assert!(after.iter().any(|(_, uid)| uid == "packet") && after.iter().any(|(_, uid)| uid == "ag-check"));
+}
+
+#[actix_web::test]
+async fn after_an_agreement_was_ended_another_one_is_signed_on_a_review_and_not_without() {
+    let pair = Pair::in_force().await;
+    pair.set_clocks(pair.alder.clock.now().plus(Instant::HOUR));
+    pair.alder.acts(pair.id, Act::Terminate { reason: "the county board ended it".to_owned() }).await.unwrap();
+    let document = Terms::default().between(&pair.alder.node().party(), &pair.birch.node().party());
+    let by = pair.alder.fiction.person("agreements");
+    lifecycle::propose(pair.alder.node(), document.to_bytes().unwrap(), &by).await.unwrap();
+    let without = pair.birch.acts(document.id, Act::Sign).await.unwrap_err().to_string();
+    assert!(without.contains("packet"), "{without}");
+    let id = agree(&pair.alder, &pair.birch, &Terms::default()).await.unwrap();
+    assert!(matches!(pair.birch.status(id), Status::InForce { .. }));
 }

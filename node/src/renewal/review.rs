@@ -94,7 +94,7 @@ pub fn round(conn: &mut Conn, us: Ori, again: &[Ori], now: Instant) -> Result<Ro
     let mut reviewed = held::reviewed(conn)?;
     let register = ag::register(conn)?;
     let mut round = Round::default();
-    for (partner, found) in renewable(conn, us, None)? {
+    for (partner, found) in reviewable(conn, us, None)? {
         let Some(as_agreed) = found.agreement.party(partner) else { continue };
         let (name, sunset_on) = (as_agreed.legal_name.clone(), found.agreement.sunset_on);
         let of = received.remove(&partner).unwrap_or_default();
@@ -134,22 +134,53 @@ pub fn round(conn: &mut Conn, us: Ori, again: &[Ori], now: Instant) -> Result<Ro
 /// The newest agreement with each partner, or with this one, that both signed, nobody ended and no other renews that both
 /// signed.
 pub(crate) fn renewable(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryResult<Vec<(Ori, Verified)>> {
+    Ok(latest(conn, us, only)?.into_iter().filter_map(|(partner, of)| Some((partner, of.renewable?))).collect())
+}
+
+/// Those, and where there is none the last one that was in force and was ended, if another one waits to be signed: that is no
+/// first agreement either.
+fn reviewable(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryResult<Vec<(Ori, Verified)>> {
+    let all = latest(conn, us, only)?.into_iter();
+    Ok(all
+        .filter_map(|(partner, of)| {
+            let Newest { renewable, ended, offered } = of;
+            Some((partner, renewable.or_else(|| ended.filter(|_| offered))?))
+        })
+        .collect())
+}
+
+/// The newest agreements with a partner.
+#[derive(Default)]
+struct Newest {
+    renewable: Option<Verified>,
+    /// That was in force, and that somebody ended.
+    ended: Option<Verified>,
+    /// Whether one waits to be signed.
+    offered: bool,
+}
+
+fn latest(conn: &mut Conn, us: Ori, only: Option<Ori>) -> QueryResult<BTreeMap<Ori, Newest>> {
     let order = |it: &Verified| (it.agreement.revision, it.agreement.effective_on, it.agreement.id);
-    let mut newest: BTreeMap<Ori, Verified> = BTreeMap::new();
+    let mut all: BTreeMap<Ori, Newest> = BTreeMap::new();
     for id in documents::ids(conn, only)? {
         let Some(found) = standing::verified(conn, id)? else { continue };
         let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { continue };
-        if found.streams.takes_effect(&found.agreement).is_none()
-            || found.streams.heir().is_some()
-            || found.streams.parties.iter().any(|stream| stream.ended().is_some())
-        {
-            continue;
-        }
-        if newest.get(&partner).is_none_or(|known| order(known) < order(&found)) {
-            newest.insert(partner, found);
+        let of = all.entry(partner).or_default();
+        let ended = found.streams.parties.iter().any(|stream| stream.ended().is_some());
+        let place = match found.streams.takes_effect(&found.agreement) {
+            None => {
+                of.offered |= !ended;
+                continue;
+            }
+            Some(_) if ended => &mut of.ended,
+            Some(_) if found.streams.heir().is_some() => continue,
+            Some(_) => &mut of.renewable,
+        };
+        if place.as_ref().is_none_or(|known| order(known) < order(&found)) {
+            *place = Some(found);
         }
     }
-    Ok(newest.into_iter().collect())
+    Ok(all)
 }
 
 /// What is another than at the last review: in the packet, in the partner's description, in the register.
@@ -278,8 +309,10 @@ type Written = Result<(Review, Option<HeldReview>), Vec<String>>;
 fn written(conn: &mut Conn, us: Ori, decision: &Decision, by: &str, now: Instant) -> QueryResult<Written> {
     let partner = decision.partner;
     let no = |why: String| Ok(Err(vec![why]));
-    let Some((_, found)) = renewable(conn, us, Some(partner))?.pop() else {
-        return no(format!("there is no agreement with {partner} that could be renewed; `concordat agreement list`"));
+    let Some((_, found)) = reviewable(conn, us, Some(partner))?.pop() else {
+        return no(format!(
+            "there is no agreement with {partner} that could be renewed or followed by another one; `concordat agreement list`"
+        ));
     };
     let look = |conn: &mut Conn| -> Result<_, HeldError> {
         let received = held::received_of(conn, partner)?;

@@ -55,13 +55,7 @@ fn a_years_renewal_from_the_packet_to_the_calendar() {
     let document = draft(&alder, BIRCH);
     alder.run_as("agreements", &["agreement", "propose", &document]).ended(0);
     let id = alder.run(&["agreement", "list", "--json"]).json()[0]["id"].as_str().unwrap().to_owned();
-    // The official's hand is not lost with a proposal that is refused.
-    alder.approves(&id);
-    let refused = alder.run_as("agreements", &alder.signing(&id, "x").iter().map(String::as_str).collect::<Vec<_>>());
-    let refused = refused.ended(1);
-    assert!(refused.contains("too vague") && refused.contains("stays with this document"), "{refused}");
-    let without = proposed(&alder, &["agreement", "sign", &id, "--reason", "the board approved it"]);
-    alder.run_as("agreements", &["change", "withdraw", &without]).ended(0);
+    keeps_the_officials_hand(&alder, &id);
     signs(&alder, &id);
     signs(&birch, &id);
 
@@ -148,6 +142,16 @@ fn a_years_renewal_from_the_packet_to_the_calendar() {
     }
     held_and_ended(&alder, &birch, &new);
     drop((serving_alder, serving_birch));
+}
+
+/// The official's own signature is not lost with a proposal that is refused.
+fn keeps_the_officials_hand(node: &Node, id: &str) {
+    node.approves(id);
+    let refused = node.run_as("agreements", &node.signing(id, "x").iter().map(String::as_str).collect::<Vec<_>>());
+    let refused = refused.ended(1);
+    assert!(refused.contains("too vague") && refused.contains("stays with this document"), "{refused}");
+    let without = proposed(node, &["agreement", "sign", id, "--reason", "the board approved it"]);
+    node.run_as("agreements", &["change", "withdraw", &without]).ended(0);
 }
 
 /// An early review holds what the reviewer grants, and that is what is said; what is over authorizes nothing.

@@ -67,6 +67,7 @@ pub struct SteadyClock {
 impl SteadyClock {
     /// Over the machine's clock, with the line that this node's processes keep. A clock that is steady already, or has
     /// nothing to compare with, stays what it is.
+    #[must_use]
     pub fn over(machine: Arc<dyn Clock>, config: &Config) -> Arc<dyn Clock> {
         let Some(boot) = machine.boot() else { return machine };
         let file = config.keys.folder.join("clock.json");

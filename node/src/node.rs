@@ -156,7 +156,8 @@ impl Node {
             clock,
             config,
         };
-        node.compare_rows(false)?;
+        node.scrub.begin(trail::head::extent(&mut node.registry.reader()?)?.0, tampering::NEWEST);
+        node.compare_rows(tampering::NEWEST)?;
         node.set_rate(changes::rules::counting(&mut node.registry.reader()?, &node.owner.rules)?.rate_per_minute);
         node.refresh_partners(&mut node.registry.reader()?)?;
         node.watch.refresh(&mut node.registry.reader()?)?;
@@ -401,19 +402,23 @@ impl Node {
         self.changed.load_full()
     }
 
-    /// Compares the registry's rows with the trail; with `scrub`, the next part of the trail with its own columns as well.
+    /// Whether entries of the trail are hidden from whoever looks for them: then nothing that was decided can be relied on.
+    #[must_use]
+    pub fn hides_entries(&self) -> bool {
+        self.changed.load().iter().any(|changed| changed.table == Table::Leaf)
+    }
+
+    /// Compares the registry's rows with the trail, and the next `leaves` of the trail with its own columns.
     /// What is found is an alarm; when it is not what was found before,
     /// everything is read and verified again before it counts. Blocks; a running node does it every minute.
     ///
     /// # Errors
     /// The registry cannot be read; what was found before stays.
-    pub fn compare_rows(&self, scrub: bool) -> Result<(), Failure> {
+    pub fn compare_rows(&self, leaves: i64) -> Result<(), Failure> {
         let now = self.now();
         let mut conn = self.registry.reader()?;
         let mut found = tampering::compare(&mut conn, self.owner.ori, now)?;
-        if scrub {
-            found.extend(tampering::of_leaves(&mut conn, &self.scrub)?);
-        }
+        found.extend(tampering::of_leaves(&mut conn, &self.scrub, leaves)?);
         for table in Table::ALL {
             self.metrics.changed_rows(table, found.iter().filter(|changed| changed.table == table).count());
         }
@@ -456,6 +461,12 @@ impl Node {
             reasons.push(format!(
                 "{jump}: set the clock right; if it is right, let two people decide so: concordat change accept-clock"
             ));
+        }
+        if self.hides_entries() {
+            reasons.push(
+                "entries of the trail are hidden by columns that other hands changed: `concordat trail verify` names them"
+                    .to_owned(),
+            );
         }
         if let Some(why) = self.trust.objection(self.dialer.own().current().identity(), now) {
             reasons.push(format!("this node's own certificate: {why}; renew it or its authority's revocation list"));

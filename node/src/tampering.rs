@@ -101,7 +101,9 @@ const BY_INDEX: [Kind; 10] = [
 ];
 
 /// How many leaves a look holds to their columns: a tenth of a second's work.
-const SLICE: i64 = 10_000;
+pub(crate) const SLICE: i64 = 10_000;
+/// How many of the newest a start does.
+pub(crate) const NEWEST: i64 = 200_000;
 
 /// Everything that is not as the trail has it, at `now`; empty when the rows agree with it.
 pub(crate) fn compare(conn: &mut Conn, us: Ori, now: Instant) -> QueryResult<Vec<Changed>> {
@@ -130,8 +132,8 @@ fn told(objections: QueryResult<Vec<String>>) -> QueryResult<Vec<String>> {
 }
 
 /// Leaves whose columns say something else than they do, among the next of the trail.
-pub(crate) fn of_leaves(conn: &mut Conn, scrub: &Scrub) -> QueryResult<Vec<Changed>> {
-    let wrong = scrub.turn(conn, SLICE)?;
+pub(crate) fn of_leaves(conn: &mut Conn, scrub: &Scrub, count: i64) -> QueryResult<Vec<Changed>> {
+    let wrong = scrub.turn(conn, count)?;
     let what = |idx| format!("the columns of entry {idx} of the trail say something else than the entry");
     Ok(wrong.into_iter().map(|idx| Changed { table: Table::Leaf, what: what(idx) }).collect())
 }
@@ -209,7 +211,7 @@ async fn recount(db: &Db, now: Instant) -> Result<(), RecordError> {
 /// Compares once, on a thread that may block, and mends what can be: a day's count.
 pub async fn look(node: Arc<Node>) {
     let looking = Arc::clone(&node);
-    let looked = tokio::task::spawn_blocking(move || looking.compare_rows(true)).await;
+    let looked = tokio::task::spawn_blocking(move || looking.compare_rows(SLICE)).await;
     match looked {
         Ok(Ok(())) => {}
         Ok(Err(error)) => return tracing::error!(%error, "the registry's rows could not be compared with the trail"),

@@ -388,6 +388,24 @@ async fn s09_an_entry_hidden_by_its_column_is_alarmed() {
 }
 
 #[actix_web::test]
+async fn s09_a_finding_hidden_by_its_column_with_its_row_taken_away_opens_nothing() {
+    let mut pair = Pair::in_force().await;
+    pair.birch_saw(PLATE).await;
+    pair.birch.finds_named(pair.alder.ori()).await;
+    let denied = pair.alder.queries(&pair.birch, PLATE).await;
+    assert!(matches!(denied, Gave::Denied { .. }), "{denied:?}");
+    let store = pair.birch.registry_store();
+    pair.birch.stop();
+    store.run("DELETE FROM finding WHERE n = (SELECT MAX(n) FROM finding)");
+    store.run("UPDATE leaf SET kind = 'query.refused' WHERE kind IN ('ag.finding', 'review.opened')");
+    pair.birch.try_start().unwrap();
+    let gave = pair.alder.queries(&pair.birch, PLATE).await;
+    assert!(matches!(&gave, Gave::Invalid { why } if why.contains("503")), "{gave:?}");
+    let unready = pair.birch.node().unready(&mut pair.birch.conn()).unwrap();
+    assert!(unready.iter().any(|why| why.contains("hidden by columns")), "{unready:?}");
+}
+
+#[actix_web::test]
 async fn s09_an_entry_that_narrows_and_is_hidden_by_its_index_is_alarmed() {
     let mut pair = Pair::in_force().await;
     let (custodian, store) = (pair.birch.fiction.person("custodian"), pair.birch.registry_store());

@@ -1,7 +1,7 @@
 //! What clearing a finding, closing an early review or accepting a policy would open again, and what that is decided on.
 
 use agreements::access::{Access, diff};
-use agreements::ids::Ori;
+use agreements::ids::{Digest, Ori};
 use agreements::register::{Finding, OpenReview};
 use agreements::stream::Stream;
 use agreements::time::Instant;
@@ -9,7 +9,7 @@ use diesel::result::QueryResult;
 
 use super::preview::{Case, Shown, World, case, digest, shapes};
 use super::{Command, Positions, Refusable, no};
-use crate::compliance::{self, policies, reviews};
+use crate::compliance::{self, Written, policies, reviews};
 use crate::db::Conn;
 use crate::exchange::answer::canonical;
 use crate::exchange::standing;
@@ -97,7 +97,7 @@ fn about(conn: &mut Conn, command: &Command, now: Instant) -> QueryResult<Result
                 stands_on: canonical(&clearing)?,
                 clears: clearing.leaves.is_empty(),
                 closes: Vec::new(),
-                lines: clearing_says(&clearing.clears, &clearing.leaves),
+                lines: clearing_says(written, &clearing.clears, &clearing.leaves),
             }),
             Err(why) => Err(why),
         },
@@ -106,14 +106,20 @@ fn about(conn: &mut Conn, command: &Command, now: Instant) -> QueryResult<Result
                 ori: review.opened.ori,
                 stands_on: canonical(&review)?,
                 clears: false,
-                lines: vec![review_says(&review)],
+                lines: [review_says(&review), format!("looked at: {}", closing.looked_at.trim())]
+                    .into_iter()
+                    .chain(shown_by(&closing.evidence))
+                    .collect(),
                 closes: vec![review.standing()],
             }),
             Err(why) => Err(why),
         },
         Command::AcceptPolicy { ori, text } => match policies::acceptable(conn, *ori, *text)? {
             Ok(found) => {
-                let accepted = format!("the policy that {ori} publishes is the one that counts: {text}");
+                let accepted = format!(
+                    "the policy that {ori} publishes is the one that counts: {text}; `concordat policy accept {ori}` shows in \
+                     what it differs from the one before"
+                );
                 Ok(About {
                     ori: *ori,
                     stands_on: canonical(&found)?,
@@ -132,13 +138,19 @@ fn about(conn: &mut Conn, command: &Command, now: Instant) -> QueryResult<Result
     })
 }
 
-fn clearing_says(clears: &Finding, leaves: &[Finding]) -> Vec<String> {
+fn clearing_says(written: &Written, clears: &Finding, leaves: &[Finding]) -> Vec<String> {
     let one = |what: &str, finding: &Finding| {
         format!("{what}: {} of {}, {}", finding.kind.as_str(), finding.on, finding.citation.trim())
     };
-    let mut lines = vec![one("cleared", clears)];
+    let mut lines = vec![one("cleared", clears), format!("by: {}, of {}", written.citation.trim(), written.on)];
+    lines.extend(shown_by(&written.evidence));
     lines.extend(leaves.iter().map(|finding| one("still stands", finding)));
     lines
+}
+
+/// The files that show it, for whoever is to approve it.
+fn shown_by(evidence: &[Digest]) -> Vec<String> {
+    evidence.iter().map(|file| format!("shown by: {file} (concordat ag evidence show {file})")).collect()
 }
 
 fn review_says(review: &Review) -> String {

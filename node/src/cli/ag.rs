@@ -111,7 +111,7 @@ pub struct Written {
     /// Where it stands written
     #[arg(long)]
     citation: String,
-    /// The date of the finding
+    /// The date of the finding, or of what clears it
     #[arg(long, value_parser = local::date)]
     on: Date,
     /// SHA-256 of the document, where there is one

@@ -37,6 +37,9 @@ pub enum Failure {
     /// The record could not be made, so there is no answer.
     #[error("this node cannot record now, so it does not answer: {0}")]
     Record(#[from] RecordError),
+    /// Entries of this node's trail are hidden from whoever looks for them, so nothing that was decided can be relied on.
+    #[error("this node's trail was changed by other hands, so it discloses nothing: `concordat trail verify`")]
+    Hidden,
     /// No quorum of witnesses vouches for this node's trail, so nothing is disclosed.
     #[error("{0}, so it discloses nothing; the administrator has to reach the witnesses")]
     Unwitnessed(#[from] Unwitnessed),

@@ -91,6 +91,7 @@ impl Problem {
                 }
                 Failure::Overtaken
                 | Failure::Unwitnessed(_)
+                | Failure::Hidden
                 | Failure::Jumped(_)
                 | Failure::Record(_)
                 | Failure::Reads(_)
@@ -119,7 +120,8 @@ impl Problem {
                 "this node is unready and records nothing now, so it does not answer; try again later".to_owned()
             }
             Self::Failure(
-                Failure::Record(_)
+                Failure::Hidden
+                | Failure::Record(_)
                 | Failure::Reads(_)
                 | Failure::Registry(_)
                 | Failure::Open(_)

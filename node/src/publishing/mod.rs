@@ -249,12 +249,15 @@ pub async fn serve(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
     }
 }
 
-/// The checkpoint of an own head with a quorum's word, wanted at once: shows the head first where what is known is too old.
-/// For a node whose clock or network was away for longer than witnesses' words count.
+/// Whether this node may disclose anything now. Where what witnesses said is too old the head is shown to them first: its
+/// clock or its network may have been away for longer than their word counts.
 ///
 /// # Errors
-/// [`Failure::Unwitnessed`].
+/// [`Failure::Hidden`] or [`Failure::Unwitnessed`].
 pub async fn disclosable(node: &Node) -> Result<(), Failure> {
+    if node.hides_entries() {
+        return Err(Failure::Hidden);
+    }
     let watch = node.watch();
     if watch.may_disclose(node.now()).is_ok() {
         return Ok(());

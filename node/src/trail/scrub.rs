@@ -25,6 +25,12 @@ struct Round {
 type Row = (i64, Vec<u8>, String, i64, Vec<u8>, Vec<u8>);
 
 impl Scrub {
+    /// Begins with the newest `count` of the `size` leaves: for a start, at which somebody may just have changed one.
+    pub(crate) fn begin(&self, size: u64, count: i64) {
+        let mut round = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        round.next = size.cast_signed().saturating_sub(count).max(0);
+    }
+
     /// Looks at the next `count` leaves, from the first again after the last, and once more at those that were wrong.
     /// The positions of all that are wrong now.
     pub(crate) fn turn(&self, conn: &mut Conn, count: i64) -> QueryResult<Vec<i64>> {

@@ -96,7 +96,7 @@ impl Alone {
 
     /// Writes its policy anew.
     pub fn is_told(&self, logs: &[String]) {
-        let lines: String = logs.iter().map(|log| format!("log {log}\n")).collect();
+        let lines = logs.iter().map(|log| format!("log {log}\n")).collect::<Vec<_>>().concat();
         fs::write(&self.policy, format!("{lines}quorum none\n")).unwrap();
     }
 
@@ -229,6 +229,7 @@ impl MemoryLog {
     }
 
     /// Another log of the same key, whose entries say something else.
+    #[must_use]
     pub fn forked(&self, entries: u64, word: &str) -> Self {
         Self { key: self.key.clone(), vkey: self.vkey.clone(), hashes: leaves(entries, word) }
     }

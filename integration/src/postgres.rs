@@ -68,6 +68,7 @@ impl ThrowawayCluster {
     }
 
     /// A hot standby of this server, which streams from it. It needs no setting of the server beyond the defaults.
+    #[must_use]
     pub fn standby(&self) -> Self {
         let folder = tempfile::Builder::new().prefix("concordat-pg-").tempdir().unwrap().keep();
         if let Some((user, group)) = self.owner {

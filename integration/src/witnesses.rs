@@ -83,9 +83,9 @@ fn policy_of(nodes: &[TestNode; 3], others: &[(String, String)]) -> String {
         format!("witness {} {} {}/peer/v1/witness\n", node.fiction.word, party.node.witness_vkey, party.node.url)
     };
     let witnesses: String = nodes.iter().map(line).collect();
-    let names: String = nodes.iter().map(|node| format!(" {}", node.fiction.word)).collect();
-    let further: String = others.iter().map(|(name, rest)| format!("witness {name} {rest}\n")).collect();
-    let all: String = others.iter().map(|(name, _)| format!(" {name}")).collect();
+    let names = nodes.iter().map(|node| format!(" {}", node.fiction.word)).collect::<Vec<_>>().concat();
+    let further = others.iter().map(|(name, rest)| format!("witness {name} {rest}\n")).collect::<Vec<_>>().concat();
+    let all = others.iter().map(|(name, _)| format!(" {name}")).collect::<Vec<_>>().concat();
     format!(
         "# The witnesses of a federation of fictional agencies.\n{witnesses}{further}group two 2{names}\n\
          group all all two{all}\nquorum all\n"

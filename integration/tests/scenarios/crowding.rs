@@ -1,5 +1,7 @@
 //! S39: one partner takes far more than its share, and others notice nothing.
 
+#![expect(clippy::disallowed_methods, reason = "what others wait for is the time that passes")]
+
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -34,7 +34,7 @@ pub struct Approval {
 pub async fn approve(node: &Node, id: ChangeId, by: &str) -> Result<Approval, ChangeError> {
     let (owner, actor, by) = (node.owner().clone(), Actor::of(node), by.to_owned());
     if let Ok(Some(Change { proposed: Proposed { command: Command::AcceptClock { says, should }, .. }, .. })) =
-        node.desk().registry(|conn| record::find(conn, id)).map_err(Failure::from)?
+        node.desk().registry(|conn| record::find(conn, id))?
     {
         node.clock().acceptable(Jump { says, should }).map_err(|why| ChangeError::Refused(vec![why]))?;
     }

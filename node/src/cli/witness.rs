@@ -21,6 +21,7 @@ use crate::witness::evidence::Fork;
 
 /// Be a witness alone.
 #[derive(Debug, Subcommand)]
+#[expect(clippy::large_enum_variant, reason = "there is one, for as long as the process lives")]
 pub enum WitnessCommand {
     /// Make a witness: a folder with its key, readable by its owner alone, and its file. Prints the line for the policy
     #[command(

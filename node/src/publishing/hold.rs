@@ -81,19 +81,18 @@ impl Watch {
         };
         let text = cosigned.ok_or(NotHeld::Missing)?;
         let known = self.held.known.lock().unwrap_or_else(PoisonError::into_inner).get(&partner.ori()).cloned();
-        let known = match known.filter(|known| &*known.text == text && known.log == *partner.log()) {
-            Some(known) => known,
-            None => {
-                let head = Checkpoint::verify(text, partner.log()).map_err(|_| NotHeld::Head)?;
-                let note = SignedText::parse(text).map_err(|_| NotHeld::Head)?;
-                // Nobody vouches for itself.
-                let own: Option<super::CosignerKey> = partner.party().node.witness_vkey.parse().ok();
-                let since = policy.witnessed(&note, |witness| Some(&witness.key) != own.as_ref());
-                let known = Known { text: text.into(), log: partner.log().clone(), head, since };
-                let mut all = self.held.known.lock().unwrap_or_else(PoisonError::into_inner);
-                all.insert(partner.ori(), known.clone());
-                known
-            }
+        let known = if let Some(known) = known.filter(|known| &*known.text == text && known.log == *partner.log()) {
+            known
+        } else {
+            let head = Checkpoint::verify(text, partner.log()).map_err(|_| NotHeld::Head)?;
+            let note = SignedText::parse(text).map_err(|_| NotHeld::Head)?;
+            // Nobody vouches for itself.
+            let own: Option<super::CosignerKey> = partner.party().node.witness_vkey.parse().ok();
+            let since = policy.witnessed(&note, |witness| Some(&witness.key) != own.as_ref());
+            let known = Known { text: text.into(), log: partner.log().clone(), head, since };
+            let mut all = self.held.known.lock().unwrap_or_else(PoisonError::into_inner);
+            all.insert(partner.ori(), known.clone());
+            known
         };
         let since = known.since.ok_or(NotHeld::Quorum)?;
         if now.since(since) > self.max_unwitnessed {

@@ -154,7 +154,7 @@ struct Showing {
     olds: BTreeMap<String, u64>,
 }
 
-fn showing(conn: &mut Conn) -> Result<Showing, HeadError> {
+fn present(conn: &mut Conn) -> Result<Showing, HeadError> {
     snapshot(conn, |conn| {
         let head = Head::read(conn)?;
         Ok(Showing { size: head.size, checkpoint: head.checkpoint, olds: store::newest(conn)? })
@@ -178,13 +178,13 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
     let watch = node.watch();
     let _turn = watch.turn.lock().await;
     let now = node.now();
-    let showing = showing(&mut node.registry().reader()?).map_err(unreadable)?;
-    if showing.size == 0 {
+    let shows = present(&mut node.registry().reader()?).map_err(unreadable)?;
+    if shows.size == 0 {
         return Ok(Round { size: 0, said: BTreeMap::new() });
     }
-    let note = SignedText::parse(&showing.checkpoint).map_err(|error| unreadable(error.into()))?;
+    let signed = SignedText::parse(&shows.checkpoint).map_err(|error| unreadable(error.into()))?;
     let targets = targets(node);
-    let asked = join_all(targets.iter().map(|target| ask(node, target, &showing, &note))).await;
+    let asked = join_all(targets.iter().map(|target| ask(node, target, &shows, &signed))).await;
     let (mut said, mut lines) = (BTreeMap::new(), Vec::new());
     for (target, (came, line)) in targets.iter().zip(asked) {
         node.metrics().witness(came.answered());
@@ -193,7 +193,7 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
         lines.extend(line);
     }
     watch.last.store(Arc::new(said.clone()));
-    let (size, checkpoint) = (showing.size, showing.checkpoint);
+    let (size, checkpoint) = (shows.size, shows.checkpoint);
     let job = move |conn: &mut Conn| store::keep(conn, size, &checkpoint, &lines, now);
     node.registry().write("cosignatures", job).await?;
     let mut conn = node.registry().reader()?;
@@ -235,25 +235,25 @@ fn tell(witness: &str, came: &Said, watch: &Watch) {
 }
 
 /// Shows the head to one witness; once more where it says that it knows another one than we thought.
-async fn ask(node: &Node, target: &Target, showing: &Showing, note: &SignedText) -> (Said, Option<Line>) {
-    let mut old = showing.olds.get(target.key.name()).copied().unwrap_or(0).min(showing.size);
+async fn ask(node: &Node, target: &Target, shows: &Showing, signed: &SignedText) -> (Said, Option<Line>) {
+    let mut old = shows.olds.get(target.key.name()).copied().unwrap_or(0).min(shows.size);
     for _ in 0..2 {
-        let proof = match proof(node, showing.size, old) {
+        let proof = match proof(node, shows.size, old) {
             Ok(proof) => proof,
             Err(error) => return (Said::Failed(error.to_string()), None),
         };
-        let reply = send(node, &target.place, Shown::body(old, &proof, &showing.checkpoint)).await;
+        let reply = send(node, &target.place, Shown::body(old, &proof, &shows.checkpoint)).await;
         let reply = match reply {
             Ok(reply) => reply,
             Err(why) => return (Said::Failed(why), None),
         };
         let text = std::str::from_utf8(&reply.body).unwrap_or_default();
         match reply.status {
-            200 => return cosigned(target, showing.size, note, text),
+            200 => return cosigned(target, shows.size, signed, text),
             409 => match text.strip_suffix('\n').and_then(decimal) {
-                Some(size) if size > showing.size => return (Said::Ahead { size }, None),
+                Some(size) if size > shows.size => return (Said::Ahead { size }, None),
                 // It knows the very head that we said, and ours is another one.
-                Some(size) if size == showing.size && size == old => return (Said::Forked { size }, None),
+                Some(size) if size == shows.size && size == old => return (Said::Forked { size }, None),
                 Some(size) if size != old => old = size,
                 _ => return (Said::Failed("409 without the size that it knows".to_owned()), None),
             },
@@ -265,16 +265,16 @@ async fn ask(node: &Node, target: &Target, showing: &Showing, note: &SignedText)
 }
 
 /// What a witness's answer of 200 says.
-fn cosigned(target: &Target, size: u64, note: &SignedText, lines: &str) -> (Said, Option<Line>) {
+fn cosigned(target: &Target, size: u64, signed: &SignedText, lines: &str) -> (Said, Option<Line>) {
     let key = &target.key;
-    let signed = note.clone().with(lines).ok().and_then(|text| SignedText::parse(&text).ok());
-    let Some(at) = signed.as_ref().and_then(|note| key.cosigned(note)) else {
+    let with = signed.clone().with(lines).ok().and_then(|text| SignedText::parse(&text).ok());
+    let Some(at) = with.as_ref().and_then(|with| key.cosigned(with)) else {
         return (Said::Failed("its answer is no cosignature of the key that the policy has".to_owned()), None);
     };
     // Its own line alone: whatever else it sent is nobody's word.
     let line = lines.split_inclusive('\n').find(|line| {
-        let one = note.clone().with(line).ok().and_then(|text| SignedText::parse(&text).ok());
-        one.is_some_and(|note| key.cosigned(&note) == Some(at))
+        let one = signed.clone().with(line).ok().and_then(|text| SignedText::parse(&text).ok());
+        one.is_some_and(|signed| key.cosigned(&signed) == Some(at))
     });
     let line = line.map(|text| Line { witness: key.name().to_owned(), size, text: text.to_owned(), at });
     (Said::Cosigned { size, at }, line)

@@ -1,5 +1,7 @@
 //! Entries: what is given to the trail, and its rows.
 
+#![expect(clippy::ref_option_ref, reason = "what diesel derives takes references to the fields of a row")]
+
 use std::sync::Arc;
 
 use agreements::entry::{Kind, Leaf, VERSION};

@@ -83,6 +83,10 @@ impl Policy {
         let Reading { logs, witnesses, quorum, .. } = reading;
         let quorum =
             quorum.ok_or_else(|| fail(last, "a policy ends with `quorum <name>`, or `quorum none`".to_owned()))?;
+        let quorum = match quorum {
+            Quorum::Nobody => None,
+            Quorum::Of(rule) => Some(rule),
+        };
         Ok(Self { sha256: Digest::of(bytes), logs, witnesses, quorum })
     }
 
@@ -183,7 +187,13 @@ struct Reading {
     witnesses: Vec<Witness>,
     names: BTreeMap<String, Rule>,
     grouped: BTreeSet<String>,
-    quorum: Option<Option<Rule>>,
+    quorum: Option<Quorum>,
+}
+
+/// What a `quorum` line says.
+enum Quorum {
+    Nobody,
+    Of(Rule),
 }
 
 impl Reading {
@@ -260,10 +270,10 @@ impl Reading {
             return Err("a policy has one quorum".to_owned());
         }
         self.quorum = Some(match name {
-            "none" => None,
+            "none" => Quorum::Nobody,
             name => {
                 let rule = self.names.get(name).cloned();
-                Some(rule.ok_or_else(|| format!("{name} is no witness or group of the lines before"))?)
+                Quorum::Of(rule.ok_or_else(|| format!("{name} is no witness or group of the lines before"))?)
             }
         });
         Ok(())
@@ -307,13 +317,16 @@ mod tests {
     }
 
     fn lines(witnesses: &[Cosigner]) -> String {
-        witnesses.iter().enumerate().map(|(n, it)| format!("witness w{n} {}\n", it.public())).collect()
+        let line =
+            |(n, it): (usize, &Cosigner)| ["witness w", &n.to_string(), " ", &it.public().to_string(), "\n"].concat();
+        witnesses.iter().enumerate().map(line).collect()
     }
 
     fn read(text: &str) -> Policy {
         Policy::parse(text.as_bytes()).unwrap()
     }
 
+    #[expect(clippy::unnecessary_wraps, reason = "it stands beside what did not cosign")]
     fn at(seconds: i64) -> Option<Instant> {
         Some(Instant::from_micros(seconds * Instant::SECOND))
     }
@@ -389,8 +402,8 @@ mod tests {
     #[test]
     fn a_weak_policy_is_named_as_such() {
         let of = |count, least: &str| {
-            let members: String = (0..count).map(|n| format!(" w{n}")).collect();
-            read(&format!("{}group g {least}{members}\nquorum g\n", lines(&witnesses(count)))).weaknesses()
+            let members = (0..count).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
+            read(&format!("{}group g {least} {members}\nquorum g\n", lines(&witnesses(count)))).weaknesses()
         };
         assert_eq!(of(3, "2"), Vec::<String>::new());
         assert_eq!(of(5, "3"), Vec::<String>::new());
@@ -407,8 +420,8 @@ mod tests {
 
         #[test]
         fn one_more_cosignature_never_takes_a_quorum_away(times in prop::collection::vec(prop::option::of(0i64..9), 5), more in 0usize..5, least in 1usize..6) {
-            let names: String = (0..5).map(|n| format!(" w{n}")).collect();
-            let policy = read(&format!("{}group g {least}{names}\nquorum g\n", FIVE.as_str()));
+            let names = (0..5).map(|n| format!("w{n}")).collect::<Vec<_>>().join(" ");
+            let policy = read(&format!("{}group g {least} {names}\nquorum g\n", FIVE.as_str()));
             let mut times: Vec<Option<Instant>> = times.into_iter().map(|it| it.and_then(at)).collect();
             let before = policy.since(&times);
             times[more] = at(9);

@@ -27,14 +27,17 @@ const CONNECTIONS: usize = 256;
 /// How many requests wait for the file at once; more are told to come again.
 const IN_WORK: usize = 64;
 
+/// What is told to who comes when so many wait.
+const CROWDED: &str = "too many wait; come again\n";
+
 struct Desk {
     alone: Arc<Alone>,
     places: Arc<Semaphore>,
 }
 
 impl Desk {
-    fn place(&self) -> Result<OwnedSemaphorePermit, HttpResponse> {
-        Arc::clone(&self.places).try_acquire_owned().map_err(|_| unavailable("too many wait; come again\n"))
+    fn place(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.places).try_acquire_owned().ok()
     }
 }
 
@@ -84,10 +87,7 @@ async fn add_checkpoint(desk: Data<Desk>, payload: Payload) -> HttpResponse {
         Ok(Err(_)) => return closing(HttpResponse::PayloadTooLarge().finish()),
         Err(_) => return closing(HttpResponse::RequestTimeout().finish()),
     };
-    let place = match desk.place() {
-        Ok(place) => place,
-        Err(response) => return response,
-    };
+    let Some(place) = desk.place() else { return unavailable(CROWDED) };
     let alone = Arc::clone(&desk.alone);
     let done = web::block(move || {
         let _place = place;
@@ -111,10 +111,7 @@ async fn look(
     origin: Digest,
     reply: impl FnOnce(Option<super::Witnessed>) -> HttpResponse,
 ) -> HttpResponse {
-    let place = match desk.place() {
-        Ok(place) => place,
-        Err(response) => return response,
-    };
+    let Some(place) = desk.place() else { return unavailable(CROWDED) };
     let alone = Arc::clone(&desk.alone);
     let found = web::block(move || {
         let _place = place;

@@ -8,6 +8,7 @@ use crate::exchange::Failure;
 use crate::node::{Desk, Node, read_key};
 use crate::trail::cosignature::Cosigner;
 use crate::trail::note::Vkey;
+use crate::trail::policy::Policy;
 
 /// The keys of the log `origin` that count here. A policy that names logs gives the origins; the key of the day is the
 /// enrolled partner's, which changes without the policy. Never this node's own log: nobody witnesses itself.
@@ -15,7 +16,7 @@ fn keys(node: &Node, origin: &str) -> Vec<Vkey> {
     if node.party().node.log_origin == origin {
         return Vec::new();
     }
-    let logs = node.watch().policy().map(|policy| policy.logs()).unwrap_or_default();
+    let logs = node.watch().policy().map(Policy::logs).unwrap_or_default();
     let named: Vec<Vkey> = logs.iter().filter(|log| log.vkey.name() == origin).map(|log| log.vkey.clone()).collect();
     if named.is_empty() && !logs.is_empty() {
         return Vec::new();

@@ -1,5 +1,7 @@
 //! What is asked of a witness: `add-checkpoint` (c2sp.org/tlog-witness).
 
+use std::fmt::Write as _;
+
 use agreements::ids::Digest;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -78,17 +80,25 @@ impl Shown {
     /// The body that says so.
     #[must_use]
     pub fn body(old: u64, proof: &[Hash], checkpoint: &str) -> String {
-        let lines: String = proof.iter().map(|hash| format!("{hash}\n")).collect();
-        format!("old {old}\n{lines}\n{checkpoint}")
+        let mut body = format!("old {old}\n");
+        for hash in proof {
+            // Writing to a String does not fail.
+            let _ = writeln!(body, "{hash}");
+        }
+        body.push('\n');
+        body.push_str(checkpoint);
+        body
     }
 }
 
 /// A number in its one written form.
+#[must_use]
 pub fn decimal(digits: &str) -> Option<u64> {
     digits.parse().ok().filter(|number: &u64| number.to_string() == digits)
 }
 
 /// Whether the tree of `new` entries begins with that of `old`, by a proof of RFC 6962, section 2.1.2.
+#[must_use]
 pub fn extends(proof: &[Hash], old: (u64, Digest), new: (u64, Digest)) -> bool {
     match (old.0, new.0) {
         // Of nothing everything is an extension, and the proof must be empty. Nothing itself has one root.

@@ -224,15 +224,12 @@ impl StandingCache {
     }
 }
 
+/// An agreement, the witness policy that it names, and until when it is in force.
+type Under = (AgreementId, Option<Digest>, Instant);
+
 /// The agreement in force under which `us` may query `owner`, the newest one, with the witness policy that it names, and until
 /// when: another one may begin before it ends. Or why there is none.
-fn under(
-    conn: &mut Conn,
-    known: &Known,
-    us: Ori,
-    owner: Ori,
-    now: Instant,
-) -> QueryResult<Result<(AgreementId, Option<Digest>, Instant), String>> {
+fn under(conn: &mut Conn, known: &Known, us: Ori, owner: Ori, now: Instant) -> QueryResult<Result<Under, String>> {
     let register = ag::register(conn)?;
     let all = known.sound(conn, owner)?;
     let agreements = all.iter().map(|found| (&found.agreement, &found.streams));

@@ -11,14 +11,13 @@ use agreements::review::{Decided, Item, Verdict};
 use serde::Deserialize;
 
 use super::review::{Decision, Due};
+use crate::evidence;
 use crate::keyfile::{self, KeyFileError};
 
 /// The file of those about whom nothing changed.
 pub const UNCHANGED: &str = "unchanged.toml";
 /// The longest form that is read, in bytes.
 const MAX_FORM: u64 = 1 << 20;
-/// The longest evidence whose hash is taken, in bytes.
-const MAX_EVIDENCE: u64 = 64 << 20;
 
 /// Why forms are not written or read.
 #[derive(Debug, thiserror::Error)]
@@ -198,6 +197,8 @@ pub struct Read {
     pub open: Vec<(Ori, Vec<String>)>,
     /// Forms that cannot be taken; the others are.
     pub problems: Vec<FormError>,
+    /// The files that they name as evidence: what is decided has their hashes.
+    pub evidence: Vec<PathBuf>,
 }
 
 /// Reads every form in a folder.
@@ -243,8 +244,7 @@ fn read_form(path: &Path, all: &mut Read) -> Result<(), FormError> {
     for name in form.items.keys().chain(form.evidence.keys()) {
         name.parse::<Item>().map_err(|error| wrong(format!("{name}: {error}")))?;
     }
-    let mut items = Vec::new();
-    let mut open = Vec::new();
+    let (mut items, mut open, mut files) = (Vec::new(), Vec::new(), Vec::new());
     for item in Item::ALL {
         let said = form.items.get(item.as_str()).map_or("", |said| said.trim());
         let Some((verdict, note)) = verdict(said).map_err(|why| wrong(format!("{item}: {why}")))? else {
@@ -252,10 +252,11 @@ fn read_form(path: &Path, all: &mut Read) -> Result<(), FormError> {
             continue;
         };
         let evidence = form.evidence.get(item.as_str()).filter(|named| !named.trim().is_empty());
-        let evidence = evidence.map(|named| hash_of(path, named)).transpose()?;
+        let evidence = evidence.map(|named| hash_of(path, named, &mut files)).transpose()?;
         items.push(Decided { item, verdict, note, evidence });
     }
     if open.is_empty() {
+        all.evidence.extend(files);
         all.decided.push(Decision { partner: form.partner, packet: form.packet, items });
     } else {
         all.open.push((form.partner, open));
@@ -276,18 +277,23 @@ fn verdict(said: &str) -> Result<Option<(Verdict, String)>, String> {
     Ok(Some((verdict, note.to_owned())))
 }
 
-/// The hash that is named, or that of the file that is.
-fn hash_of(form: &Path, named: &str) -> Result<Digest, FormError> {
+/// The hash that is named, or that of the file that is, which is put to `files`.
+fn hash_of(form: &Path, named: &str, files: &mut Vec<PathBuf>) -> Result<Digest, FormError> {
     if let Ok(digest) = named.parse() {
         return Ok(digest);
     }
     let path = form.parent().unwrap_or_else(|| Path::new(".")).join(named);
     let size = fs::metadata(&path).map_err(io("read the evidence", &path))?.len();
-    if size > MAX_EVIDENCE {
-        let why = "evidence is at most 64 MiB; give its SHA-256 instead (`sha256sum FILE`)".to_owned();
+    if size > evidence::MAX_FILE {
+        let why = format!(
+            "evidence is at most {} MiB; give its SHA-256 instead (`sha256sum FILE`)",
+            evidence::MAX_FILE >> 20
+        );
         return Err(FormError::Form { path, why });
     }
-    Ok(Digest::of(&fs::read(&path).map_err(io("read the evidence", &path))?))
+    let digest = Digest::of(&fs::read(&path).map_err(io("read the evidence", &path))?);
+    files.push(path);
+    Ok(digest)
 }
 
 fn read_list(path: &Path, all: &mut Read) -> Result<(), FormError> {

@@ -1,6 +1,6 @@
 //! Drafting the agreement that renews another one, and offering it.
 
-use agreements::agreement::{Agreement, Renewal};
+use agreements::agreement::{Agreement, Renewal, Witnesses};
 use agreements::ids::{AgreementId, Digest, Ori};
 use agreements::party::Party;
 use agreements::renewal::{self, Terms};
@@ -87,7 +87,9 @@ pub async fn renew(node: &Node, id: AgreementId, options: Options, by: &str) -> 
         sunset_on,
         renewal: basis,
     };
-    let document = renewal::successor(&old.agreement, Digest::of(&old.document), terms);
+    let mut document = renewal::successor(&old.agreement, Digest::of(&old.document), terms);
+    // The federation may have another policy since, and only under that one anything flows.
+    document.witnesses = node.watch().policy().map(|policy| Witnesses { policy_sha256: policy.sha256() });
     let bytes = document.to_bytes().map_err(Failure::Internal)?;
     // The partner cannot sign before it has our packet; it is sent on its own, too.
     if let Err(error) = sending::send_to(node, partner).await {

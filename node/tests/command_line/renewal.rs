@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use agreements::ids::Digest;
 use serde_json::Value;
 
 use super::between_nodes::{draft, enrol, proposed};
@@ -35,6 +36,8 @@ fn answers(node: &Node) -> String {
     fs::write(&file, &filled).unwrap();
     file
 }
+
+const REPORT: &str = "the audit found nothing";
 
 #[test]
 fn a_years_renewal_from_the_packet_to_the_calendar() {
@@ -95,12 +98,18 @@ fn a_years_renewal_from_the_packet_to_the_calendar() {
         fs::write(&form, blank.replace("= \"\"  #", "= \"fine\"  #")).unwrap();
         let wrong = node.run_as("agreements", &["agreement", "review", "submit", &folder]).ended(1);
         assert!(wrong.contains("`fine`: write \"ok\""), "{wrong}");
-        fs::write(&form, blank.replace("= \"\"  #", "= \"ok\"  #")).unwrap();
+        fs::write(format!("{folder}/audit-report.pdf"), REPORT).unwrap();
+        let with = blank.replace("# audit = \"audit-report.pdf\"", "audit = \"audit-report.pdf\"");
+        fs::write(&form, with.replace("= \"\"  #", "= \"ok\"  #")).unwrap();
         node.run(&["agreement", "review", "start", &folder]).ended(0);
         let done = node.run_as("agreements", &["agreement", "review", "submit", &folder]).ended(0);
         assert!(done.contains("all ok; recorded"), "{done}");
         let shown = node.run(&["agreement", "review", "show", partner]).ended(0);
         assert!(shown.contains("out_of_state   ok"), "{shown}");
+        // What was looked at is kept, whatever becomes of the folder.
+        let (report, back) = (Digest::of(REPORT.as_bytes()).to_string(), node.path("back.pdf"));
+        node.run(&["ag", "evidence", "show", &report, "--out", &back]).ended(0);
+        assert_eq!(fs::read_to_string(&back).unwrap(), REPORT);
     }
     let listed = alder.run(&["agreement", "review", "list"]).ended(0);
     assert!(listed.contains("reviewed") && listed.contains("all ok"), "{listed}");

@@ -11,6 +11,7 @@ use serde_json::json;
 use crate::cli::exit::Exit;
 use crate::cli::place::{As, Place};
 use crate::cli::{Output, Problem, local};
+use crate::evidence::Evidence;
 use crate::exchange::lifecycle::ActError;
 use crate::renewal::forms;
 use crate::renewal::review::{self, Due, Round, Submitted};
@@ -182,8 +183,10 @@ struct Outcome {
 }
 
 async fn submit(place: &Place, args: Submit, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let forms::Read { decided, open, problems } = forms::read(&args.forms)?;
+    let forms::Read { decided, open, problems, evidence } = forms::read(&args.forms)?;
     let node = place.node()?;
+    // Kept before it is named: `ag evidence show` gives it back.
+    Evidence::of(node.config())?.keep_files(&evidence).await?;
     let mut outcome =
         Outcome { submitted: Vec::new(), open, problems: problems.iter().map(ToString::to_string).collect() };
     for decision in decided {

@@ -223,8 +223,16 @@ async fn while_the_store_stalls_the_queue_fills_and_later_all_is_kept_once() {
     lock.batch_execute("BEGIN IMMEDIATE").unwrap();
     let bodies: Vec<String> = (0..40).map(|n| message(PLATE, n * 1000)).collect();
     let answered = Cell::new(0);
-    let posting =
-        futures_util::future::join_all(bodies.iter().map(|body| counted(&answered, post(&node, &token, body))));
+    let posting = futures_util::future::join_all(bodies.iter().enumerate().map(|(n, body)| {
+        let (node, token) = (&node, &token);
+        counted(&answered, async move {
+            // The first is in work before the others come: with them it would be one batch, however many they are.
+            if n > 0 {
+                tokio::time::sleep(Duration::from_millis(1000)).await;
+            }
+            post(node, token, body).await
+        })
+    }));
     let releasing = async {
         until("what does not fit is answered", || answered.get() >= 31).await;
         assert_eq!(node.reads(), 0, "nothing is kept while the store is held");

@@ -5,7 +5,6 @@
 //! - **suspended by the asker**: from the start of the command at the asker's node until the owner refuses what a node asks
 //!   that does not care.
 //! - **sunset**: from the instant of it until the first refusal of either side. No command, no message, no job.
-//! - **standing**: what it costs to verify everything anew after any of it: 300 partners, and ten renewals of one pair.
 //!
 //! Whole nodes over mutual TLS on one machine, each with its own stores; their clocks run as the machine's does, and what is
 //! measured is the machine's time. The asker asks without a pause. After the first refusal no read comes: that is checked.
@@ -19,23 +18,14 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use actix_web::rt::System;
-use agreements::agreement::{Agreement, Renewal};
-use agreements::entry::{Kind, Leaf};
-use agreements::ids::{AgreementId, Digest, Ori, Salt};
-use agreements::message::{PROTOCOL, StreamEvent, To};
-use agreements::party::Party;
+use agreements::ids::AgreementId;
 use agreements::status::Status;
-use agreements::stream::Event;
 use agreements::time::Instant as When;
-use certs::jws;
-use certs::key::SigningKey;
 use concordat::clock::Clock as _;
 use concordat::exchange::Failure;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::exchange::lifecycle::{self, Act};
-use concordat::exchange::standing::AGREEMENT_TYP;
-use concordat::node::{Node, fresh_rid};
-use concordat::registry::agreements::{self as documents, Kept};
+use concordat::node::Node;
 use integration::pair::{agree, days_from_start};
 use integration::{Pair, Terms, TestClock, TestNode};
 use serde_json::json;
@@ -58,7 +48,6 @@ fn main() {
         by_the_owner(rounds, "terminated", |reason| Act::Terminate { reason }).await;
         by_the_asker(rounds).await;
         sunset(rounds.min(10)).await;
-        standing_anew(rounds.min(10)).await;
     });
 }
 
@@ -220,100 +209,6 @@ async fn sunset(rounds: usize) {
     }
     say("sunset", "asker_does_not_ask", refused, "ms");
     say("sunset", "owner_refuses", owner, "ms");
-}
-
-/// The same document as the first renewal of another one, by hand.
-fn renewing(document: Agreement, old: Digest) -> Agreement {
-    let found = |what: &str| Digest::of(what.as_bytes());
-    let renewal = Renewal {
-        packet_sha256: found("the packet"),
-        review_sha256: found("the review"),
-        ag_check_sha256: found("the check"),
-    };
-    Agreement { revision: 2, supersedes: Some(old), renewal: Some(renewal), ..document }
-}
-
-/// An agency that there is on paper only, with a seal.
-fn on_paper(like: &Party, n: usize) -> (Party, SigningKey) {
-    let seal = SigningKey::generate_p256().unwrap();
-    let mut party = like.clone();
-    party.ori = format!("CA1{n:04}000").chars().take(9).collect::<String>().parse().unwrap();
-    party.node.seal_key = seal.public().to_string();
-    (party, seal)
-}
-
-fn signed(agreement: &Agreement, document: &[u8], of: Ori, seal: &SigningKey, at: When) -> Kept {
-    let other = agreement.other(of).unwrap().ori;
-    let seal = jws::sign(document, AGREEMENT_TYP, seal, None).unwrap();
-    let said = StreamEvent {
-        v: PROTOCOL,
-        to: vec![To { ori: other, agreement: agreement.id }],
-        document: Digest::of(document),
-        n: 1,
-        seen: Some(0),
-        event: Event::Signed { seal, official: None },
-    };
-    let message = agreements::json::canonical(&said).unwrap();
-    let salt = Salt([7; 32]);
-    let rid = fresh_rid(at).unwrap();
-    let leaf = Leaf::over(Kind::AgreementEvent, rid, at, (&salt, &message), (&salt, b"{}"));
-    Kept { rid, leaf: leaf.to_bytes(), message, salt, proof: None }
-}
-
-/// `partners` with so many agreements each, every one but the first a renewal of the one before.
-async fn kept(node: &TestNode, like: &Party, partners: std::ops::Range<usize>, agreements: usize) {
-    let now = node.clock.now();
-    let own = node.seal_key();
-    for n in partners {
-        let (party, seal) = on_paper(like, n);
-        node.registry_store().run(&format!(
-            "INSERT INTO agency SELECT '{}', party, descriptor, enrolled_at, enrolled_by, confirmed_by FROM agency LIMIT 1",
-            party.ori
-        ));
-        let mut rows = Vec::new();
-        let mut before = None;
-        for _ in 0..agreements {
-            let agreement = Terms::default().between(&node.node().party(), &party);
-            let agreement = before.map_or(agreement.clone(), |old| renewing(agreement, old));
-            let document = agreement.to_bytes().unwrap();
-            before = Some(Digest::of(&document));
-            let streams = [(node.ori(), &own), (party.ori, &seal)]
-                .map(|(ori, seal)| (ori, signed(&agreement, &document, ori, seal, now)));
-            rows.push((agreement.id, document, streams));
-        }
-        let insert = move |conn: &mut concordat::db::Conn| {
-            for (id, document, streams) in rows {
-                documents::insert(conn, id, party.ori, &document, None, now)?;
-                for (ori, kept) in streams {
-                    documents::append(conn, id, ori, 1, &kept)?;
-                }
-            }
-            Ok(())
-        };
-        node.node().registry().write("a bench", insert).await.unwrap();
-    }
-}
-
-/// What it takes to verify so many agreements, of which nothing is known yet.
-async fn standing_anew(rounds: usize) {
-    for (case, partners, agreements) in [
-        ("standing of 300 partners", 300, 1),
-        ("standing of one pair", 1, 1),
-        ("standing of one pair renewed 9 times", 1, 10),
-    ] {
-        let (_federation, alder, birch) = Pair::enrolled().await;
-        kept(&alder, &birch.node().party(), 0..partners, agreements).await;
-        let mut conn = alder.conn();
-        let mut took = Vec::new();
-        for _ in 0..rounds {
-            let begun = Instant::now();
-            let all = lifecycle::list(&mut conn, alder.clock.now()).unwrap();
-            took.push(begun.elapsed().as_secs_f64() * 1000.0);
-            let in_force = all.iter().filter(|(_, status)| matches!(status, Status::InForce { .. })).count();
-            assert_eq!((all.len(), in_force), (partners * agreements, partners), "{case}");
-        }
-        say(case, "verified_anew", took, "ms");
-    }
 }
 
 fn say(case: &str, figure: &str, mut values: Vec<f64>, unit: &str) {

@@ -371,13 +371,14 @@ mod tests {
         let again = write(folder.path(), &all).unwrap();
         assert_eq!((again.files.len(), again.kept.len()), (0, 2));
 
-        let Read { decided, open, problems } = read(folder.path()).unwrap();
+        let Read { decided, open, problems, evidence } = read(folder.path()).unwrap();
         assert!(problems.is_empty(), "{problems:?}");
         assert_eq!(open, [("CA0990300".parse().unwrap(), vec!["decision".to_owned()])]);
         let first = decided.iter().find(|it| it.partner.as_str() == "CA0990100").unwrap();
         let audit = first.items.iter().find(|it| it.item == Item::Audit).unwrap();
         assert_eq!((audit.verdict, audit.note.as_str()), (Verdict::NotOk, "two logins: shared"));
         assert_eq!(audit.evidence, Some(Digest::of(b"found")));
+        assert_eq!(evidence, [folder.path().join("report.pdf")], "the file itself is to be kept");
         assert_eq!(decided.len(), 2);
 
         for (from, to, says) in [

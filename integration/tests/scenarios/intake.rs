@@ -228,7 +228,7 @@ async fn while_the_store_stalls_the_queue_fills_and_later_all_is_kept_once() {
         counted(&answered, async move {
             // The first is in work before the others come: with them it would be one batch, however many they are.
             if n > 0 {
-                tokio::time::sleep(Duration::from_millis(1000)).await;
+                tokio::time::sleep(Duration::from_secs(1)).await;
             }
             post(node, token, body).await
         })

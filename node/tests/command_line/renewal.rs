@@ -106,10 +106,7 @@ fn a_years_renewal_from_the_packet_to_the_calendar() {
         assert!(done.contains("all ok; recorded"), "{done}");
         let shown = node.run(&["agreement", "review", "show", partner]).ended(0);
         assert!(shown.contains("out_of_state   ok"), "{shown}");
-        // What was looked at is kept, whatever becomes of the folder.
-        let (report, back) = (Digest::of(REPORT.as_bytes()).to_string(), node.path("back.pdf"));
-        node.run(&["ag", "evidence", "show", &report, "--out", &back]).ended(0);
-        assert_eq!(fs::read_to_string(&back).unwrap(), REPORT);
+        has_the_report(node);
     }
     let listed = alder.run(&["agreement", "review", "list"]).ended(0);
     assert!(listed.contains("reviewed") && listed.contains("all ok"), "{listed}");
@@ -151,6 +148,13 @@ fn a_years_renewal_from_the_packet_to_the_calendar() {
     }
     held_and_ended(&alder, &birch, &new);
     drop((serving_alder, serving_birch));
+}
+
+/// What a reviewer looked at is kept, whatever becomes of the folder.
+fn has_the_report(node: &Node) {
+    let (report, back) = (Digest::of(REPORT.as_bytes()).to_string(), node.path("back.pdf"));
+    node.run(&["ag", "evidence", "show", &report, "--out", &back]).ended(0);
+    assert_eq!(fs::read_to_string(&back).unwrap(), REPORT);
 }
 
 /// The official's own signature is not lost with a proposal that is refused.

@@ -164,7 +164,7 @@ impl TestNode {
 
     /// Waits until this node says that `id` stands so: by itself, whatever its clock says.
     pub async fn comes_to(&self, id: AgreementId, expected: &Status) {
-        for _ in 0..1000 {
+        for _ in 0..3000 {
             if self.status(id) == *expected {
                 return;
             }

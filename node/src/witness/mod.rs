@@ -19,7 +19,7 @@ use diesel::result::Error;
 
 use crate::db::{Conn, each};
 use crate::trail::cosignature::Cosigner;
-use crate::trail::note::{Checkpoint, NoteError, Vkey};
+use crate::trail::note::{NoteError, Vkey};
 use evidence::Fork;
 use request::{Shown, extends};
 use schema::witnessed;
@@ -209,12 +209,6 @@ pub fn newest_by_hash(conn: &mut Conn, origin: Digest) -> QueryResult<Option<Wit
         Some(name) => newest(conn, name),
         None => Ok(None),
     }
-}
-
-/// Whether two heads that a log signed exclude each other by their sizes alone.
-#[must_use]
-pub fn exclude(one: &Checkpoint, other: &Checkpoint) -> bool {
-    one.origin == other.origin && one.size == other.size && one.root != other.root
 }
 
 #[cfg(test)]

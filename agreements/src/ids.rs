@@ -125,10 +125,16 @@ impl Digest {
         Self(Sha256::digest(bytes).into())
     }
 
+    /// The SHA-256 of all `parts`, one after the other.
+    #[must_use]
+    pub fn of_all(parts: &[&[u8]]) -> Self {
+        Self(parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into())
+    }
+
     /// The SHA-256 of `salt` followed by `bytes`: a commitment that says nothing about `bytes` once `salt` is gone.
     #[must_use]
     pub fn salted(salt: &Salt, bytes: &[u8]) -> Self {
-        Self(Sha256::new().chain_update(salt.0).chain_update(bytes).finalize().into())
+        Self::of_all(&[&salt.0, bytes])
     }
 }
 
@@ -136,20 +142,26 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        let digits = text.as_bytes();
-        let mut out = [0u8; 32];
-        if digits.len() != 64 {
-            return Err(DigestError);
-        }
-        let nibble = |d: u8| match d {
-            b'0'..=b'9' => Ok(d - b'0'),
-            b'a'..=b'f' => Ok(d - b'a' + 10),
-            _ => Err(DigestError),
-        };
-        for (byte, pair) in out.iter_mut().zip(digits.chunks_exact(2)) {
-            if let [high, low] = pair {
-                *byte = nibble(*high)? << 4 | nibble(*low)?;
+        /// What each byte is worth as a digit; more than 15 for what is none.
+        const WORTH: [u8; 256] = {
+            let mut worth = [0xff; 256];
+            let mut digit = 0;
+            while digit < 16 {
+                worth[b"0123456789abcdef"[digit as usize] as usize] = digit;
+                digit += 1;
             }
+            worth
+        };
+        let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(DigestError) };
+        let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| DigestError)?;
+        let mut all = 0;
+        let out = pairs.map(|[high, low]| {
+            let (high, low) = (WORTH[usize::from(high)], WORTH[usize::from(low)]);
+            all |= high | low;
+            high << 4 | low & 15
+        });
+        if all > 15 {
+            return Err(DigestError);
         }
         Ok(Self(out))
     }

@@ -42,6 +42,13 @@ impl Instant {
         Self(self.0.saturating_add(micros))
     }
 
+    /// Reads the one form in which an instant is written.
+    #[must_use]
+    pub fn from_written(text: &str) -> Option<Self> {
+        let instant: Self = text.parse().ok()?;
+        (instant.to_string() == text).then_some(instant)
+    }
+
     /// Microseconds from `earlier` to this instant; negative when `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> i64 {
@@ -97,11 +104,13 @@ impl<'de> Deserialize<'de> for Instant {
     /// Only the one written form, so that equal times are equal bytes.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        let instant: Self = text.parse().map_err(serde::de::Error::custom)?;
-        if instant.to_string() != text {
-            return Err(serde::de::Error::custom(format_args!("write this time as {instant}")));
+        match Self::from_written(&text) {
+            Some(instant) => Ok(instant),
+            None => {
+                let instant: Self = text.parse().map_err(serde::de::Error::custom)?;
+                Err(serde::de::Error::custom(format_args!("write this time as {instant}")))
+            }
         }
-        Ok(instant)
     }
 }
 

@@ -17,15 +17,13 @@ use std::sync::Arc;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
-use agreements::entry::Kind;
-use agreements::json;
 use concordat::clock::SystemClock;
 use concordat::db::{Conn, Db};
-use concordat::trail::{Facts, Said, verify};
+use concordat::trail::verify;
 use diesel::connection::SimpleConnection as _;
 use diesel::prelude::*;
 use integration::postgres::ThrowawayCluster;
-use integration::registry::LogKey;
+use integration::registry::{LogKey, said};
 use serde_json::json;
 
 /// As the product has it.
@@ -147,25 +145,6 @@ fn one_row_commits(conn: &mut Conn, time: Duration) -> Took {
     took
 }
 
-/// An answer as a trail has it.
-fn said(number: usize) -> Said {
-    let message = json::canonical(&json!({
-        "outcome": {"decision": "permitted", "reads": ["01936b5e-0000-7000-8000-000000000001"], "capped": []},
-        "question": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
-        "to": [{"agreement": "01936b5e-0000-7000-8000-000000000002", "ori": "CA0990000"}], "v": 1,
-    }));
-    let facts = Facts {
-        partner: Some("CA0990000".parse().unwrap()),
-        username: Some(format!("alder.user{}", number % 50)),
-        purpose: Some("criminal_investigation".to_owned()),
-        reference: Some(format!("case:2026-{}", number % 5000)),
-        plate: Some(format!("7BEN{:03}", number % 1000)),
-        decision: Some("permitted".to_owned()),
-        rule: None,
-    };
-    Said::new(Kind::QueryAnswered, message.unwrap(), br#"{"from":"192.0.2.1:4711"}"#, facts).unwrap()
-}
-
 fn trail(case: &str, url: &str, rows: &Took, synced: &Took, options: &Options) {
     let key = Arc::new(LogKey::new("alder.test/trail"));
     let on_fatal = Arc::new(|reason: &str| panic!("{reason}"));
@@ -184,7 +163,14 @@ fn trail(case: &str, url: &str, rows: &Took, synced: &Took, options: &Options) {
     }
     let vkey = concordat::trail::note::LogSigner::vkey(&*key).clone();
     let begun = Instant::now();
-    let report = verify::verify(&mut db.reader().unwrap(), &vkey, &mut |_, _| {}, &false.into()).unwrap();
+    let report = verify::verify_with(
+        &mut db.reader().unwrap(),
+        &mut [db.reader().unwrap(), db.reader().unwrap()],
+        &vkey,
+        &mut |_, _| {},
+        &false.into(),
+    )
+    .unwrap();
     assert_eq!(report.problems, [], "what was appended is a trail");
     #[expect(clippy::cast_precision_loss, reason = "no run has 2^52 of anything")]
     say(case, "verified", report.entries as f64 / begun.elapsed().as_secs_f64(), "1/s");

@@ -11,7 +11,7 @@ use concordat::db::{Conn, Db, DbError, RecordError, Recorded};
 use concordat::node::fresh_rid;
 use concordat::seal::Seal;
 use concordat::trail::note::{LogSigner, SignError, Vkey};
-use concordat::trail::{Draft, Facts};
+use concordat::trail::{Draft, Facts, Said};
 
 use crate::database::{Backend, TestDatabase};
 use crate::federation::start;
@@ -117,4 +117,23 @@ pub async fn append(db: &Db, count: u64) -> Result<Recorded<()>, RecordError> {
 /// A runtime for one test.
 pub fn block_on<T>(what: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(what)
+}
+
+/// An answer as a busy node's trail has it: of 50 users, 5,000 cases, 1,000 plates.
+pub fn said(number: usize) -> Said {
+    let message = json::canonical(&serde_json::json!({
+        "outcome": {"decision": "permitted", "reads": ["01936b5e-0000-7000-8000-000000000001"], "capped": []},
+        "question": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "to": [{"agreement": "01936b5e-0000-7000-8000-000000000002", "ori": "CA0990000"}], "v": 1,
+    }));
+    let facts = Facts {
+        partner: Some("CA0990000".parse().unwrap()),
+        username: Some(format!("alder.user{}", number % 50)),
+        purpose: Some("criminal_investigation".to_owned()),
+        reference: Some(format!("case:2026-{}", number % 5000)),
+        plate: Some(format!("7BEN{:03}", number % 1000)),
+        decision: Some("permitted".to_owned()),
+        rule: None,
+    };
+    Said::new(Kind::QueryAnswered, message.unwrap(), br#"{"from":"192.0.2.1:4711"}"#, facts).unwrap()
 }

@@ -8,6 +8,7 @@ pub mod agency;
 pub mod auditing;
 pub mod ca_folder;
 pub mod changes;
+pub mod checking;
 pub mod cli;
 pub mod clock;
 pub mod compliance;

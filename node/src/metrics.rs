@@ -149,6 +149,8 @@ pub struct Metrics {
     folders: Counter,
     witnesses: Family<WitnessLabels, Counter>,
     quorum: Gauge<f64, AtomicU64>,
+    checked: Gauge,
+    problems: Gauge,
 }
 
 impl Metrics {
@@ -201,6 +203,11 @@ impl Metrics {
         let help =
             "For how long no quorum of witnesses cosigned the trail; -1 without a policy, since 1970 before the first";
         registry.register_with_unit("witness_quorum_age", help, Unit::Seconds, quorum.clone());
+        let (checked, problems) = (Gauge::default(), Gauge::default());
+        let help = "Entries of the last whole recomputation of the trail";
+        registry.register("trail_checked_entries", help, checked.clone());
+        let help = "Problems that it found, as far as they are listed: anything but 0 is an alarm";
+        registry.register("trail_problems", help, problems.clone());
         let start = Gauge::<f64, AtomicU64>::default();
         start.set(seconds(started));
         registry.register_with_unit("process_start_time", "When the process started", Unit::Seconds, start);
@@ -222,7 +229,15 @@ impl Metrics {
             folders,
             witnesses,
             quorum,
+            checked,
+            problems,
         }
+    }
+
+    /// The whole trail was recomputed: so many entries, and so many problems.
+    pub fn trail_checked(&self, entries: u64, problems: usize) {
+        self.checked.set(i64::try_from(entries).unwrap_or(i64::MAX));
+        self.problems.set(i64::try_from(problems).unwrap_or(i64::MAX));
     }
 
     /// A witness was shown a head.

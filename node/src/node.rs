@@ -19,6 +19,7 @@ use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 
 use crate::agency;
 use crate::changes;
+use crate::checking::Checking;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Conn, Db, OnFatal};
@@ -94,6 +95,7 @@ pub struct Node {
     changed: ArcSwap<Vec<Changed>>,
     scrub: Scrub,
     watch: Watch,
+    checking: Checking,
 }
 
 impl Node {
@@ -150,6 +152,7 @@ impl Node {
             rosters: Rosters::default(),
             changed: ArcSwap::default(),
             scrub: Scrub::default(),
+            checking: Checking::default(),
             watch: Watch::new(&config, &witness, Arc::clone(&clock))?,
             reads,
             registry,
@@ -162,6 +165,12 @@ impl Node {
         node.refresh_partners(&mut node.registry.reader()?)?;
         node.watch.refresh(&mut node.registry.reader()?)?;
         Ok(Arc::new(node))
+    }
+
+    /// How it stands with the recomputation of its trail.
+    #[must_use]
+    pub fn checking(&self) -> &Checking {
+        &self.checking
     }
 
     /// Its witnesses, and what they say of its trail.

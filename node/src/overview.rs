@@ -160,6 +160,7 @@ impl StatusSource for Node {
         alarms.extend(forks.iter().map(|(sha256, fork, at)| {
             format!("the log {} showed two trails, found at {at}: `concordat trail forks --of {sha256}`", fork.origin)
         }));
+        alarms.extend(self.checking().now().alarm());
         alarms.extend(self.overview().look(|conn| self.witnessed(conn)).ok().and_then(|it| it.alarm(self.now())));
         Readiness { ready: if unready.is_empty() { Ok(()) } else { Err(unready) }, alarms }
     }
@@ -179,7 +180,11 @@ impl StatusSource for Node {
             ready,
             alarms,
             notices: upkeep::notices(self, now).into_iter().chain(overview.reviews(self.standings())).collect(),
-            trail: TrailStatus { origin: self.config().keys.log_origin.clone(), size },
+            trail: TrailStatus {
+                origin: self.config().keys.log_origin.clone(),
+                size,
+                check: self.checking().now().says(),
+            },
             witnesses: witnesses(self),
             partners: self.partners().all().count() as u64,
             agreements: overview.by_status(self.standings(), now).unwrap_or_default(),

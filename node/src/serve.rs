@@ -20,7 +20,7 @@ use crate::jobs::{self, Ringer, Stop};
 use crate::node::Node;
 use crate::reads::images::ImageError;
 use crate::registry::agents;
-use crate::{hotlists, ops, peer, publishing, tampering, upkeep, webhook};
+use crate::{checking, hotlists, ops, peer, publishing, tampering, upkeep, webhook};
 
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
@@ -108,6 +108,7 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     tasks.push(rt::spawn(refresh(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(publishing::serve(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(following::serve(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(checking::serve(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(reconcile::serve(Arc::clone(node), stopped)));
     let running = Running {
         peer: first(&peer_at),

@@ -11,15 +11,18 @@ use agreements::rule::Rule;
 use agreements::status::Status;
 use agreements::stream::Event;
 use concordat::changes::{self, Command};
+use concordat::checking::{self, Check};
 use concordat::demo::agency::CEDAR;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::node::fresh_rid;
 use concordat::people::{self, NewAccount, PeopleError};
 use concordat::registry::accounts::Role;
 use concordat::tampering::Table;
+use concordat::trail::search::Filter;
 use integration::node::TestNode;
 use integration::pair::{Pair, Terms, days_from_start};
 use integration::renewal::reviewed_if_not_the_first;
+use integration::tamper;
 use integration::wire::plain_get;
 
 const PLATE: &str = "7TAM609";
@@ -528,4 +531,30 @@ async fn what_only_one_party_said_is_no_alarm() {
         alarms(node, &[], "one suspended and the other did not").await;
         assert_eq!(node.status(pair.id), Status::Suspended { by: vec![pair.birch.ori()] });
     }
+}
+
+#[actix_web::test]
+async fn s22_what_was_changed_where_no_decision_looks_is_found_by_recomputing_the_whole_trail_in_the_background() {
+    let pair = Pair::in_force().await;
+    assert_eq!(answered(&pair).await, Ok(0));
+    let birch = pair.birch.node();
+    assert_eq!(*birch.checking().now(), Check::Waiting);
+    checking::check(birch, 1);
+    let sound = birch.checking().now();
+    assert_eq!(sound.alarm(), None, "{sound:?}");
+    let page = plain_get(pair.birch.console(), "/").await.text().to_owned();
+    assert!(page.contains(&sound.says()) && sound.says().contains("are sound"), "{page}");
+    // What somebody asked, a year ago: no rule, no account and no agreement stands on it.
+    let answer = Filter { kind: Some(Kind::QueryAnswered), limit: 1, ..Filter::default() };
+    let answer = pair.birch.entries(&answer).remove(0).index;
+    tamper::run(&pair.birch.registry_file(), &format!("UPDATE detail SET note = '{{}}' WHERE idx = {answer}"));
+    pair.birch.looks().await;
+    assert_eq!(birch.changed().len(), 0, "nothing that decides was changed");
+    checking::check(birch, 1);
+    let alarm = birch.checking().now().alarm().unwrap();
+    assert!(alarm.contains(&format!("the note is not the one that the leaf commits to (entry {answer})")), "{alarm}");
+    let ready = plain_get(pair.birch.console(), "/readyz").await.json();
+    assert_eq!(ready["alarms"], serde_json::json!([alarm]));
+    let metrics = birch.metrics().text().unwrap();
+    assert!(metrics.contains("concordat_trail_problems 1\n"), "{metrics}");
 }

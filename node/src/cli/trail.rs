@@ -197,9 +197,15 @@ struct Found {
     what: &'static str,
 }
 
+/// How many processors a recomputation takes at most: beyond these it waits for the disk.
+const HELPERS: usize = 8;
+
 fn verify(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let config = place.config()?;
     let mut conn = whatever_is_there(place, &config)?;
+    let url = config.store.registry.to_string();
+    let helpers = std::thread::available_parallelism().map_or(1, std::num::NonZero::get).min(HELPERS);
+    let mut helpers: Vec<Conn> = (0..helpers).map(|_| db::reader_of(&url)).collect::<Result<_, _>>()?;
     let vkey = node::log_vkey(&config)?;
     let bar = ProgressBar::new(0);
     if let Ok(style) = ProgressStyle::with_template("{bar:30} {pos}/{len} entries {eta}") {
@@ -209,7 +215,7 @@ fn verify(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
         bar.set_length(all);
         bar.set_position(done);
     };
-    let report = verify::verify(&mut conn, &vkey, &mut progress, &AtomicBool::new(false))?;
+    let report = verify::verify_with(&mut conn, &mut helpers, &vkey, &mut progress, &AtomicBool::new(false))?;
     bar.finish_and_clear();
     let sound = report.is_sound();
     out.one(&verified(report), said)?;

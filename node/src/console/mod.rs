@@ -75,7 +75,11 @@ mod tests {
                 ready: self.0.lock().unwrap().clone(),
                 alarms: vec!["a <row> was changed".to_owned()],
                 notices: vec!["a list ends soon".to_owned()],
-                trail: TrailStatus { origin: "alpr.alder.example/CA0010000".to_owned(), size: 41 },
+                trail: TrailStatus {
+                    origin: "alpr.alder.example/CA0010000".to_owned(),
+                    size: 41,
+                    check: "being recomputed: 10 of 41 entries".to_owned(),
+                },
                 witnesses: WitnessesStatus {
                     says: "no third party <witnesses> this trail".to_owned(),
                     last: vec![("birch.example/w".to_owned(), "40 entries".to_owned())],

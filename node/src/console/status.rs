@@ -41,6 +41,8 @@ pub struct TrailStatus {
     pub origin: String,
     /// Its number of entries.
     pub size: u64,
+    /// How far its recomputation is, or what came of it.
+    pub check: String,
 }
 
 /// The trail's witnesses as the console shows them.

@@ -305,6 +305,35 @@ fn with_facts(note: &[u8], facts: &Facts) -> QueryResult<Vec<u8>> {
     Ok([b"{\"facts\":", facts.as_slice(), b",\"note\":", note, b"}"].concat())
 }
 
+/// Whether a stored note has these facts, which a row of the index has.
+pub(super) fn says(stored: &[u8], row: &FactRow) -> bool {
+    // Texts are written as they are, but for what JSON escapes: then both are read.
+    let (partner, username, purpose, reference, plate, decision, rule) = row;
+    let fields = [
+        ("decision", decision),
+        ("partner", partner),
+        ("plate", plate),
+        ("purpose", purpose),
+        ("reference", reference),
+        ("rule", rule),
+        ("username", username),
+    ];
+    let mut text = String::with_capacity(256);
+    text.push_str("{\"facts\":{");
+    for (name, value) in fields {
+        let Some(value) = value else { continue };
+        let comma = if text.ends_with('{') { "" } else { "," };
+        text.extend([comma, "\"", name, "\":\"", value, "\""]);
+    }
+    text.push_str("},\"note\":");
+    let plain = |value: &String| value.bytes().all(|byte| byte >= b' ' && byte != b'"' && byte != b'\\');
+    if stored.starts_with(text.as_bytes()) && fields.iter().filter_map(|(_, value)| value.as_ref()).all(plain) {
+        return true;
+    }
+    let facts = Facts::from_row(row.clone()).ok();
+    facts.is_some() && facts == read_note(stored).map(|(facts, _)| facts)
+}
+
 /// The facts and the note in a stored note; `None` if it is none.
 pub(crate) fn read_note(stored: &[u8]) -> Option<(Facts, &str)> {
     let StoredNote { facts, note } = serde_json::from_slice(stored).ok()?;

@@ -8,6 +8,7 @@ pub mod cosignature;
 pub mod head;
 pub(crate) mod news;
 pub mod note;
+mod pages;
 pub mod policy;
 pub mod proof;
 mod rebuild;

@@ -9,11 +9,14 @@ use super::tiles::{FULL, HASH, HEIGHT};
 use super::verify::Report;
 use crate::db::Conn;
 
+/// The level at which the root of a stretch is a hash. Tests have short ones.
+const ABOVE: usize = if cfg!(test) { 1 } else { 2 };
+/// How many leaves a stretch has, which is made again by itself.
+pub(super) const STRETCH: u64 = 1 << (HEIGHT as usize * ABOVE);
+
 #[derive(Default)]
 pub(super) struct Rebuilt {
     size: u64,
-    /// The roots of the full subtrees of the leaves so far, the largest first, with their heights.
-    subtrees: Vec<(u8, Hash)>,
     /// The growing tile of each level.
     levels: Vec<Growing>,
     /// The stored tile of level 0 in which the next leaf belongs.
@@ -29,6 +32,12 @@ struct Growing {
 }
 
 impl Rebuilt {
+    /// The tree from the leaf `first` on, which begins a stretch.
+    pub(super) fn from(first: u64) -> Self {
+        let level = |level: usize| Growing { number: first >> (usize::from(HEIGHT) * (level + 1)), hashes: Vec::new() };
+        Self { size: first, levels: (0..=ABOVE).map(level).collect(), ..Self::default() }
+    }
+
     /// How many leaves there are so far.
     pub(super) fn size(&self) -> u64 {
         self.size
@@ -55,15 +64,60 @@ impl Rebuilt {
         Ok(true)
     }
 
+    /// The root of the one stretch that this tree has, with the number of its tiles.
+    pub(super) fn stretch(&self) -> Option<(Hash, u64)> {
+        let (above, below) = self.levels.get(..=ABOVE)?.split_last()?;
+        let whole = self.size % STRETCH == 0 && below.iter().all(|growing| growing.hashes.is_empty());
+        let root = above.hashes.as_slice().try_into().ok().filter(|_| whole)?;
+        Some((Hash(root), self.tiles))
+    }
+
+    /// Adds the next stretch, made again by itself: its root, and how many tiles it has.
+    pub(super) fn push_stretch(
+        &mut self,
+        conn: &mut Conn,
+        (root, tiles): (Hash, u64),
+        report: &mut Report,
+    ) -> QueryResult<()> {
+        self.size += STRETCH;
+        self.tiles += tiles;
+        for (level, growing) in self.levels.iter_mut().enumerate().take(ABOVE) {
+            growing.number = self.size >> (usize::from(HEIGHT) * (level + 1));
+        }
+        self.carry(conn, ABOVE, root, report)
+    }
+
     /// Compares the tiles that are not full, and gives the root of all the leaves.
     pub(super) fn finish(&mut self, conn: &mut Conn, report: &mut Report) -> QueryResult<Digest> {
+        let root = self.root();
         for level in 0..self.levels.len() {
             self.compare(conn, level, report)?;
         }
-        let mut smallest_first = self.subtrees.iter().rev().map(|(_, root)| *root);
-        let smallest = smallest_first.next();
-        let root = smallest.map(|smallest| smallest_first.fold(smallest, |right, left| node_hash(left, right)));
         Ok(root.map_or_else(|| Digest::of(b""), |root| Digest(root.0)))
+    }
+
+    /// The root (RFC 6962, section 2.1): full subtrees, of which the levels have the roots, the largest first.
+    fn root(&self) -> Option<Hash> {
+        let mut right: Option<Hash> = None;
+        for growing in &self.levels {
+            let (hashes, _) = growing.hashes.as_chunks::<HASH>();
+            let mut hashes: Vec<Hash> = hashes.iter().copied().map(Hash).collect();
+            while !hashes.is_empty() {
+                // The last one or two, or four: as many as the lowest bit of their number says are one full subtree.
+                let full = 1 << hashes.len().trailing_zeros();
+                let mut subtree = hashes.split_off(hashes.len() - full);
+                while let [_, _, ..] = subtree.as_slice() {
+                    let (pairs, _) = subtree.as_chunks::<2>();
+                    subtree = pairs.iter().map(|[left, right]| node_hash(*left, *right)).collect();
+                }
+                let left = subtree.pop();
+                right = match (left, right) {
+                    (Some(left), Some(right)) => Some(node_hash(left, right)),
+                    (left, right) => left.or(right),
+                };
+            }
+        }
+        right
     }
 
     fn stored_leaf(&mut self, conn: &mut Conn) -> QueryResult<Option<[u8; HASH]>> {
@@ -78,17 +132,15 @@ impl Rebuilt {
 
     fn grow(&mut self, conn: &mut Conn, leaf: Hash, report: &mut Report) -> QueryResult<()> {
         self.size += 1;
-        let (mut height, mut root) = (0, leaf);
-        while let Some((_, left)) = self.subtrees.pop_if(|(h, _)| *h == height) {
-            root = node_hash(left, root);
-            height += 1;
-        }
-        self.subtrees.push((height, root));
+        self.carry(conn, 0, leaf, report)
+    }
 
-        let mut carried = Some(leaf);
-        let mut level = 0;
+    /// Adds the next hash of `level`, and of the levels above it what becomes full by that.
+    fn carry(&mut self, conn: &mut Conn, level: usize, hash: Hash, report: &mut Report) -> QueryResult<()> {
+        let mut level = level;
+        let mut carried = Some(hash);
         while let Some(hash) = carried.take() {
-            if self.levels.len() == level {
+            while self.levels.len() <= level {
                 self.levels.push(Growing::default());
             }
             let Some(growing) = self.levels.get_mut(level) else { break };
@@ -107,8 +159,12 @@ impl Rebuilt {
         let Some(growing) = self.levels.get_mut(level).filter(|growing| !growing.hashes.is_empty()) else {
             return Ok(());
         };
-        let stored = load(conn, i64::try_from(level).unwrap_or(i64::MAX), growing.number)?;
-        if stored != growing.hashes {
+        let known = self.stored.as_ref().filter(|(number, _)| level == 0 && *number == growing.number);
+        let same = match known {
+            Some((_, stored)) => *stored == growing.hashes,
+            None => load(conn, i64::try_from(level).unwrap_or(i64::MAX), growing.number)? == growing.hashes,
+        };
+        if !same {
             let first = growing.number << (usize::from(HEIGHT) * (level + 1));
             report.add(Some(first), "a tile that begins with this leaf is not the one that the leaves make");
         }

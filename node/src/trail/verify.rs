@@ -1,24 +1,24 @@
 //! Full recomputation of the trail from its leaves: finds what was edited, dropped, reordered, added or rolled back.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::sync_channel;
 
 use agreements::entry::Leaf;
 use agreements::ids::{Digest, Salt};
 use agreements::time::Instant;
-use diesel::dsl::count_star;
+use diesel::dsl::{count_star, max};
 use diesel::prelude::*;
 
-use super::append::{self, FactRow, Facts};
+use super::append;
 use super::head::{Head, HeadError};
 use super::note::Vkey;
-use super::rebuild::Rebuilt;
-use super::schema::{detail, fact, leaf, tile};
+use super::pages::{Page, Stored};
+use super::rebuild::{Rebuilt, STRETCH};
+use super::schema::{leaf, tile};
 use super::tiles::TreeError;
 use crate::db::{Conn, snapshot};
 
-/// How many leaves are held at a time.
-const PAGE: i64 = 256;
 /// How many problems of one kind are listed; more are counted. One damaged tile must not hide what else is wrong.
 pub const MAX_ALIKE: usize = 50;
 
@@ -59,6 +59,11 @@ pub enum VerifyError {
 }
 
 impl Report {
+    fn new() -> Self {
+        let (problems, alike) = (Vec::new(), BTreeMap::new());
+        Self { entries: 0, root: Digest::of(b""), without_detail: 0, problems, unlisted: 0, alike }
+    }
+
     /// Whether the trail is as its head says.
     #[must_use]
     pub fn is_sound(&self) -> bool {
@@ -74,97 +79,96 @@ impl Report {
             self.unlisted = self.unlisted.saturating_add(1);
         }
     }
+
+    /// Adds what was found in the entries that come next.
+    fn absorb(&mut self, later: Self) {
+        self.entries += later.entries;
+        self.without_detail += later.without_detail;
+        self.unlisted = self.unlisted.saturating_add(later.unlisted);
+        for Problem { index, what } in later.problems {
+            self.add(index, what);
+        }
+    }
 }
 
-/// Recomputes everything in one state of the database, in constant memory. `progress` is called with how many entries
-/// are done, and how many there are; `cancel` is looked at between pages.
+/// Recomputes everything, in constant memory. `progress` is called with how many entries are done, and how many there are;
+/// `cancel` is looked at between pages.
+///
+/// Entries that have their full tiles are read a stretch at a time, each in one state of the database, so that a node that
+/// records meanwhile is not kept from clearing its write-ahead log; the rest and the head are read in one last state.
+///
+/// # Errors
+/// See [`VerifyError`].
 pub fn verify(
     conn: &mut Conn,
     vkey: &Vkey,
     progress: &mut dyn FnMut(u64, u64),
     cancel: &AtomicBool,
 ) -> Result<Report, VerifyError> {
-    snapshot(conn, |conn| {
-        let report = Report {
-            entries: 0,
-            root: Digest::of(b""),
-            without_detail: 0,
-            problems: Vec::new(),
-            unlisted: 0,
-            alike: BTreeMap::new(),
-        };
-        let mut run = Run { report, tree: Rebuilt::default(), last: None, newest: None };
-        let head = run.head(conn, vkey)?;
-        let total: i64 = leaf::table.select(count_star()).first(conn)?;
-        let total = total.cast_unsigned();
-        progress(0, total);
-        let mut after = -1;
-        loop {
-            if cancel.load(Ordering::Relaxed) {
-                return Err(VerifyError::Cancelled);
-            }
-            let page = page(conn, after)?;
-            let Some(end) = page.last() else { break };
-            after = end.idx;
-            for row in page {
-                run.entry(conn, &row)?;
-            }
-            progress(run.report.entries, total);
+    verify_with(conn, &mut [], vkey, progress, cancel)
+}
+
+/// Like [`verify`]; each of `helpers`, more connections to the same database, has a thread of its own.
+///
+/// # Errors
+/// See [`VerifyError`].
+pub fn verify_with(
+    conn: &mut Conn,
+    helpers: &mut [Conn],
+    vkey: &Vkey,
+    progress: &mut dyn FnMut(u64, u64),
+    cancel: &AtomicBool,
+) -> Result<Report, VerifyError> {
+    let stored: Option<i64> = leaf::table.select(max(leaf::idx)).first(conn)?;
+    let stored = stored.map_or(0, |last| last.max(-1).saturating_add(1).cast_unsigned());
+    let stated = match Head::read(conn) {
+        Ok(head) => head.size,
+        Err(HeadError::Tree(TreeError::Store(error))) => return Err(error.into()),
+        Err(_) => 0,
+    };
+    progress(0, stated);
+    let mut run = Run::from(0);
+    // Not as many as somebody may have written into the head's row.
+    let whole = stated.min(stored) / STRETCH;
+    let mut said = 0;
+    let mut counted = |done| {
+        if done > said {
+            said = done;
+            progress(done, stated.max(done));
         }
+    };
+    if helpers.is_empty() {
+        run.stretches(conn, whole, &mut counted, cancel)?;
+    } else {
+        run.stretches_by(conn, helpers, whole, &mut counted, cancel)?;
+    }
+    snapshot(conn, |conn| {
+        let head = run.head(conn, vkey)?;
+        run.entries(conn, None, &mut counted, cancel)?;
         run.end(conn, head.as_ref())?;
         Ok(run.report)
     })
 }
 
-/// Message and its salt, note and its salt.
-type Salted = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
-
-/// A leaf with what belongs to it.
-#[derive(Queryable)]
-struct Stored {
-    idx: i64,
-    rid: Vec<u8>,
-    kind: String,
-    at: i64,
-    hash: Vec<u8>,
-    body: Vec<u8>,
-    fact: Option<i64>,
-    facts: Option<FactRow>,
-    detail: Option<Salted>,
-}
-
-fn page(conn: &mut Conn, after: i64) -> QueryResult<Vec<Stored>> {
-    leaf::table
-        .left_join(fact::table)
-        .left_join(detail::table)
-        .filter(leaf::idx.gt(after))
-        .order(leaf::idx)
-        .limit(PAGE)
-        .select((
-            leaf::idx,
-            leaf::rid,
-            leaf::kind,
-            leaf::at,
-            leaf::hash,
-            leaf::body,
-            fact::idx.nullable(),
-            (fact::partner, fact::username, fact::purpose, fact::reference, fact::plate, fact::decision, fact::rule)
-                .nullable(),
-            (detail::message, detail::message_salt, detail::note, detail::note_salt).nullable(),
-        ))
-        .load(conn)
-}
-
+/// Entries in their order, from the first of a stretch on.
 struct Run {
     report: Report,
     tree: Rebuilt,
-    /// When the entry before was appended.
+    /// When the first entry was appended, and the one before the next.
+    first: Option<Instant>,
     last: Option<Instant>,
     /// The highest of these instants.
     newest: Option<Instant>,
+    /// Positions of rows that belong to no leaf: of the index, and of what entries say.
+    strays: [Option<i64>; 2],
 }
 
 impl Run {
+    fn from(first: u64) -> Self {
+        let tree = Rebuilt::from(first);
+        Self { report: Report::new(), tree, first: None, last: None, newest: None, strays: [None; 2] }
+    }
+
     fn head(&mut self, conn: &mut Conn, vkey: &Vkey) -> Result<Option<Head>, VerifyError> {
         let head = match Head::read(conn) {
             Ok(head) => head,
@@ -183,6 +187,110 @@ impl Run {
         Ok(Some(head))
     }
 
+    /// The first `count` stretches. Ends before one that has gaps that its tiles do not fill: that one is for who reads what is
+    /// behind it, too.
+    fn stretches(
+        &mut self,
+        conn: &mut Conn,
+        count: u64,
+        progress: &mut dyn FnMut(u64),
+        cancel: &AtomicBool,
+    ) -> Result<(), VerifyError> {
+        for number in 0..count {
+            let before = self.report.entries;
+            let came = stretch(conn, number, &mut |done| progress(before + done), cancel)?;
+            let Some(root) = came.tree.stretch() else { break };
+            self.absorb(conn, came, root)?;
+        }
+        Ok(())
+    }
+
+    /// Like [`Self::stretches`], by `helpers`.
+    fn stretches_by(
+        &mut self,
+        conn: &mut Conn,
+        helpers: &mut [Conn],
+        count: u64,
+        progress: &mut dyn FnMut(u64),
+        cancel: &AtomicBool,
+    ) -> Result<(), VerifyError> {
+        let (next, enough) = (AtomicU64::new(0), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            let (done, coming) = sync_channel(helpers.len());
+            for helper in &mut *helpers {
+                let (next, enough, done) = (&next, &enough, done.clone());
+                scope.spawn(move || {
+                    loop {
+                        let number = next.fetch_add(1, Ordering::Relaxed);
+                        if number >= count || enough.load(Ordering::Relaxed) {
+                            return;
+                        }
+                        if done.send((number, stretch(helper, number, &mut |_| {}, cancel))).is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+            drop(done);
+            // Each is at most as far ahead as there are helpers.
+            let (mut early, mut wanted) = (BTreeMap::new(), 0);
+            let taking = || -> Result<(), VerifyError> {
+                for (number, came) in coming {
+                    early.insert(number, came?);
+                    while let Some(came) = early.remove(&wanted) {
+                        let Some(root) = came.tree.stretch() else { return Ok(()) };
+                        self.absorb(conn, came, root)?;
+                        progress(self.report.entries);
+                        wanted += 1;
+                    }
+                }
+                Ok(())
+            };
+            let taken = taking();
+            enough.store(true, Ordering::Relaxed);
+            taken
+        })
+    }
+
+    /// Adds a stretch, whose tree has this root and so many tiles.
+    fn absorb(&mut self, conn: &mut Conn, later: Self, root: (tlog_tiles::Hash, u64)) -> QueryResult<()> {
+        self.follows(later.first, self.tree.size());
+        self.report.absorb(later.report);
+        self.first = self.first.or(later.first);
+        self.last = later.last.or(self.last);
+        self.newest = self.newest.max(later.newest);
+        let [fact, detail] = later.strays;
+        self.stray(fact, detail);
+        self.tree.push_stretch(conn, root, &mut self.report)
+    }
+
+    /// The entries from where this run is to before `end`; all there are where there is none.
+    fn entries(
+        &mut self,
+        conn: &mut Conn,
+        end: Option<u64>,
+        progress: &mut dyn FnMut(u64),
+        cancel: &AtomicBool,
+    ) -> Result<(), VerifyError> {
+        // The very first page has what is before the first position, too.
+        let mut after = self.tree.size().checked_sub(1).map_or(i64::MIN, u64::cast_signed);
+        loop {
+            if cancel.load(Ordering::Relaxed) {
+                return Err(VerifyError::Cancelled);
+            }
+            let page = Page::read(conn, after, end.map_or(i64::MAX, u64::cast_signed))?;
+            self.stray(page.stray_fact, page.stray_detail);
+            for row in &page.rows {
+                self.entry(conn, row)?;
+            }
+            let Some(last) = page.more() else { break };
+            after = last;
+            progress(self.report.entries);
+        }
+        progress(self.report.entries);
+        Ok(())
+    }
+
     fn entry(&mut self, conn: &mut Conn, row: &Stored) -> Result<(), VerifyError> {
         let index = row.idx.cast_unsigned();
         if row.idx < 0 {
@@ -190,18 +298,19 @@ impl Run {
             return Ok(());
         }
         self.report.entries += 1;
-        self.columns(index, row);
+        let hash = Leaf::hash_of(&row.body);
+        self.columns(index, row, hash);
         // Missing leaves are taken from the tiles, so that the rest can be compared.
         while self.tree.size() < index && self.tree.push_stored(conn, &mut self.report)? {}
         if self.tree.size() == index {
-            self.tree.push(conn, Leaf::hash_of(&row.body), &mut self.report)?;
+            self.tree.push(conn, hash, &mut self.report)?;
         } else {
             self.report.add(Some(index), "the leaf is behind a gap");
         }
         Ok(())
     }
 
-    fn columns(&mut self, index: u64, row: &Stored) {
+    fn columns(&mut self, index: u64, row: &Stored, hash: Digest) {
         let Ok(leaf) = Leaf::from_bytes(&row.body) else {
             self.report.add(Some(index), "the body is no leaf in canonical form");
             return;
@@ -209,16 +318,15 @@ impl Run {
         let same = row.rid == leaf.rid.as_bytes()
             && row.kind == leaf.kind.as_str()
             && row.at == leaf.at.micros()
-            && row.hash == Leaf::hash_of(&row.body).0;
+            && row.hash == hash.0;
         if !same {
             self.report.add(Some(index), "the columns say something else than the leaf");
         }
-        if self.last.is_some_and(|last| leaf.at < last) {
-            self.report.add(Some(index), "the leaf is dated before the one before it");
-        }
+        self.follows(Some(leaf.at), index);
+        self.first = self.first.or(Some(leaf.at));
         self.last = Some(leaf.at);
         self.newest = self.newest.max(self.last);
-        if row.fact.is_none() {
+        if row.facts.is_none() {
             self.report.add(Some(index), "the leaf has no row in the search index");
         }
         let Some((message, message_salt, note, note_salt)) = &row.detail else {
@@ -230,12 +338,22 @@ impl Run {
         }
         if !commits(leaf.note, note_salt, note) {
             self.report.add(Some(index), "the note is not the one that the leaf commits to");
-        } else if row.fact.is_some()
-            && Facts::from_row(row.facts.clone().unwrap_or_default()).ok()
-                != append::read_note(note).map(|(facts, _)| facts)
-        {
+        } else if row.facts.as_ref().is_some_and(|facts| !append::says(note, facts)) {
             self.report.add(Some(index), "the search index says something else than the note");
         }
+    }
+
+    /// Holds the entry `index`, appended at `at`, to the one before it.
+    fn follows(&mut self, at: Option<Instant>, index: u64) {
+        if at.zip(self.last).is_some_and(|(at, last)| at < last) {
+            self.report.add(Some(index), "the leaf is dated before the one before it");
+        }
+    }
+
+    fn stray(&mut self, fact: Option<i64>, detail: Option<i64>) {
+        let [facts, details] = &mut self.strays;
+        *facts = facts.or(fact);
+        *details = details.or(detail);
     }
 
     fn end(&mut self, conn: &mut Conn, head: Option<&Head>) -> Result<(), VerifyError> {
@@ -257,27 +375,12 @@ impl Run {
                 self.report.add(None, "the head's time mark is before the last entry");
             }
         }
-        self.strays(conn)
-    }
-
-    /// Rows that belong to no leaf. Foreign keys forbid them, but not to who edits the file.
-    fn strays(&mut self, conn: &mut Conn) -> Result<(), VerifyError> {
-        let facts: Option<i64> = fact::table
-            .left_join(leaf::table)
-            .filter(leaf::idx.nullable().is_null())
-            .select(fact::idx)
-            .first(conn)
-            .optional()?;
-        if let Some(idx) = facts {
+        // Foreign keys forbid rows that belong to no leaf, but not to who edits the file.
+        let [fact, detail] = self.strays;
+        if let Some(idx) = fact {
             self.report.add(Some(idx.cast_unsigned()), "the search index has an entry that is not in the trail");
         }
-        let details: Option<i64> = detail::table
-            .left_join(leaf::table)
-            .filter(leaf::idx.nullable().is_null())
-            .select(detail::idx)
-            .first(conn)
-            .optional()?;
-        if let Some(idx) = details {
+        if let Some(idx) = detail {
             self.report.add(Some(idx.cast_unsigned()), "there is a detail of an entry that is not in the trail");
         }
         let tiles: i64 = tile::table.select(count_star()).first(conn)?;
@@ -286,6 +389,22 @@ impl Run {
         }
         Ok(())
     }
+}
+
+/// The stretch `number` by itself.
+fn stretch(
+    conn: &mut Conn,
+    number: u64,
+    progress: &mut dyn FnMut(u64),
+    cancel: &AtomicBool,
+) -> Result<Run, VerifyError> {
+    snapshot(conn, |conn| {
+        let mut run = Run::from(number * STRETCH);
+        let end = (number + 1) * STRETCH;
+        run.entries(conn, Some(end), progress, cancel)?;
+        while run.tree.size() < end && run.tree.push_stored(conn, &mut run.report)? {}
+        Ok(run)
+    })
 }
 
 fn commits(commitment: Digest, salt: &[u8], bytes: &[u8]) -> bool {
@@ -316,8 +435,15 @@ mod tests {
         trail
     }
 
+    /// The same whoever helps.
     fn report(trail: &TestTrail) -> Report {
-        verify(&mut trail.connect(), trail.key.vkey(), &mut |_, _| {}, &AtomicBool::new(false)).unwrap()
+        let [alone, helped] = [0, 3].map(|helpers| {
+            let mut helpers: Vec<Conn> = (0..helpers).map(|_| trail.connect()).collect();
+            let cancel = AtomicBool::new(false);
+            verify_with(&mut trail.connect(), &mut helpers, trail.key.vkey(), &mut |_, _| {}, &cancel).unwrap()
+        });
+        assert_eq!(alone, helped);
+        alone
     }
 
     /// What is found after `sql`, on a trail of its own.

@@ -1,6 +1,8 @@
 //! Brings SQLite's write-ahead log into its file, on a thread of its own: a commit waits for one sync of the log, and not
 //! for those of a checkpoint besides.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,13 +15,15 @@ use diesel::sql_types::Integer;
 const PAUSE: Duration = Duration::from_millis(100);
 /// From so many pages on (4 MB) the log is brought into the file: as SQLite itself would, at a commit.
 const PAGES: i32 = 1000;
-/// From so many pages on (64 MB) writers wait until all of it is in the file and the log can begin anew: under load without
-/// a pause it would grow for ever.
+/// From so many pages on (64 MB) the writer brings the last of it into the file itself, between two commits, so that the log
+/// begins anew: while it goes on there is always a last commit that is not in the file, and the log would grow for ever.
 const MANY: i32 = 16 * PAGES;
 
 /// The thread, which ends with this.
 pub(super) struct Checkpointer {
     bell: Option<SyncSender<()>>,
+    /// The log is long, and what is left of it is the writer's.
+    long: Arc<AtomicBool>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -44,18 +48,25 @@ impl Checkpointer {
     pub(super) fn of(path: &str) -> Self {
         let (bell, rung) = sync_channel(1);
         let path = path.to_owned();
+        let long = Arc::new(AtomicBool::new(false));
+        let said = Arc::clone(&long);
         let thread = std::thread::Builder::new().name("registry-checkpointer".into());
-        match thread.spawn(move || work(&path, &rung)) {
-            Ok(thread) => Self { bell: Some(bell), thread: Some(thread) },
+        match thread.spawn(move || work(&path, &rung, &said)) {
+            Ok(thread) => Self { bell: Some(bell), long, thread: Some(thread) },
             Err(error) => {
                 tracing::error!(%error, "no thread for the registry's checkpoints");
-                Self { bell: None, thread: None }
+                Self { bell: None, long, thread: None }
             }
         }
     }
 
-    /// Says that there was a commit. Waits for nothing.
-    pub(super) fn wake(&self) {
+    /// Says that there was a commit, by `conn`, which brings the rest of a long log into the file.
+    pub(super) fn wake(&self, conn: &mut SqliteConnection) {
+        if self.long.swap(false, Ordering::Relaxed)
+            && let Err(error) = checkpoint(conn, "PASSIVE")
+        {
+            tracing::warn!(%error, "the write-ahead log is not in its file yet; the next commit tries again");
+        }
         if let Some(bell) = &self.bell {
             // Full: it will look anyway. Gone: its end was logged.
             let _: Result<(), TrySendError<()>> = bell.try_send(());
@@ -72,14 +83,14 @@ impl Drop for Checkpointer {
     }
 }
 
-fn work(path: &str, rung: &Receiver<()>) {
+fn work(path: &str, rung: &Receiver<()>, long: &AtomicBool) {
     let mut kept = None;
     while rung.recv().is_ok() {
         let looked = match kept.take() {
             Some(conn) => Ok(conn),
             None => open(path),
         };
-        match looked.and_then(look) {
+        match looked.and_then(|conn| look(conn, long)) {
             Ok(conn) => kept = Some(conn),
             Err(error) => {
                 tracing::warn!(%error, "the write-ahead log is not in its file yet; the next commit tries again");
@@ -96,12 +107,12 @@ fn open(path: &str) -> QueryResult<SqliteConnection> {
     Ok(conn)
 }
 
-/// Brings what there is into the file if it is enough. Writers go on meanwhile, but for the last of it when the log is long.
-fn look(mut conn: SqliteConnection) -> QueryResult<SqliteConnection> {
+/// Brings what there is into the file if it is enough. The writer goes on meanwhile.
+fn look(mut conn: SqliteConnection, long: &AtomicBool) -> QueryResult<SqliteConnection> {
     if checkpoint(&mut conn, "NOOP")?.left() >= PAGES {
         let after = checkpoint(&mut conn, "PASSIVE")?;
         if after.log >= MANY && after.left() > 0 {
-            checkpoint(&mut conn, "RESTART")?;
+            long.store(true, Ordering::Relaxed);
         }
     }
     Ok(conn)

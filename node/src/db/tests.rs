@@ -374,6 +374,42 @@ fn a_commit_that_fails_is_settled_and_the_next_one_succeeds() {
 }
 
 #[test]
+fn under_load_without_a_pause_the_write_ahead_log_begins_anew() {
+    #[derive(QueryableByName)]
+    struct Log {
+        #[diesel(sql_type = diesel::sql_types::Integer)]
+        log: i32,
+    }
+    let trail = TestTrail::new();
+    let db = trail.open();
+    let began = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let looking = std::thread::spawn({
+        let (mut conn, began) = (SqliteConnection::establish(&trail.path()).unwrap(), Arc::clone(&began));
+        move || {
+            let (mut longest, mut now) = (0, 0);
+            while now * 2 >= longest && longest < 100 * 1000 {
+                now = diesel::sql_query("PRAGMA wal_checkpoint(NOOP)").get_result::<Log>(&mut conn).unwrap().log;
+                longest = longest.max(now);
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            began.store(true, Ordering::Relaxed);
+            longest
+        }
+    });
+    // Two at a time, so that there is always one that waits when the other is committed.
+    runtime().block_on(async {
+        let working = || async {
+            while !began.load(Ordering::Relaxed) {
+                append(&db, 100).await.unwrap();
+            }
+        };
+        tokio::join!(working(), working());
+    });
+    let longest = looking.join().unwrap();
+    assert!(longest < 100 * 1000, "it has {longest} pages and grows");
+}
+
+#[test]
 fn what_is_no_trail_of_ours_is_not_opened() {
     let trail = TestTrail::new();
     for url in ["sqlite:", "sqlite::memory:", "sqlite:file:x?mode=memory", "mysql://localhost/x", "registry.db"] {

@@ -135,8 +135,7 @@ impl Writer {
             settle(&mut conn, prepared.first).map_err(Failure::fatal)?;
             return Err(error.into());
         }
-        self.conn = Some(conn);
-        self.grown();
+        self.grown(conn);
         let entries = prepared.head.size.saturating_sub(self.seen.size);
         self.commits.entries.inc_by(entries);
         self.commits.batches.inc_by(u64::from(entries > 0));
@@ -295,16 +294,16 @@ impl Writer {
             settle(&mut conn, None).map_err(Failure::fatal)?;
             return Err(error.into());
         }
-        self.conn = Some(conn);
-        self.grown();
+        self.grown(conn);
         Ok(Ok(()))
     }
 
-    /// A commit made the write-ahead log longer.
-    fn grown(&self) {
-        if let Some(checkpointer) = &self.checkpointer {
-            checkpointer.wake();
+    /// A commit by `conn`, which is kept, made the write-ahead log longer.
+    fn grown(&mut self, mut conn: Conn) {
+        if let (Some(checkpointer), Conn::Sqlite(c)) = (&self.checkpointer, &mut conn) {
+            checkpointer.wake(c);
         }
+        self.conn = Some(conn);
     }
 }
 

@@ -1,0 +1,159 @@
+//! The comparison of a day, pure: what the partner lists, held to what its log proves, to what this side holds of it, and to
+//! what this side said.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use agreements::discrepancy::Differs;
+use agreements::entry::Kind;
+use agreements::ids::{Digest, RequestId};
+use agreements::time::Instant;
+
+use super::listing::Listed;
+use crate::registry::discrepancies::{Counts, NotReceived};
+
+/// An entry of the partner that this side holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Held {
+    /// Its leaf hash.
+    pub(super) leaf: Digest,
+    /// Its id.
+    pub(super) rid: RequestId,
+    /// What it records, where its leaf is held.
+    pub(super) kind: Option<Kind>,
+    /// When it was appended; where only our answer to it is held, when that was.
+    pub(super) at: Instant,
+    /// Its position in the partner's log, where its proof is held.
+    pub(super) index: Option<u64>,
+    /// The signed head that its proof leads to.
+    pub(super) head: String,
+    /// Whether it is of an earlier day and came on this one.
+    pub(super) late: bool,
+}
+
+/// An entry of the partner that one of our own names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Named {
+    /// The partner's entry.
+    pub(super) leaf: Digest,
+    /// What it replies to; absent where we reply to it.
+    pub(super) of: Option<Digest>,
+    /// Our entry that names it.
+    pub(super) by: Digest,
+    /// Whether its proof is held.
+    pub(super) proven: bool,
+}
+
+/// Both sides of a day.
+pub(super) struct Sides<'a> {
+    /// What the partner lists.
+    pub(super) listed: &'a [Listed],
+    /// What is at these positions in the partner's log.
+    pub(super) log: &'a BTreeMap<u64, Digest>,
+    /// What this side holds of the partner's.
+    pub(super) held: &'a [Held],
+    /// What our own entries name.
+    pub(super) named: &'a [Named],
+    /// What we said to the partner on that day: the leaf hashes of our questions and pulls.
+    pub(super) asked: &'a BTreeSet<Digest>,
+    /// Whether an entry of ours has this leaf hash.
+    pub(super) said: &'a dyn Fn(Digest) -> bool,
+}
+
+/// Something that differs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Difference {
+    pub(super) differs: Differs,
+    /// The partner's entry.
+    pub(super) leaf: Digest,
+    pub(super) rid: Option<RequestId>,
+    pub(super) kind: Option<Kind>,
+    /// The other entry concerned.
+    pub(super) other: Option<Digest>,
+}
+
+/// What came of a comparison.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Compared {
+    pub(super) counts: Counts,
+    pub(super) not_received: Vec<NotReceived>,
+    pub(super) differences: Vec<Difference>,
+}
+
+/// Compares. Every entry that the partner lists, that we hold and that ours name is accounted for.
+pub(super) fn compare(sides: &Sides<'_>) -> Compared {
+    let mut compared = Compared::default();
+    let by_leaf: BTreeMap<Digest, &Listed> = sides.listed.iter().map(|listed| (listed.leaf, listed)).collect();
+    let by_rid: BTreeMap<RequestId, &Listed> = sides.listed.iter().map(|listed| (listed.rid, listed)).collect();
+    for held in sides.held {
+        compared.differences.extend(of_held(sides, held, &by_leaf, &by_rid));
+    }
+    for named in sides.named.iter().filter(|named| !named.proven) {
+        let listed = by_leaf.get(&named.leaf);
+        compared.differences.push(Difference {
+            differs: Differs::Unproven,
+            leaf: named.leaf,
+            rid: listed.map(|listed| listed.rid),
+            kind: listed.map(|listed| listed.kind),
+            other: Some(named.by),
+        });
+    }
+    let known: BTreeSet<Digest> =
+        sides.held.iter().map(|held| held.leaf).chain(sides.named.iter().map(|named| named.leaf)).collect();
+    let mut answered = BTreeSet::new();
+    for listed in sides.listed {
+        if sides.log.get(&listed.index) != Some(&listed.leaf) {
+            compared.differences.push(difference(Differs::Invented, listed, None));
+            continue;
+        }
+        compared.counts.listed += 1;
+        answered.extend(listed.of.filter(|of| sides.asked.contains(of)));
+        match listed.of {
+            _ if known.contains(&listed.leaf) => compared.counts.matched += 1,
+            None => compared.counts.unheard += u64::from(listed.kind != Kind::DiscrepancyOpened),
+            Some(of) if (sides.said)(of) => {
+                compared.counts.not_received += 1;
+                compared.not_received.push(NotReceived { leaf: listed.leaf, of, rid: listed.rid });
+            }
+            Some(of) => compared.differences.push(difference(Differs::Unasked, listed, Some(of))),
+        }
+    }
+    compared.counts.asked = sides.asked.len() as u64;
+    compared.counts.answered = answered.len() as u64;
+    compared
+}
+
+/// What is wrong with the partner's list or log, by an entry of it that we hold.
+fn of_held(
+    sides: &Sides<'_>,
+    held: &Held,
+    by_leaf: &BTreeMap<Digest, &Listed>,
+    by_rid: &BTreeMap<RequestId, &Listed>,
+) -> Option<Difference> {
+    let differs = |differs, other| {
+        let Held { leaf, rid, kind, .. } = held;
+        Some(Difference { differs, leaf: *leaf, rid: Some(*rid), kind: *kind, other })
+    };
+    let in_log = held.index.is_none_or(|index| sides.log.get(&index) == Some(&held.leaf));
+    if !in_log {
+        return differs(Differs::Gone, by_rid.get(&held.rid).map(|listed| listed.leaf));
+    }
+    if held.late {
+        return None;
+    }
+    match by_leaf.get(&held.leaf) {
+        Some(listed) => {
+            let same = listed.rid == held.rid
+                && held.kind.is_none_or(|kind| kind == listed.kind)
+                && held.index.is_none_or(|index| index == listed.index);
+            if same { None } else { differs(Differs::Altered, None) }
+        }
+        None => match by_rid.get(&held.rid) {
+            Some(listed) => differs(Differs::Altered, Some(listed.leaf)),
+            None => differs(Differs::LeftOut, None),
+        },
+    }
+}
+
+fn difference(differs: Differs, listed: &Listed, other: Option<Digest>) -> Difference {
+    Difference { differs, leaf: listed.leaf, rid: Some(listed.rid), kind: Some(listed.kind), other }
+}

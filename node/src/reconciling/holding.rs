@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use agreements::entry::{Kind, Leaf};
-use agreements::ids::{Digest, Ori, RequestId};
+use agreements::ids::{Digest, Ori};
 use agreements::json;
 use agreements::message::Received;
 use agreements::time::Instant;

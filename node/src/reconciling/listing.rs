@@ -83,7 +83,7 @@ pub fn bounds(day: Date) -> Option<(Instant, Instant)> {
 #[must_use]
 pub fn day_of(at: Instant) -> Date {
     let stamp = jiff::Timestamp::from_microsecond(at.micros());
-    stamp.map_or(Date::MAX, |stamp| stamp.to_zoned(TimeZone::UTC).date())
+    stamp.map_or(Date::MAX, |stamp| stamp.to_zoned_datetime(TimeZone::UTC).date())
 }
 
 /// A page of what this trail has for `partner` on `day`, behind the position `after`.

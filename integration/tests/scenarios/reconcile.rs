@@ -50,7 +50,7 @@ async fn asked_and_answered() -> Pair {
 
 /// A line to `owner` for what `asker` sends, which is cut when it is armed.
 async fn cut_line(asker: &mut TestNode, owner: &TestNode, lost: Lost) -> (CutLine, std::sync::Arc<Cut>) {
-    let cut = Cut::of(lost);
+    let cut = Cut::of_path(lost, "/peer/v1/queries");
     let line = CutLine::between(asker, owner, &cut).await;
     let (host, address) = (owner.fiction.host(), line.address);
     asker.restart_with(|config| {
@@ -71,9 +71,7 @@ async fn a_day_of_answers_denials_referrals_a_pull_and_a_question_without_answer
     let mut asked = 3;
     assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));
     let mut ask = pair.alder.asking(&pair.birch, PLATE);
-    ask.from = ask.until.plus(-300 * Instant::DAY);
-    ask.purpose = agreements::purpose::Purpose::CrimePrevention;
-    ask.supervisor = Some("Avery Supervisor".to_owned());
+    ask.purpose = agreements::purpose::Purpose::InvestigatoryLeads;
     let denied = pair.alder.asks(ask).await.unwrap().lines.remove(0).gave;
     assert!(matches!(denied, Gave::Denied { .. }), "{denied:?}");
     let mut ask = pair.alder.asking(&pair.birch, PLATE);
@@ -222,7 +220,8 @@ async fn an_answer_to_a_question_that_this_trail_does_not_have_is_found() {
     pair.birch_saw(PLATE).await;
     let (_line, cut) = cut_line(&mut pair.alder, &pair.birch, Lost::Reply).await;
     cut.arms(0);
-    pair.alder.queries(&pair.birch, PLATE).await;
+    let lost = pair.alder.queries(&pair.birch, PLATE).await;
+    assert!(matches!(lost, Gave::Unreachable { .. }) && cut.happened(), "{lost:?}");
     let question = newest(&pair.alder, Kind::QueryAsked);
     pair.alder.registry_store().run(&format!("DELETE FROM detail WHERE idx = {}", question.index));
     pair.nights_later(1);
@@ -425,8 +424,9 @@ async fn a_partner_is_told_of_its_own_entries_and_of_no_others_and_a_question_to
     }
     let stranger: Ori = "CA0770000".parse().unwrap();
     let day = today();
-    let refused = concordat::reconciling::run::reconcile(pair.alder.node(), &pair.alder.node().desk(), stranger, day, None);
-    assert!(matches!(refused.await, Err(NotDone::Stranger(_))));
+    let (node, desk) = (pair.alder.node(), pair.alder.node().desk());
+    let refused = concordat::reconciling::run::reconcile(node, &desk, stranger, day, None).await;
+    assert!(matches!(refused, Err(NotDone::Stranger(_))));
 }
 
 #[actix_web::test]

@@ -23,7 +23,9 @@ const PLATE: &str = "7RCN001";
 const LIST: &str = "stolen";
 const CUSTODIAN: &str = "custodian@alder.example";
 
-integration::nodes_on_both!(a_day_of_answers_denials_referrals_a_pull_and_a_question_without_answer_is_equal_on_both_sides);
+integration::nodes_on_both!(
+    a_day_of_answers_denials_referrals_a_pull_and_a_question_without_answer_is_equal_on_both_sides
+);
 
 /// The day on which scenarios begin, of UTC.
 fn today() -> Date {

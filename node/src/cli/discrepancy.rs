@@ -122,9 +122,8 @@ fn text(case: &Case) -> String {
             lines.push(format!("  how it came about: {}", record.explanation));
             lines.push(format!("  why it was closed: {}", record.reason));
         }
-        None => lines.push(format!(
-            "  open. Next: concordat discrepancy close {id} --explanation WHAT --reason WHY --as USER"
-        )),
+        None => lines
+            .push(format!("  open. Next: concordat discrepancy close {id} --explanation WHAT --reason WHY --as USER")),
     }
     lines.join("\n")
 }

@@ -110,8 +110,10 @@ mod tests {
     fn a_partner_is_told_of_after_three_days_and_by_the_same_mail_until_that_day_is_done() {
         let now: Instant = "2026-11-27T10:00:00Z".parse().unwrap();
         let (early, late_one): (Ori, Ori) = ("CA0010000".parse().unwrap(), "CA0990100".parse().unwrap());
-        let world =
-            BTreeMap::from([(early, vec![date(2026, 11, 24), date(2026, 11, 26)]), (late_one, vec![date(2026, 11, 23)])]);
+        let world = BTreeMap::from([
+            (early, vec![date(2026, 11, 24), date(2026, 11, 26)]),
+            (late_one, vec![date(2026, 11, 23)]),
+        ]);
         assert_eq!(late(&world, now).collect::<Vec<_>>(), [(late_one, date(2026, 11, 23))]);
         let keys = |now| Unreconciled::due(&world, now).into_iter().map(|due| due.notice.dedup).collect::<Vec<_>>();
         assert_eq!(keys(now), keys(now.plus(3600 * Instant::SECOND)));

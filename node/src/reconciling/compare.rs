@@ -24,8 +24,6 @@ pub(super) struct Held {
     pub(super) at: Instant,
     /// Its position in the partner's log, where its proof is held.
     pub(super) index: Option<u64>,
-    /// The signed head that its proof leads to.
-    pub(super) head: String,
     /// Whether it is of an earlier day and came on this one.
     pub(super) late: bool,
 }
@@ -156,4 +154,98 @@ fn of_held(
 
 fn difference(differs: Differs, listed: &Listed, other: Option<Digest>) -> Difference {
     Difference { differs, leaf: listed.leaf, rid: Some(listed.rid), kind: Some(listed.kind), other }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(seconds: i64) -> Instant {
+        "2026-11-23T20:17:00Z".parse::<Instant>().unwrap().plus(seconds * Instant::SECOND)
+    }
+
+    fn listed(n: u8, kind: Kind, of: Option<&[u8]>) -> Listed {
+        let rid = RequestId::new(at(i64::from(n)), [n; 10]);
+        let leaf = Digest::of(&[n]);
+        Listed { at: at(i64::from(n)), index: u64::from(n), kind, leaf, of: of.map(Digest::of), rid }
+    }
+
+    fn held(entry: &Listed) -> Held {
+        let Listed { at, index, kind, leaf, rid, .. } = entry.clone();
+        Held { leaf, rid, kind: Some(kind), at, index: Some(index), late: false }
+    }
+
+    /// What differs, for one entry that is listed, held and in the log but for what `change` does.
+    fn of(change: impl FnOnce(&mut Vec<Listed>, &mut BTreeMap<u64, Digest>, &mut Vec<Held>)) -> Vec<Differs> {
+        let mut list = vec![listed(1, Kind::QueryAnswered, Some(b"question"))];
+        let mut log: BTreeMap<u64, Digest> = list.iter().map(|entry| (entry.index, entry.leaf)).collect();
+        let mut kept: Vec<Held> = list.iter().map(held).collect();
+        change(&mut list, &mut log, &mut kept);
+        let said = |hash| hash == Digest::of(b"question");
+        let none = BTreeSet::new();
+        let sides = Sides { listed: &list, log: &log, held: &kept, named: &[], asked: &none, said: &said };
+        compare(&sides).differences.into_iter().map(|difference| difference.differs).collect()
+    }
+
+    #[test]
+    fn whatever_differs_has_its_name() {
+        assert_eq!(of(|_, _, _| {}), []);
+        assert_eq!(of(|list, _, _| list.clear()), [Differs::LeftOut]);
+        // In the log is what counts, wherever it is missing besides.
+        assert_eq!(of(|list, log, _| (list.clear(), log.clear()).1), [Differs::Gone]);
+        assert_eq!(of(|_, log, _| log.clear()), [Differs::Gone, Differs::Invented]);
+        assert_eq!(of(|_, log, _| drop(log.insert(1, Digest::of(b"other")))), [Differs::Gone, Differs::Invented]);
+        // Under its id is another entry, be it in the log or not.
+        let other = |list: &mut Vec<Listed>| list.iter_mut().for_each(|entry| entry.leaf = Digest::of(b"other"));
+        assert_eq!(of(|list, _, _| other(list)), [Differs::Altered, Differs::Invented]);
+        // In another place than its proof says, or of another kind.
+        let moved = |list: &mut Vec<Listed>, log: &mut BTreeMap<u64, Digest>| {
+            list.iter_mut().for_each(|entry| entry.index = 2);
+            log.insert(2, Digest::of(&[1]));
+        };
+        assert_eq!(of(|list, log, _| moved(list, log)), [Differs::Altered]);
+        let kind = |list: &mut Vec<Listed>| list.iter_mut().for_each(|entry| entry.kind = Kind::AgreementAcknowledged);
+        assert_eq!(of(|list, _, _| kind(list)), [Differs::Altered]);
+        let unknown = |list: &mut Vec<Listed>, held: &mut Vec<Held>| {
+            held.clear();
+            list.iter_mut().for_each(|entry| entry.of = Some(Digest::of(b"never asked")));
+        };
+        assert_eq!(of(|list, _, held| unknown(list, held)), [Differs::Unasked]);
+        // What came late is on another day's list, and in the log all the same.
+        let late = |list: &mut Vec<Listed>, held: &mut Vec<Held>| {
+            list.clear();
+            held.iter_mut().for_each(|held| held.late = true);
+        };
+        assert_eq!(of(|list, _, held| late(list, held)), []);
+        assert_eq!(of(|list, log, held| (late(list, held), log.clear()).1), [Differs::Gone]);
+        // Of an event only our acknowledgement may be held.
+        let unproven = |held: &mut Vec<Held>| held.iter_mut().for_each(|held| (held.index, held.kind) = (None, None));
+        assert_eq!(of(|_, _, held| unproven(held)), []);
+        assert_eq!(of(|list, _, held| (list.clear(), unproven(held)).1), [Differs::LeftOut]);
+    }
+
+    #[test]
+    fn every_entry_is_counted_once() {
+        let list = [
+            listed(1, Kind::QueryAsked, None),
+            listed(2, Kind::QueryAsked, None),
+            listed(3, Kind::QueryAnswered, Some(b"one")),
+            listed(4, Kind::QueryAnswered, Some(b"two")),
+            listed(5, Kind::DiscrepancyOpened, None),
+        ];
+        let log: BTreeMap<u64, Digest> = list.iter().map(|entry| (entry.index, entry.leaf)).collect();
+        let kept = [held(&list[0]), held(&list[2])];
+        let asked = BTreeSet::from([Digest::of(b"one"), Digest::of(b"two"), Digest::of(b"three")]);
+        let said = |hash| asked.contains(&hash);
+        let sides = Sides { listed: &list, log: &log, held: &kept, named: &[], asked: &asked, said: &said };
+        let compared = compare(&sides);
+        let counts = Counts { listed: 5, matched: 2, unheard: 1, not_received: 1, asked: 3, answered: 2 };
+        assert_eq!((compared.counts, compared.differences), (counts, vec![]));
+        assert_eq!(compared.not_received[0].rid, list[3].rid);
+        // What our own trail names is known, and whether its proof is here still is another matter.
+        let named = [Named { leaf: list[3].leaf, of: None, by: Digest::of(b"ours"), proven: false }];
+        let compared = compare(&Sides { named: &named, ..sides });
+        assert_eq!(compared.differences.len(), 1);
+        assert_eq!((compared.differences[0].differs, compared.counts.not_received), (Differs::Unproven, 0));
+    }
 }

@@ -91,7 +91,8 @@ fn unsound(page: &DayList, day: Date, after: Option<u64>) -> Option<&'static str
         before = Some(entry.index);
     }
     // A list that does not go on would be read for ever.
-    page.next.filter(|next| before.is_some_and(|before| *next < before) || after.is_some_and(|after| *next <= after))?;
+    page.next
+        .filter(|next| before.is_some_and(|before| *next < before) || after.is_some_and(|after| *next <= after))?;
     Some("its pages do not go on")
 }
 

@@ -20,7 +20,7 @@ use crate::db::{Conn, snapshot};
 use crate::exchange::partner::{Partner, Partners};
 use crate::registry::exchanged;
 use crate::trail::schema::{detail, fact, leaf};
-use crate::trail::{proof, search};
+use crate::trail::search;
 
 /// An entry is kept or named so much later than it was said, in microseconds, where nothing went wrong.
 const MARGIN: i64 = Instant::HOUR;
@@ -34,8 +34,6 @@ pub(super) struct Ours {
     pub(super) named: Vec<Named>,
     /// Our own entries for the partner, of that day and those around it, by their leaf hash.
     pub(super) said: BTreeMap<Digest, Listed>,
-    /// Receipts of a log that the partner has ended: its log of today says nothing of them.
-    pub(super) of_earlier_log: usize,
 }
 
 /// Reads what there is.
@@ -65,7 +63,6 @@ pub(super) fn read(conn: &mut Conn, partner: &Partner, day: Date) -> QueryResult
                 }
                 Found::OfEarlierLog => {
                     ours.named.iter_mut().filter(|named| named.leaf == hash).for_each(|named| named.proven = true);
-                    ours.of_earlier_log += 1;
                 }
                 Found::No => {}
             }
@@ -77,6 +74,7 @@ pub(super) fn read(conn: &mut Conn, partner: &Partner, day: Date) -> QueryResult
 
 enum Found {
     Held(Held),
+    /// Of a log that the partner has ended: its log of today says nothing of it.
     OfEarlierLog,
     No,
 }
@@ -95,9 +93,8 @@ fn receipt(conn: &mut Conn, partners: &Partners, partner: &Partner, hash: Digest
         return Ok(Found::OfEarlierLog);
     }
     let Ok(leaf) = Leaf::from_bytes(&receipt.leaf) else { return Ok(Found::No) };
-    let head = proof::checkpoint(&receipt.proof).to_owned();
     let Leaf { at, kind, rid, .. } = leaf;
-    Ok(Found::Held(Held { leaf: hash, rid, kind: Some(kind), at, index: Some(included.index), head, late: false }))
+    Ok(Found::Held(Held { leaf: hash, rid, kind: Some(kind), at, index: Some(included.index), late: false }))
 }
 
 /// Adds the entries of the partner that were acted on and of which no receipt is kept, as of events: our own entry that
@@ -114,8 +111,7 @@ fn heard(conn: &mut Conn, partner: Ori, (since, until): (Instant, Instant), ours
         if says != Some(heard.leaf) || kept_as_receipt(answer.kind) {
             continue;
         }
-        let (at, head) = (answer.at, String::new());
-        ours.held.push(Held { leaf: heard.leaf, rid, kind: None, at, index: None, head, late: false });
+        ours.held.push(Held { leaf: heard.leaf, rid, kind: None, at: answer.at, index: None, late: false });
     }
     Ok(())
 }

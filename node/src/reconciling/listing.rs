@@ -14,9 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::auditing;
 use crate::db::{Conn, snapshot};
+use crate::exchange::Failure;
 use crate::exchange::own_entry::{TRAVELS, is_for};
 use crate::exchange::partner::Partner;
-use crate::exchange::Failure;
 use crate::node::{Desk, Node};
 use crate::trail::head::HeadError;
 use crate::trail::schema::{detail, fact, leaf};
@@ -172,4 +172,3 @@ fn listed((idx, body, message): &Row) -> QueryResult<Listed> {
         rid: leaf.rid,
     })
 }
-

@@ -50,7 +50,11 @@ pub fn days(first: Date, last: Date) -> impl Iterator<Item = Date> {
 ///
 /// # Errors
 /// The registry failed.
-pub fn due(conn: &mut Conn, partners: &Partners, now: Instant) -> QueryResult<Result<BTreeMap<Ori, Vec<Date>>, String>> {
+pub fn due(
+    conn: &mut Conn,
+    partners: &Partners,
+    now: Instant,
+) -> QueryResult<Result<BTreeMap<Ori, Vec<Date>>, String>> {
     let back = now.plus(-(BACK + 1) * Instant::DAY);
     let done = match discrepancies::reconciled(conn, back)? {
         Ok(done) => done,

@@ -104,13 +104,7 @@ struct With {
 ///
 /// # Errors
 /// See [`NotDone`]. Nothing was recorded then, but the case of a log that has two trails.
-pub async fn reconcile(
-    node: &Node,
-    desk: &Desk,
-    partner: Ori,
-    day: Date,
-    by: Option<&str>,
-) -> Result<Done, NotDone> {
+pub async fn reconcile(node: &Node, desk: &Desk, partner: Ori, day: Date, by: Option<&str>) -> Result<Done, NotDone> {
     let now = node.now();
     if let Some(by) = by {
         desk.registry(|conn| operator(conn, by, Action::ReadTrail))?.map_err(NotDone::Person)?;
@@ -200,9 +194,8 @@ fn compared(
             said.insert(of);
         }
     }
-    let asks = |listed: &&Listed| {
-        matches!(listed.kind, Kind::QueryAsked | Kind::HotlistPulled) && day_of(listed.at) == day
-    };
+    let asks =
+        |listed: &&Listed| matches!(listed.kind, Kind::QueryAsked | Kind::HotlistPulled) && day_of(listed.at) == day;
     let asked: BTreeSet<Digest> = ours.said.values().filter(asks).map(|listed| listed.leaf).collect();
     let has = |hash: Digest| said.contains(&hash);
     Ok(compare(&Sides { listed, log, held: &ours.held, named: &ours.named, asked: &asked, said: &has }))
@@ -304,11 +297,7 @@ async fn record(
     Ok(opened)
 }
 
-fn open_new(
-    tx: &mut Tx<'_>,
-    with: &With,
-    found: Vec<Discrepancy>,
-) -> QueryResult<Vec<(RequestId, Discrepancy)>> {
+fn open_new(tx: &mut Tx<'_>, with: &With, found: Vec<Discrepancy>) -> QueryResult<Vec<(RequestId, Discrepancy)>> {
     let mut opened: Vec<(RequestId, Discrepancy)> = Vec::new();
     if found.is_empty() {
         return Ok(opened);

@@ -149,7 +149,7 @@ pub fn keep(conn: &mut Conn, new: &Receipt, now: Instant) -> QueryResult<()> {
 }
 
 /// The leaf hashes of the receipts of `origin` that were kept from `since` on and before `until`, oldest first.
-pub(crate) fn kept_between(conn: &mut Conn, origin: Ori, since: Instant, until: Instant) -> QueryResult<Vec<Digest>> {
+pub fn kept_between(conn: &mut Conn, origin: Ori, since: Instant, until: Instant) -> QueryResult<Vec<Digest>> {
     let kept = receipt::kept_at.ge(since.micros()).and(receipt::kept_at.lt(until.micros()));
     let rows: Vec<Vec<u8>> = receipt::table
         .filter(receipt::origin.eq(origin.as_str()).and(kept))
@@ -160,14 +160,14 @@ pub(crate) fn kept_between(conn: &mut Conn, origin: Ori, since: Instant, until: 
 }
 
 /// The receipt of a leaf hash, if it is kept.
-pub(crate) fn receipt(conn: &mut Conn, leaf: Digest) -> QueryResult<Option<Receipt>> {
+pub fn receipt(conn: &mut Conn, leaf: Digest) -> QueryResult<Option<Receipt>> {
     let row = receipt::table.find(leaf.0.to_vec()).select(RECEIPT).first::<ReceiptRow>(conn).optional()?;
     row.map(receipt_of).transpose()
 }
 
 /// The entries of `origin` that were acted on, whose ids are of the time from `since` on and before `until`: an id begins with
 /// its milliseconds.
-pub(crate) fn heard_between(
+pub fn heard_between(
     conn: &mut Conn,
     origin: Ori,
     since: Instant,

@@ -304,7 +304,7 @@ pub(crate) fn any_before(conn: &mut Conn, kind: Kind, partner: Ori, before: Inst
 }
 
 /// When the first entry about `partner` was appended.
-pub(crate) fn first_about(conn: &mut Conn, partner: Ori) -> QueryResult<Option<Instant>> {
+pub fn first_about(conn: &mut Conn, partner: Ori) -> QueryResult<Option<Instant>> {
     let first = fact::table
         .inner_join(leaf::table)
         .filter(fact::partner.eq(partner.as_str()))

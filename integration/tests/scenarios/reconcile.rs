@@ -217,6 +217,23 @@ async fn an_asker_that_denies_a_question_is_found_by_the_owner() {
 }
 
 #[actix_web::test]
+async fn an_event_or_an_acknowledgement_that_its_sender_has_not_any_more_is_found() {
+    let pair = Pair::in_force().await;
+    pair.birch.suspends(pair.id).await;
+    pair.nights_later(1);
+    pair.alder.agrees_with(&pair.birch, today()).await;
+    // Of an event Alder has its own acknowledgement, which names it; of an acknowledgement the entry with its proof.
+    for (n, kind) in [Kind::AgreementEvent, Kind::AgreementAcknowledged].into_iter().enumerate() {
+        let said = newest(&pair.birch, kind);
+        pair.birch.registry_store().run(&format!("DELETE FROM detail WHERE idx = {}", said.index));
+        pair.alder.reconciles(&pair.birch, today()).await.unwrap();
+        let case = pair.alder.cases().remove(n);
+        assert_eq!((case.opened.differs, case.opened.about), (Differs::LeftOut, hash(&said)), "{kind}");
+        assert_eq!(pair.alder.cases().len(), n + 1);
+    }
+}
+
+#[actix_web::test]
 async fn an_answer_to_a_question_that_this_trail_does_not_have_is_found() {
     let mut pair = Pair::in_force().await;
     pair.birch_saw(PLATE).await;

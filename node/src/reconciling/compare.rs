@@ -107,6 +107,7 @@ pub(super) fn compare(sides: &Sides<'_>) -> Compared {
         answered.extend(listed.of.filter(|of| sides.asked.contains(of)));
         match listed.of {
             _ if known.contains(&listed.leaf) => compared.counts.matched += 1,
+            None if replies(listed.kind) => compared.differences.push(difference(Differs::Unasked, listed, None)),
             None => compared.counts.unheard += u64::from(listed.kind != Kind::DiscrepancyOpened),
             Some(of) if (sides.said)(of) => {
                 compared.counts.not_received += 1;
@@ -150,6 +151,11 @@ fn of_held(
             None => differs(Differs::LeftOut, None),
         },
     }
+}
+
+/// Whether what is recorded by this kind of entry replies to another one.
+fn replies(kind: Kind) -> bool {
+    matches!(kind, Kind::QueryAnswered | Kind::HotlistAsserted | Kind::AgreementAcknowledged | Kind::PacketReceived)
 }
 
 fn difference(differs: Differs, listed: &Listed, other: Option<Digest>) -> Difference {
@@ -211,6 +217,11 @@ mod tests {
             list.iter_mut().for_each(|entry| entry.of = Some(Digest::of(b"never asked")));
         };
         assert_eq!(of(|list, _, held| unknown(list, held)), [Differs::Unasked]);
+        let to_nothing = |list: &mut Vec<Listed>, held: &mut Vec<Held>| {
+            held.clear();
+            list.iter_mut().for_each(|entry| entry.of = None);
+        };
+        assert_eq!(of(|list, _, held| to_nothing(list, held)), [Differs::Unasked]);
         // What came late is on another day's list, and in the log all the same.
         let late = |list: &mut Vec<Listed>, held: &mut Vec<Held>| {
             list.clear();

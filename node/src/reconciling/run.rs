@@ -131,7 +131,8 @@ pub async fn reconcile(node: &Node, desk: &Desk, partner: Ori, day: Date, by: Op
     for difference in compared.differences.iter().take(CASES) {
         found.push(discrepancy(node, &known, &with, day, difference).await?);
     }
-    for listed in list.entries.iter().filter(|listed| listed.kind == Kind::DiscrepancyOpened) {
+    let theirs = list.entries.iter().filter(|listed| listed.kind == Kind::DiscrepancyOpened);
+    for listed in theirs.take(CASES) {
         found.push(told(node, &known, &with, day, listed).await);
     }
     let reconciled = Reconciled {

@@ -1,5 +1,6 @@
 //! `concordat trail reconcile`: holding days of exchange to partners' own trails.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -60,11 +61,17 @@ pub(super) async fn run(place: &Place, args: Reconcile, out: &mut Output<'_>) ->
     let stop = Arc::new(AtomicBool::new(false));
     let watch = actix_web::rt::spawn(interrupted(Arc::clone(&stop)));
     let (desk, mut lines, mut failed) = (node.desk(), Vec::new(), None);
+    // Who does not answer is asked once, and not for each of its days.
+    let mut away: BTreeMap<Ori, String> = BTreeMap::new();
     for (partner, day) in wanted {
         if stop.load(Ordering::SeqCst) {
             break;
         }
         bar.set_message(partner.to_string());
+        if let Some(why) = away.get(&partner) {
+            lines.push(Line { partner, day, found: None, why_not: Some(why.clone()), opened: 0 });
+            continue;
+        }
         let came = run::reconcile(&node, &desk, partner, day, Some(&args.person.user)).await;
         bar.inc(1);
         let (found, opened, why_not) = match came {
@@ -73,7 +80,12 @@ pub(super) async fn run(place: &Place, args: Reconcile, out: &mut Output<'_>) ->
                 failed = Some(error);
                 break;
             }
-            Err(error) => (None, 0, Some(error.to_string())),
+            Err(error) => {
+                if matches!(error, NotDone::Away(_) | NotDone::Forked(_)) {
+                    away.insert(partner, error.to_string());
+                }
+                (None, 0, Some(error.to_string()))
+            }
         };
         lines.push(Line { partner, day, found, why_not, opened });
     }

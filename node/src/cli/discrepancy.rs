@@ -22,7 +22,7 @@ pub enum DiscrepancyCommand {
     Show(Show),
     /// Close a case, with how it came about and why it can be closed. The custodian does
     #[command(
-        after_help = "Example:\n  concordat discrepancy close 01940a2b-0000-7000-8000-000000000001 \\\n      --explanation \"their index was repaired\" --reason \"the entry is listed again\" --as alder.custodian"
+        after_help = "Example:\n  concordat discrepancy close 01940a2b-0000-7000-8000-000000000001 \\\n      --explanation \"their index was repaired\" --reason \"the entry is listed again\" \\\n      --as alder.custodian"
     )]
     Close(Close),
 }

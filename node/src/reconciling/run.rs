@@ -174,9 +174,9 @@ async fn log(
     ours: &Ours,
 ) -> Result<BTreeMap<u64, Digest>, NotDone> {
     let listed = list.entries.iter().map(|listed| listed.index);
-    let held = ours.held.iter().filter_map(|held| held.index);
+    let kept = ours.held.iter().filter_map(|held| held.index);
     // Beyond the head that it signs today there is nothing, by its own word.
-    let indexes: BTreeSet<u64> = listed.chain(held).filter(|index| *index < list.head.size).collect();
+    let indexes: BTreeSet<u64> = listed.chain(kept).filter(|index| *index < list.head.size).collect();
     fetching::log(node, partner, head, indexes).await
 }
 

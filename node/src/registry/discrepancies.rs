@@ -144,17 +144,17 @@ fn folded(opened: &[Told], closed: &[Told]) -> Result<Vec<Case>, String> {
     Ok(cases)
 }
 
+/// What the last run of each day found, by partner.
+pub type Runs = BTreeMap<Ori, BTreeMap<Date, Reconciled>>;
+
 /// What the last run found of each day from `since` on, by partner; days of which the runs are older may be missing.
-pub fn reconciled(
-    conn: &mut Conn,
-    since: Instant,
-) -> QueryResult<Result<BTreeMap<Ori, BTreeMap<Date, Reconciled>>, String>> {
+pub fn reconciled(conn: &mut Conn, since: Instant) -> QueryResult<Result<Runs, String>> {
     let from = search::first_from(conn, since)?;
     let told = match told::told(conn, Kind::TrailReconciled, Which::From(from.cast_unsigned()))? {
         Ok(told) => told,
         Err(what) => return Ok(Err(what)),
     };
-    let mut runs: BTreeMap<Ori, BTreeMap<Date, Reconciled>> = BTreeMap::new();
+    let mut runs = Runs::new();
     for Told { message, .. } in told {
         let run: Reconciled = match json::parse(&message) {
             Ok(run) => run,

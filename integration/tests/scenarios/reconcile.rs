@@ -414,13 +414,18 @@ async fn a_partner_is_told_of_its_own_entries_and_of_no_others_and_a_question_to
     assert_eq!(pair.alder.asks(ask).await.unwrap().lines.len(), 2);
     let both = newest(&pair.alder, Kind::QueryAsked).rid;
 
+    // One of which no column says whom it is for.
+    pair.alder.forger().asks(&pair.alder.question(&pair.birch, pair.id, PLATE)).await;
+    let unfiled = newest(&pair.alder, Kind::QueryAsked);
+    assert_eq!(unfiled.facts.partner, None);
+
     let size = pair.alder.trail_size();
     let (for_birch, for_cedar) =
         (list(&pair.birch, &pair.alder, today()).await, list(&cedar, &pair.alder, today()).await);
     assert_eq!(pair.alder.trail_size(), size, "hashes are no disclosure");
     let has = |list: &DayList, rid| list.entries.iter().any(|entry| entry.rid == rid);
-    assert!(has(&for_birch, alone) && has(&for_birch, both));
-    assert!(!has(&for_cedar, alone) && has(&for_cedar, both));
+    assert!(has(&for_birch, alone) && has(&for_birch, both) && has(&for_birch, unfiled.rid));
+    assert!(!has(&for_cedar, alone) && has(&for_cedar, both) && !has(&for_cedar, unfiled.rid));
     for (asker, list) in [(&pair.birch, &for_birch), (&cedar, &for_cedar)] {
         let caller = asker.calls(&pair.alder);
         for entry in &list.entries {

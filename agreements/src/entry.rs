@@ -105,6 +105,15 @@ pub enum Kind {
     /// A partner's log signed two heads that exclude each other: nothing is exchanged with it any more.
     #[serde(rename = "trail.forked")]
     TrailForked,
+    /// A day's exchange with a partner was held to the partner's own trail.
+    #[serde(rename = "trail.reconciled")]
+    TrailReconciled,
+    /// This trail and a partner's differ: a case for both custodians.
+    #[serde(rename = "discrepancy.opened")]
+    DiscrepancyOpened,
+    /// The custodian closed such a case with what explains it.
+    #[serde(rename = "discrepancy.closed")]
+    DiscrepancyClosed,
     /// The trail was searched.
     #[serde(rename = "trail.searched")]
     TrailSearched,
@@ -175,6 +184,9 @@ impl Kind {
             Self::ReadsIngested => "reads.ingested",
             Self::RefusedCounted => "refused.counted",
             Self::TrailForked => "trail.forked",
+            Self::TrailReconciled => "trail.reconciled",
+            Self::DiscrepancyOpened => "discrepancy.opened",
+            Self::DiscrepancyClosed => "discrepancy.closed",
             Self::TrailSearched => "trail.searched",
             Self::TrailExported => "trail.exported",
             Self::HotlistLoaded => "hotlist.loaded",
@@ -362,6 +374,9 @@ mod tests {
             Kind::ReadsIngested,
             Kind::RefusedCounted,
             Kind::TrailForked,
+            Kind::TrailReconciled,
+            Kind::DiscrepancyOpened,
+            Kind::DiscrepancyClosed,
             Kind::TrailSearched,
             Kind::TrailExported,
             Kind::HotlistLoaded,

@@ -12,6 +12,7 @@ pub mod authorization;
 pub mod commit;
 pub mod decide;
 pub mod difference;
+pub mod discrepancy;
 pub mod eligibility;
 pub mod entry;
 pub mod history;

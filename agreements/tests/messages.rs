@@ -2,6 +2,8 @@
 
 use std::fmt::Debug;
 
+use agreements::discrepancy::{Differs, Discrepancy};
+use agreements::entry::Kind;
 use agreements::ids::{Digest, ReadId, RequestId};
 use agreements::json::{self, MAX_TEXT};
 use agreements::message::{
@@ -155,6 +157,27 @@ fn agreement_messages() {
         arrives(&Acknowledgement { v: PROTOCOL, to: to(), of: Digest::of(b"event"), status });
     }
     arrives(&Resumption::new(ori(OWNER), id(1), Digest::of(b"document"), 3, "the review is done"));
+}
+
+#[test]
+fn a_discrepancy() {
+    let whole = Discrepancy {
+        v: PROTOCOL,
+        to: to(),
+        partner: ori(OWNER),
+        day: date(2026, 11, 23),
+        differs: Differs::Altered,
+        about: Digest::of(b"entry"),
+        rid: Some(RequestId::new(agreements::time::Instant::from_micros(0), [3; 10])),
+        kind: Some(Kind::QueryAnswered),
+        other: Some(Digest::of(b"other")),
+        evidence: vec![Digest::of(b"file")],
+        says: why(),
+    };
+    arrives(&whole);
+    let told = Discrepancy { to: Vec::new(), rid: None, kind: None, other: None, evidence: Vec::new(), ..whole };
+    assert!(Message::to(&told).is_empty());
+    arrives(&told);
 }
 
 #[test]

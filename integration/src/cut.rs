@@ -28,12 +28,19 @@ pub struct Cut {
     at: AtomicUsize,
     passed: AtomicUsize,
     lost: Lost,
+    /// Requests for other paths pass, and are not counted.
+    only: Option<&'static str>,
 }
 
 impl Cut {
     /// None yet: see [`Self::arms`].
     pub fn of(lost: Lost) -> Arc<Self> {
-        Arc::new(Self { at: AtomicUsize::new(usize::MAX), passed: AtomicUsize::default(), lost })
+        Arc::new(Self { at: AtomicUsize::new(usize::MAX), passed: AtomicUsize::default(), lost, only: None })
+    }
+
+    /// The same of the requests for one path: whatever else nodes send by themselves passes.
+    pub fn of_path(lost: Lost, path: &'static str) -> Arc<Self> {
+        Arc::new(Self { at: AtomicUsize::new(usize::MAX), passed: AtomicUsize::default(), lost, only: Some(path) })
     }
 
     /// The `nth` request from now on, the first being 0.
@@ -46,7 +53,10 @@ impl Cut {
         self.passed.load(Ordering::SeqCst) > self.at.load(Ordering::SeqCst)
     }
 
-    fn cuts(&self) -> Option<Lost> {
+    fn cuts(&self, path: &str) -> Option<Lost> {
+        if self.only.is_some_and(|only| only != path) {
+            return None;
+        }
         let here = self.passed.fetch_add(1, Ordering::SeqCst) == self.at.load(Ordering::SeqCst);
         here.then_some(self.lost)
     }
@@ -75,7 +85,7 @@ impl CutLine {
                     let passing = async {
                         let mut tls = acceptor.accept(tcp).await.ok()?;
                         let (method, path, body) = request(&mut tls).await?;
-                        let lost = cut.cuts();
+                        let lost = cut.cuts(&path);
                         if lost == Some(Lost::Request) {
                             return None;
                         }

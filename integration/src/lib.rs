@@ -22,6 +22,7 @@ pub mod pki;
 pub mod postgres;
 pub mod process;
 pub mod proxy;
+pub mod reconciling;
 pub mod registry;
 pub mod renewal;
 pub mod rotation;

@@ -38,6 +38,7 @@ pub mod people;
 pub mod publishing;
 pub mod reads;
 pub mod receipts;
+pub mod reconciling;
 pub mod registry;
 pub mod renewal;
 pub mod rotation;

@@ -141,6 +141,7 @@ pub struct Metrics {
     list_end: Gauge<f64, AtomicU64>,
     changed: Family<TableLabels, Gauge>,
     access: Gauge,
+    unreconciled: Gauge,
     heartbeats: Counter,
     agents: Gauge,
     silent: Gauge,
@@ -196,6 +197,9 @@ impl Metrics {
         let help =
             "In how many things effective access is not what agreements in force give: anything but 0 is an alarm";
         registry.register("access_differences", help, access.clone());
+        let unreconciled = Gauge::default();
+        let help = "With how many partners a day could not be reconciled for over three days";
+        registry.register("unreconciled_partners", help, unreconciled.clone());
         let witnesses = Family::default();
         registry.register("witness_answers", "Heads shown to witnesses, by what came of it", witnesses.clone());
         let quorum = Gauge::<f64, AtomicU64>::default();
@@ -221,6 +225,7 @@ impl Metrics {
             list_end,
             changed,
             access,
+            unreconciled,
             heartbeats,
             agents,
             silent,
@@ -258,6 +263,11 @@ impl Metrics {
     /// In so many things effective access is not what agreements in force give.
     pub fn access_differences(&self, count: usize) {
         self.access.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// With so many partners a day could not be reconciled for days.
+    pub fn unreconciled(&self, partners: usize) {
+        self.unreconciled.set(i64::try_from(partners).unwrap_or(i64::MAX));
     }
 
     /// A request was answered with `status`.

@@ -10,6 +10,7 @@ mod outages;
 mod outbox;
 mod people;
 mod reads;
+mod reconciling;
 mod schema;
 mod searches;
 mod settings;

@@ -396,7 +396,8 @@ async fn an_agreement_with_a_signed_successor_is_not_reminded_of_and_one_that_ha
     });
     pair.alder.clock.forward(Instant::DAY);
     pair.alder.works_it_off().await;
-    let count = |pair: &Pair| pair.alder.mails().len();
+    // Birch's clock stands still, so it has no day for Alder to reconcile: that is told as well.
+    let count = |pair: &Pair| pair.alder.mails().iter().filter(|mail| mail.dedup.starts_with("renewals:")).count();
     assert_eq!(count(&pair), EVERYBODY.len(), "signed by one is not renewed");
     let told = &pair.alder.mails()[0].body;
     assert!(told.contains(&format!("renewal offered: {id}")), "{told}");

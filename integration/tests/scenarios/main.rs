@@ -31,6 +31,7 @@ mod narrowing;
 mod policies;
 mod queries;
 mod receipts;
+mod reconcile;
 mod recorded;
 mod renewal;
 mod replay;

@@ -10,7 +10,7 @@ use serde_json::json;
 const THERE: &str = "7STR112";
 const ABSENT: &str = "7STR113";
 
-const PATHS: [&str; 21] = [
+const PATHS: [&str; 22] = [
     "/",
     "/peer/v1",
     "/peer/v1/",
@@ -23,6 +23,7 @@ const PATHS: [&str; 21] = [
     "/peer/v1/agreements/no-id/rekeyed",
     "/peer/v1/agreements/019ab0f0-0000-7000-8000-000000000000/renewal",
     "/peer/v1/agreements/no-id",
+    "/peer/v1/log/day/2026-11-23",
     "/peer/v2/queries",
     "/livez",
     "/readyz",

@@ -38,6 +38,16 @@ impl Explain for agreements::json::StrictError {}
 
 impl Explain for askama::Error {}
 
+impl Explain for crate::reconciling::run::NotDone {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Stranger(_) | Self::NoDay | Self::Person(_) | Self::NotYet(_) | Self::Forked(_) => Exit::Refused,
+            Self::Away(_) => Exit::Failure,
+            Self::Failure(failure) => failure.exit(),
+        }
+    }
+}
+
 impl Explain for crate::document::kept::KeptError {}
 
 impl Explain for crate::document::pdf::PdfError {}

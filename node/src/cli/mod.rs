@@ -8,6 +8,7 @@ pub mod ca;
 mod change;
 mod completions;
 mod demo;
+mod discrepancy;
 mod doctor;
 mod exit;
 mod explain;
@@ -148,6 +149,9 @@ pub enum Command {
     /// Search, verify and prove the trail
     #[command(subcommand, after_help = "Example:\n  concordat trail verify")]
     Trail(trail::TrailCommand),
+    /// See where this trail and a partner's differ, and close such cases
+    #[command(subcommand, after_help = "Example:\n  concordat discrepancy list")]
+    Discrepancy(discrepancy::DiscrepancyCommand),
     /// Be a witness alone, as a county auditor: cosign the heads of agencies' trails, and keep what convicts a forked one
     #[command(
         subcommand,
@@ -213,6 +217,7 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Hit(command) => block_on(hit::run(place, command, out)),
         Command::Query(args) => block_on(query::run(place, *args, out)),
         Command::Trail(command) => block_on(trail::run(place, command, out)),
+        Command::Discrepancy(command) => block_on(discrepancy::run(place, command, out)),
         Command::Witness(command) => block_on(witness::run(place, command, out)),
         Command::Request(command) => block_on(request::run(place, command, out)),
         Command::Completions(args) => completions::run(args, out),

@@ -3,6 +3,7 @@
 mod export;
 mod forks;
 mod receipts;
+mod reconcile;
 
 use std::sync::atomic::AtomicBool;
 
@@ -57,6 +58,11 @@ pub enum TrailCommand {
         after_help = "Examples:\n  concordat trail forks\n  concordat trail forks --out fork.json \\\n      --of 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\n\nExit code 1 when there are any: nothing is exchanged with the owner of such a log. `concordat witness verify` checks the evidence offline, for whoever gets the file."
     )]
     Forks(forks::Forks),
+    /// Hold days of exchange with partners to the partners' own trails, as each night does
+    #[command(
+        after_help = "Examples:\n  concordat trail reconcile --all --as alder.custodian\n  concordat trail reconcile CA0990100 --day 2026-11-22 --as alder.auditor\n\nThe partner lists what its trail has for this agency on that day; what it lists must be in the log that witnesses see, and what this agency holds must be on the list. Exit code 1 while a discrepancy with it is open (`concordat discrepancy list`), 3 when a day was not reconciled. Ctrl-C stops after the day in work."
+    )]
+    Reconcile(reconcile::Reconcile),
 }
 
 /// Which entries.
@@ -153,6 +159,7 @@ pub(super) async fn run(place: &Place, command: TrailCommand, out: &mut Output<'
         TrailCommand::Export(args) => export::run(place, args, out).await,
         TrailCommand::Receipts(args) => receipts::run(place, args, out).await,
         TrailCommand::Forks(args) => forks::run(place, args, out),
+        TrailCommand::Reconcile(args) => reconcile::run(place, args, out).await,
     }
 }
 

@@ -261,7 +261,7 @@ pub(crate) fn apply_clearing(
 }
 
 /// Whether a text says something that can be kept.
-fn said(text: &str) -> bool {
+pub(crate) fn said(text: &str) -> bool {
     screen::legible(text) && text.chars().count() <= MAX_TEXT
 }
 

@@ -15,7 +15,7 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tlog_tiles::{Hash, Tile, TileHashReader, TileReader};
+use tlog_tiles::{Hash, HashReader as _, Tile, TileHashReader, TileReader};
 use tokio::sync::watch;
 
 use super::Failure;
@@ -40,7 +40,10 @@ pub const DUE: i64 = 10 * Instant::MINUTE;
 const AT_ONCE: i64 = 2000;
 /// How often more tiles are fetched for one look.
 const FETCHES: usize = 64;
+/// How many leaves are looked up at once.
+const LEAVES: usize = 256;
 const HEIGHT: u8 = 8;
+const NO_TILES: &str = "it gives no tiles that its head stands on";
 
 /// The message of a `trail.forked` entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,7 +101,7 @@ pub async fn look(node: &Node, desk: &Desk) -> Result<(), Failure> {
     let followed = waiting.keys().filter_map(|ori| partners.find(*ori)).map(|partner| follow(node, partner));
     for (came, ori) in join_all(followed).await.into_iter().zip(waiting.keys()) {
         match came {
-            Ok(()) => {}
+            Ok(_) => {}
             Err(Trouble::Failure(error)) => return Err(error),
             Err(Trouble::Partner(why)) => tracing::debug!(%ori, why, "a partner's heads wait"),
         }
@@ -109,8 +112,12 @@ pub async fn look(node: &Node, desk: &Desk) -> Result<(), Failure> {
     Ok(())
 }
 
-enum Trouble {
+/// Why a partner's log is not followed now.
+#[derive(Debug)]
+pub(crate) enum Trouble {
+    /// Something failed here.
     Failure(Failure),
+    /// The partner does not give what it takes, and why.
     Partner(String),
 }
 
@@ -120,8 +127,33 @@ impl<E: Into<Failure>> From<E> for Trouble {
     }
 }
 
+/// Holds a partner's heads to its newest one that counts here, and records what convicts its log. That head.
+pub(crate) async fn hold(node: &Node, partner: &Partner) -> Result<Checkpoint, Trouble> {
+    let head = follow(node, partner).await?;
+    record(node).await?;
+    Ok(head)
+}
+
+/// The leaf hashes that a partner's log has at some positions under `head`, as its tiles prove them. `indexes` are below the
+/// head's size.
+pub(crate) async fn leaves(
+    node: &Node,
+    partner: &Partner,
+    head: &Checkpoint,
+    indexes: &BTreeSet<u64>,
+) -> Result<BTreeMap<u64, Digest>, Trouble> {
+    let mut tiles = Tiles { partner, node, head, known: RefCell::default() };
+    let mut leaves = BTreeMap::new();
+    let all: Vec<u64> = indexes.iter().copied().collect();
+    for some in all.chunks(LEAVES) {
+        let hashes = tiles.leaves(some).await?.ok_or_else(|| Trouble::Partner(NO_TILES.to_owned()))?;
+        leaves.extend(some.iter().copied().zip(hashes));
+    }
+    Ok(leaves)
+}
+
 /// Holds a partner's heads to its newest one that a quorum vouches for; without a policy, to its newest.
-async fn follow(node: &Node, partner: &Partner) -> Result<(), Trouble> {
+async fn follow(node: &Node, partner: &Partner) -> Result<Checkpoint, Trouble> {
     let (text, head) = newest(node, partner).await?;
     let ori = partner.ori();
     let waiting =
@@ -130,7 +162,7 @@ async fn follow(node: &Node, partner: &Partner) -> Result<(), Trouble> {
     let mut tiles = Tiles { partner, node, head: &head, known: RefCell::default() };
     for seen in waiting.iter().filter(|seen| seen.head.size <= head.size && seen.head.size > 0) {
         let Some(prefix) = tiles.prefix(seen.head.size).await? else {
-            return Err(Trouble::Partner("it gives no tiles that its head stands on".to_owned()));
+            return Err(Trouble::Partner(NO_TILES.to_owned()));
         };
         if prefix.0 == seen.head.root {
             found.push(seen.head.size);
@@ -145,7 +177,7 @@ async fn follow(node: &Node, partner: &Partner) -> Result<(), Trouble> {
             .await
             .map_err(Failure::from)?;
     }
-    Ok(())
+    Ok(head)
 }
 
 /// Keeps what shows that a log has two trails.
@@ -207,12 +239,30 @@ impl Tiles<'_> {
     /// The root of the first `size` entries of the head's tree, and that they are its beginning; `None` where the partner does
     /// not show it.
     async fn prefix(&mut self, size: u64) -> Result<Option<(Digest, Vec<Hash>)>, Trouble> {
+        let whole = self.head.size;
+        self.read(|reader| {
+            let root = tlog_tiles::tree_hash(size, reader).ok()?;
+            Some((Digest(root.0), tlog_tiles::prove_tree(whole, size, reader).ok()?))
+        })
+        .await
+    }
+
+    /// The leaf hashes at these positions; `None` where the partner does not show them.
+    async fn leaves(&mut self, indexes: &[u64]) -> Result<Option<Vec<Digest>>, Trouble> {
+        let stored: Vec<u64> = indexes.iter().map(|index| tlog_tiles::stored_hash_index(0, *index)).collect();
+        self.read(|reader| {
+            let hashes = reader.read_hashes(&stored).ok()?;
+            Some(hashes.into_iter().map(|hash| Digest(hash.0)).collect())
+        })
+        .await
+    }
+
+    /// What `read` makes of the head's tree, once the tiles are here that it takes.
+    async fn read<T>(&mut self, read: impl Fn(&TileHashReader<'_>) -> Option<T>) -> Result<Option<T>, Trouble> {
         for _ in 0..FETCHES {
             let reader = TileHashReader::new(self.head.size, Hash(self.head.root.0), &*self);
-            let root = tlog_tiles::tree_hash(size, &reader);
-            let proof = tlog_tiles::prove_tree(self.head.size, size, &reader);
-            if let (Ok(root), Ok(proof)) = (root, proof) {
-                return Ok(Some((Digest(root.0), proof)));
+            if let Some(found) = read(&reader) {
+                return Ok(Some(found));
             }
             let missing = std::mem::take(&mut self.known.borrow_mut().missing);
             if missing.is_empty() {

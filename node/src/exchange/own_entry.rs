@@ -9,6 +9,20 @@ use super::wire::{self, Bulk};
 use crate::db::Conn;
 use crate::trail::{append, search};
 
+/// What is sent to the agencies that it names.
+pub(crate) const TRAVELS: [Kind; 10] = [
+    Kind::QueryAsked,
+    Kind::QueryAnswered,
+    Kind::AgreementOffered,
+    Kind::AgreementEvent,
+    Kind::AgreementAcknowledged,
+    Kind::PacketSent,
+    Kind::PacketReceived,
+    Kind::HotlistPulled,
+    Kind::HotlistAsserted,
+    Kind::DiscrepancyOpened,
+];
+
 /// What matters here of a message that travels.
 #[derive(Deserialize)]
 struct Addressed {
@@ -20,20 +34,9 @@ struct Addressee {
     ori: Ori,
 }
 
-/// Whether entries of this kind are sent to the agencies that they name.
-fn travels(kind: Kind) -> bool {
-    matches!(
-        kind,
-        Kind::QueryAsked
-            | Kind::QueryAnswered
-            | Kind::AgreementOffered
-            | Kind::AgreementEvent
-            | Kind::AgreementAcknowledged
-            | Kind::PacketSent
-            | Kind::PacketReceived
-            | Kind::HotlistPulled
-            | Kind::HotlistAsserted
-    )
+/// Whether a message is for `partner`.
+pub(crate) fn is_for(message: &[u8], partner: Ori) -> bool {
+    serde_json::from_slice::<Addressed>(message).is_ok_and(|message| message.to.iter().any(|to| to.ori == partner))
 }
 
 /// The text that carries the entry `rid` with its proof, without bulk, if it is one that was for `partner`. Otherwise
@@ -47,12 +50,8 @@ pub fn for_partner(conn: &mut Conn, rid: RequestId, partner: Ori) -> QueryResult
         stored => stored?,
     };
     let Some(stored) = stored else { return Ok(None) };
-    let is_for = || {
-        let leaf = Leaf::from_bytes(&stored.leaf).ok()?;
-        let message: Addressed = serde_json::from_slice(&stored.message).ok()?;
-        Some(travels(leaf.kind) && message.to.iter().any(|to| to.ori == partner))
-    };
-    if is_for() != Some(true) {
+    let travels = Leaf::from_bytes(&stored.leaf).is_ok_and(|leaf| TRAVELS.contains(&leaf.kind));
+    if !travels || !is_for(&stored.message, partner) {
         return Ok(None);
     }
     let Some(proof) = search::prove(conn, rid).map_err(crate::trail::head::HeadError::of_store)? else {

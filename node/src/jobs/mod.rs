@@ -18,6 +18,7 @@ mod partners;
 mod policies;
 mod post;
 mod prune;
+mod reconcile;
 mod reminders;
 mod schedule;
 mod unusual;
@@ -97,6 +98,20 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "tell of logs that showed two trails, and when no quorum of witnesses vouches for this one",
         run: |node| Box::pin(async move { work::run(notices::Notices(witnesses::Witnesses), &node).await }),
+    },
+    Job {
+        name: "reconcile",
+        schedule: Schedule::Daily { hour: 10, minute: 0 },
+        catch_up: 1,
+        about: "hold each day's exchange with each partner to the partner's own trail",
+        run: |node| Box::pin(async move { work::run(reconcile::Reconcile::default(), &node).await }),
+    },
+    Job {
+        name: "unreconciled",
+        schedule: Schedule::Daily { hour: 15, minute: 10 },
+        catch_up: 1,
+        about: "tell of partners with whom days could not be reconciled",
+        run: |node| Box::pin(async move { work::run(notices::Notices(reconcile::Unreconciled), &node).await }),
     },
     Job {
         name: "reminders",

@@ -1,4 +1,4 @@
-//! The doors to this node's log: its checkpoint, its hash tiles, and the entries that are for who asks.
+//! The doors to this node's log: its checkpoint, its hash tiles, the entries that are for who asks, and which of a day are.
 //!
 //! Nothing of this is recorded: hashes say nothing, and an entry is given only to whom it was given when it was made. Entry
 //! bundles are not served: what kind of thing happened when is for the owner's auditor.
@@ -7,10 +7,12 @@ use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::web::{Data, Path};
 use actix_web::{HttpRequest, HttpResponse};
 use agreements::ids::RequestId;
+use jiff::civil::Date;
 
 use super::{Peer, Problem, desk, json_reply};
-use crate::exchange::own_entry;
+use crate::exchange::{Failure, own_entry};
 use crate::node::Node;
+use crate::reconciling::listing;
 use crate::trail::head::HeadError;
 use crate::trail::static_log::{self, Of, Resource};
 
@@ -57,4 +59,23 @@ pub(super) async fn entry(
     let mut reply = HttpResponse::Ok();
     reply.insert_header((CACHE_CONTROL, MOVES));
     Ok(json_reply(reply, text.ok_or(Problem::NotInLog)?))
+}
+
+/// What this trail has on a day for who asks.
+pub(super) async fn day(
+    peer: Peer,
+    node: Data<Node>,
+    request: HttpRequest,
+    day: Path<String>,
+) -> Result<HttpResponse, Problem> {
+    let date = day.parse().ok().filter(|date: &Date| date.to_string() == *day).ok_or(Problem::NotInLog)?;
+    let after = match request.query_string() {
+        "" => None,
+        query => Some(query.strip_prefix("after=").and_then(|after| after.parse().ok()).ok_or(Problem::NotInLog)?),
+    };
+    let list = listing::page(&node, &desk(&request, &node), peer.partner(), date, after)?;
+    let text = serde_json::to_string(&list).map_err(|error| Failure::Internal(error.into()))?;
+    let mut reply = HttpResponse::Ok();
+    reply.insert_header((CACHE_CONTROL, MOVES));
+    Ok(json_reply(reply, text))
 }

@@ -73,6 +73,7 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
                     .service(door("/log/checkpoint").route(web::get().to(log::checkpoint)))
                     .service(door("/log/tile/{path:.*}").route(web::get().to(log::tile)))
                     .service(door("/log/entry/{rid}").route(web::get().to(log::entry)))
+                    .service(door("/log/day/{day}").route(web::get().to(log::day)))
                     .service(door("/hotlists").route(web::get().to(hotlists)))
                     .service(door("/hotlists/{list}/pull").route(web::post().to(pull))),
             )

@@ -61,11 +61,13 @@ pub enum Action {
     VerifyHits,
     /// To tell partners of this node's new keys or place.
     ChangeKeys,
+    /// As the custodian: to close a discrepancy with a partner's trail.
+    CloseDiscrepancies,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Query,
         Self::ManageAgreements,
         Self::SignAgreements,
@@ -79,6 +81,7 @@ impl Action {
         Self::ApproveHotlists,
         Self::VerifyHits,
         Self::ChangeKeys,
+        Self::CloseDiscrepancies,
     ];
 }
 
@@ -116,7 +119,7 @@ impl Role {
             Action::ManageAgreements | Action::ApproveSharing | Action::KeepRegister => {
                 matches!(self, Self::AgreementsAdministrator | Self::Custodian)
             }
-            Action::SignAgreements => self == Self::Custodian,
+            Action::SignAgreements | Action::CloseDiscrepancies => self == Self::Custodian,
             Action::EnrolPartners => {
                 matches!(self, Self::AgreementsAdministrator | Self::Custodian | Self::SystemAdministrator)
             }

@@ -148,6 +148,48 @@ pub fn keep(conn: &mut Conn, new: &Receipt, now: Instant) -> QueryResult<()> {
     Ok(())
 }
 
+/// The leaf hashes of the receipts of `origin` that were kept from `since` on and before `until`, oldest first.
+pub fn kept_between(conn: &mut Conn, origin: Ori, since: Instant, until: Instant) -> QueryResult<Vec<Digest>> {
+    let kept = receipt::kept_at.ge(since.micros()).and(receipt::kept_at.lt(until.micros()));
+    let rows: Vec<Vec<u8>> = receipt::table
+        .filter(receipt::origin.eq(origin.as_str()).and(kept))
+        .order((receipt::kept_at, receipt::leaf_hash))
+        .select(receipt::leaf_hash)
+        .load(conn)?;
+    rows.into_iter().map(|leaf| digest("receipt", leaf)).collect()
+}
+
+/// The receipt of a leaf hash, if it is kept.
+pub fn receipt(conn: &mut Conn, leaf: Digest) -> QueryResult<Option<Receipt>> {
+    let row = receipt::table.find(leaf.0.to_vec()).select(RECEIPT).first::<ReceiptRow>(conn).optional()?;
+    row.map(receipt_of).transpose()
+}
+
+/// The entries of `origin` that were acted on, whose ids are of the time from `since` on and before `until`: an id begins with
+/// its milliseconds.
+pub fn heard_between(
+    conn: &mut Conn,
+    origin: Ori,
+    since: Instant,
+    until: Instant,
+) -> QueryResult<Vec<(RequestId, Heard)>> {
+    let bound = |at: Instant| {
+        let millis = u64::try_from(at.micros().div_euclid(1000)).unwrap_or(0) << 16;
+        [millis.to_be_bytes(), [0; 8]].concat()
+    };
+    let ids = heard::rid.ge(bound(since)).and(heard::rid.lt(bound(until)));
+    let rows: Vec<(Vec<u8>, Vec<u8>, Vec<u8>)> = heard::table
+        .filter(heard::origin.eq(origin.as_str()).and(ids))
+        .order(heard::rid)
+        .select((heard::rid, heard::leaf, heard::answer))
+        .load(conn)?;
+    let read = |(rid, leaf, answer): (Vec<u8>, Vec<u8>, Vec<u8>)| {
+        let answer = parsed("heard", RequestId::from_slice(&answer))?;
+        Ok((parsed("heard", RequestId::from_slice(&rid))?, Heard { leaf: digest("heard", leaf)?, answer }))
+    };
+    rows.into_iter().map(read).collect()
+}
+
 /// The receipts for one of our entries, or all of them, oldest first; at most `limit`.
 pub fn receipts(conn: &mut Conn, of: Option<RequestId>, limit: i64) -> QueryResult<Vec<Receipt>> {
     let mut query =

@@ -10,6 +10,7 @@ pub mod ag;
 pub mod agencies;
 pub mod agents;
 pub mod agreements;
+pub mod discrepancies;
 pub mod exchanged;
 pub mod heads;
 pub mod hits;

@@ -240,7 +240,7 @@ pub(crate) fn answered(conn: &mut Conn, partner: Ori, after: i64, until: i64) ->
 
 /// The index of the first entry that was appended at `since` or after; beyond all of them when there is none. Times only
 /// rise, and by the index those of a kind are found in a trail of years: by the time, all of the kind are looked at.
-fn first_from(conn: &mut Conn, since: Instant) -> QueryResult<i64> {
+pub(crate) fn first_from(conn: &mut Conn, since: Instant) -> QueryResult<i64> {
     let from = leaf::table.filter(leaf::at.ge(since.micros())).order((leaf::at, leaf::idx)).select(leaf::idx);
     Ok(from.first(conn).optional()?.unwrap_or(i64::MAX))
 }
@@ -301,6 +301,18 @@ pub(crate) fn any_before(conn: &mut Conn, kind: Kind, partner: Ori, before: Inst
         .order(fact::idx)
         .select(fact::idx);
     Ok(found.first::<i64>(conn).optional()?.is_some())
+}
+
+/// When the first entry about `partner` was appended.
+pub fn first_about(conn: &mut Conn, partner: Ori) -> QueryResult<Option<Instant>> {
+    let first = fact::table
+        .inner_join(leaf::table)
+        .filter(fact::partner.eq(partner.as_str()))
+        .order(fact::idx)
+        .select(leaf::at)
+        .first::<i64>(conn)
+        .optional()?;
+    Ok(first.map(Instant::from_micros))
 }
 
 /// How many answers with a permit each limit cut, by partner and rule, from `since` on and before `until`.

@@ -3,9 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use agreements::time::Instant;
 use certs::key::SigningKey;
 use concordat::demo::generator::shared_plates;
 use concordat::exchange::draft::TEMPLATE;
+use concordat::reconciling::listing::day_of;
 use serde_json::Value;
 
 use super::program::{County, Node, PASSPHRASE, Ran, SEED, concordat, now};
@@ -214,12 +216,32 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     birch.run_as("agreements", &["ag", "export", "--out", &register]).ended(0);
     let shown = alder.run_as("agreements", &["ag", "import", &register]).ended(0);
     assert!(shown.contains("Nothing was changed") && shown.contains(&format!("? {ALDER}")), "{shown}");
+    let day = both_trails_agree(&alder);
     assert_eq!(serving_birch.stop(), Some(0), "SIGTERM ends it well");
+    let away = alder.run_as("auditor", &["trail", "reconcile", BIRCH, "--day", &day]).ended(3);
+    assert!(away.contains("cannot reach it"), "{away}");
     assert!(ask(&alder, REASON, &[]).ended(3).contains("unreachable"));
     assert_eq!(serving_alder.stop(), Some(0));
     for node in [&alder, &birch] {
         node.run(&["trail", "verify"]).ended(0);
     }
+}
+
+/// A day that is over is reconciled by hand; it is of before they knew each other. That day.
+fn both_trails_agree(alder: &Node) -> String {
+    let day_of = |days: i64| day_of(now().plus(-days * Instant::DAY)).to_string();
+    let (past, today) = (day_of(2), day_of(0));
+    let done = alder.run_as("auditor", &["trail", "reconcile", "--all", "--day", &past, "--json"]).json();
+    assert_eq!((&done[0]["partner"], &done[0]["found"]["differs"]), (&Value::from(BIRCH), &Value::from(0)), "{done}");
+    let refused = alder.run_as("investigator", &["trail", "reconcile", BIRCH, "--day", &past]).ended(1);
+    assert!(refused.contains("does not allow"), "{refused}");
+    let early = alder.run_as("auditor", &["trail", "reconcile", BIRCH, "--day", &today]).ended(3);
+    assert!(early.contains("not over by an hour"), "{early}");
+    assert!(alder.run_as("auditor", &["trail", "reconcile"]).ended(2).contains("<PEER>"));
+    assert_eq!(alder.run(&["discrepancy", "list", "--json"]).json(), Value::Array(Vec::new()));
+    let unknown = "01940a2b-0000-7000-8000-000000000001";
+    assert!(alder.run(&["discrepancy", "show", unknown]).ended(1).contains("there is no discrepancy"));
+    past
 }
 
 /// Both sides export what the other swore; whoever has the files and a key verifies them without either node.

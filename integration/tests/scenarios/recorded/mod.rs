@@ -59,6 +59,8 @@ enum Is {
     View { from: Ori, to: Ori },
     /// Which hotlists a node offers.
     Offers { from: Ori, to: Ori },
+    /// What a node's trail has for the other on the day on which it was recorded.
+    Day { from: Ori, to: Ori },
     /// A problem document with this status, of this kind.
     Problem { status: u16, slug: String },
 }

@@ -194,8 +194,10 @@ async fn questions(recorder: &mut Recorder) {
 /// that says what there is.
 async fn hotlists(recorder: &mut Recorder) {
     recorder.pair.birch.lists_of(LIST, &[STAYS, GOES, UNGRANTED]).await;
-    let offers = recorder.get("/peer/v1/hotlists").await;
     let (from, to) = (recorder.birch(), recorder.alder());
+    let day = recorder.get("/peer/v1/log/day/2026-11-23").await;
+    recorder.keep("day", Is::Day { from, to }, day.body);
+    let offers = recorder.get("/peer/v1/hotlists").await;
     recorder.keep("offers", Is::Offers { from, to }, offers.body);
     let have = recorder.pulls("full", LIST, None).await;
     recorder.pair.set_clocks(recorder.pair.birch.clock_now().plus(4 * Instant::HOUR));

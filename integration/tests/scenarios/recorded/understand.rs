@@ -22,6 +22,8 @@ use concordat::exchange::sworn::{self, Sworn};
 use concordat::exchange::versions::Described;
 use concordat::exchange::wire::Envelope;
 use concordat::reads::Read;
+use concordat::reconciling::listing::{DayList, day_of};
+use concordat::trail::note::Checkpoint;
 use concordat::trail::proof::CheckpointCache;
 use integration::federation::start;
 use serde::Serialize;
@@ -243,6 +245,25 @@ fn led_to(set: &Set) {
     assert_eq!(outcomes, ["full", "renewed", "difference", "denied", "denied"]);
 }
 
+/// What a node's trail has for the other on a day: recorded entries, in the log whose head it names.
+fn listed(set: &Set, body: &[u8], from: Ori, to: Ori) {
+    let list: DayList = protocol::read(body).unwrap();
+    assert_eq!((list.origin, list.to, list.day, list.next), (from, to, day_of(start()), None));
+    let head = Checkpoint::verify(&list.checkpoint, set.partners[&from].log()).unwrap();
+    let known = set.leaf_hashes();
+    assert!(list.entries.len() > 4 && list.entries.iter().all(|entry| entry.index < head.size), "{list:?}");
+    for entry in &list.entries {
+        let (file, kind, ..) = set.entries().find(|(file, ..)| known[*file] == entry.leaf).unwrap();
+        assert_eq!((kind, day_of(entry.at)), (entry.kind, list.day), "{file}");
+        let replies = !matches!(kind, Kind::AgreementEvent | Kind::AgreementOffered);
+        assert_eq!(entry.of.is_some_and(|of| known.values().any(|known| *known == of)), replies, "{file}");
+    }
+    let mut later: Value = serde_json::from_slice(body).unwrap();
+    later["v"] = (Spoken::OURS.newest + 1).into();
+    let refused = protocol::read::<DayList>(later.to_string().as_bytes()).unwrap_err();
+    assert!(matches!(refused, ReadError::Version { .. }), "{refused}");
+}
+
 /// What is said without being sworn.
 fn told(set: &Set, version: u16, agreement: &Agreement) {
     let mut slugs = Vec::new();
@@ -268,6 +289,7 @@ fn told(set: &Set, version: u16, agreement: &Agreement) {
                     offers.lists.iter().map(|it| (it.list.as_str(), it.agreement, it.version)).collect();
                 assert_eq!(offered, [(LIST, agreement.id, 1)]);
             }
+            Is::Day { from, to } => listed(set, body, *from, *to),
             Is::Problem { status, slug } => {
                 slugs.push(slug.as_str());
                 let document: Value = serde_json::from_slice(body).unwrap();

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use actix_web::dev::Handler;
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
-use actix_web::{FromRequest, HttpResponse, Resource, Responder, guard, web};
+use actix_web::{HttpResponse, web};
 use askama::Template;
 use serde::Serialize;
 
@@ -26,17 +25,6 @@ struct ReadinessReply<'s> {
     ready: bool,
     reasons: &'s [String],
     alarms: &'s [String],
-}
-
-/// `path`, for GET and HEAD; any other method is 405.
-pub(super) fn route<H, Args>(path: &str, handler: H) -> Resource
-where
-    H: Handler<Args, Output: Responder + 'static>,
-    Args: FromRequest + 'static,
-{
-    web::resource(path)
-        .route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler))
-        .default_service(web::to(not_allowed))
 }
 
 impl Shared {
@@ -100,7 +88,8 @@ pub(super) async fn absent(shared: web::Data<Shared>) -> HttpResponse {
     shared.reply(StatusCode::NOT_FOUND, ContentType::plaintext(), "There is no such page.\n".to_owned())
 }
 
-async fn not_allowed(shared: web::Data<Shared>) -> HttpResponse {
+/// Any other method than GET and HEAD.
+pub(super) async fn not_allowed(shared: web::Data<Shared>) -> HttpResponse {
     let text = "This page can only be read.\n".to_owned();
     shared.reply(StatusCode::METHOD_NOT_ALLOWED, ContentType::plaintext(), text)
 }

@@ -3,8 +3,7 @@
 //!
 //! Only hashes are fetched, under a head that the log signed: they say nothing about anybody.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +14,19 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tlog_tiles::{Hash, Tile, TileHashReader, TileReader};
+use tlog_tiles::Hash;
 use tokio::sync::watch;
 
 use super::Failure;
 use super::answer::canonical;
 use super::partner::Partner;
+use super::tiles::{Tiles, Trouble};
 use crate::db::{Conn, Tx};
 use crate::jobs::Stop;
 use crate::node::{Desk, Node, fresh_rid};
 use crate::registry::heads::{self, Seen};
 use crate::trail::cosignature::SignedText;
 use crate::trail::note::Checkpoint;
-use crate::trail::static_log::{Of, Resource};
 use crate::trail::told::{self, Which};
 use crate::trail::{Draft, Facts};
 use crate::witness::evidence::{self, Fork, Prefix};
@@ -38,9 +37,6 @@ const TICK: Duration = Duration::from_secs(5);
 pub const DUE: i64 = 10 * Instant::MINUTE;
 /// How many heads of a partner are looked after at once.
 const AT_ONCE: i64 = 2000;
-/// How often more tiles are fetched for one look.
-const FETCHES: usize = 64;
-const HEIGHT: u8 = 8;
 
 /// The message of a `trail.forked` entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -92,6 +88,7 @@ pub async fn serve(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
 /// # Errors
 /// The registry. A partner that cannot be reached is none: its heads wait.
 pub async fn look(node: &Node, desk: &Desk) -> Result<(), Failure> {
+    see_all(node).await?;
     let now = node.now();
     let waiting = desk.registry(|conn| heads::waiting(conn, now))?;
     let partners = node.partners();
@@ -109,25 +106,20 @@ pub async fn look(node: &Node, desk: &Desk) -> Result<(), Failure> {
     Ok(())
 }
 
-enum Trouble {
-    Failure(Failure),
-    Partner(String),
-}
-
-impl<E: Into<Failure>> From<E> for Trouble {
-    fn from(error: E) -> Self {
-        Self::Failure(error.into())
-    }
-}
-
 /// Holds a partner's heads to its newest one that a quorum vouches for; without a policy, to its newest.
 async fn follow(node: &Node, partner: &Partner) -> Result<(), Trouble> {
     let (text, head) = newest(node, partner).await?;
     let ori = partner.ori();
-    let waiting =
-        heads::wanted(&mut node.registry().reader().map_err(Failure::from)?, ori, AT_ONCE).map_err(Failure::from)?;
+    let mut waiting = {
+        let mut conn = node.registry().reader().map_err(Failure::from)?;
+        let anchor = heads::anchor(&mut conn, ori).map_err(Failure::from)?;
+        let mut all = heads::wanted(&mut conn, ori, AT_ONCE).map_err(Failure::from)?;
+        all.extend(anchor);
+        all
+    };
+    waiting.sort_unstable_by_key(|seen| seen.head.size);
     let mut found = Vec::new();
-    let mut tiles = Tiles { partner, node, head: &head, known: RefCell::default() };
+    let mut tiles = Tiles::new(node, partner, &head);
     for seen in waiting.iter().filter(|seen| seen.head.size <= head.size && seen.head.size > 0) {
         let Some(prefix) = tiles.prefix(seen.head.size).await? else {
             return Err(Trouble::Partner("it gives no tiles that its head stands on".to_owned()));
@@ -138,13 +130,36 @@ async fn follow(node: &Node, partner: &Partner) -> Result<(), Trouble> {
             convict(node, ori, seen, &text, &head, prefix).await?;
         }
     }
-    let now = node.now();
-    if !found.is_empty() {
-        node.registry()
-            .write("heads that were found", move |conn| heads::found(conn, ori, &found, now))
-            .await
-            .map_err(Failure::from)?;
+    if found.is_empty() {
+        return Ok(());
     }
+    found.push(head.size);
+    let now = node.now();
+    let job = move |conn: &mut Conn| {
+        // What later heads are held to as well: so all that were ever seen are of one trail.
+        heads::see(conn, ori, &head, &text, now)?;
+        heads::found(conn, ori, &found, now)
+    };
+    node.registry().write("heads that were found", job).await.map_err(Failure::from)?;
+    Ok(())
+}
+
+/// Takes over the heads that were verified with whatever partners said, also where nothing came of it: what was refused, or
+/// had been heard before.
+async fn see_all(node: &Node) -> Result<(), Failure> {
+    let came = node.checkpoints().take_fresh();
+    let partners = node.partners();
+    let of = |(head, text): (Checkpoint, String)| {
+        let partner = partners.all().find(|partner| partner.log().name() == head.origin)?;
+        Some((partner.ori(), head, text))
+    };
+    let came: Vec<_> = came.into_iter().filter_map(of).collect();
+    if came.is_empty() {
+        return Ok(());
+    }
+    let now = node.now();
+    let job = move |conn: &mut Conn| came.iter().try_for_each(|(ori, head, text)| heads::see(conn, *ori, head, text, now));
+    node.registry().write("heads that came", job).await?;
     Ok(())
 }
 
@@ -166,7 +181,7 @@ async fn convict(
 }
 
 /// The newest head of a partner's log that counts here, as its log signed it.
-async fn newest(node: &Node, partner: &Partner) -> Result<(String, Checkpoint), Trouble> {
+pub(super) async fn newest(node: &Node, partner: &Partner) -> Result<(String, Checkpoint), Trouble> {
     let reply = node.dialer().fetch(partner, "log/checkpoint").await;
     let reply = reply.map_err(|error| Trouble::Partner(error.to_string()))?;
     let text = std::str::from_utf8(&reply.body).unwrap_or_default();
@@ -187,73 +202,6 @@ async fn newest(node: &Node, partner: &Partner) -> Result<(String, Checkpoint), 
     let known = [served.filter(vouched), came.filter(|(_, head)| head.origin == partner.log().name())];
     let best = known.into_iter().flatten().max_by_key(|(_, head)| head.size);
     best.ok_or_else(|| Trouble::Partner("no quorum vouches for a head of its log yet".to_owned()))
-}
-
-/// A partner's hash tiles under one of its heads. What is read of them is proven to be in that tree.
-struct Tiles<'a> {
-    partner: &'a Partner,
-    node: &'a Node,
-    head: &'a Checkpoint,
-    known: RefCell<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    data: HashMap<Resource, Vec<u8>>,
-    missing: BTreeSet<Resource>,
-}
-
-impl Tiles<'_> {
-    /// The root of the first `size` entries of the head's tree, and that they are its beginning; `None` where the partner does
-    /// not show it.
-    async fn prefix(&mut self, size: u64) -> Result<Option<(Digest, Vec<Hash>)>, Trouble> {
-        for _ in 0..FETCHES {
-            let reader = TileHashReader::new(self.head.size, Hash(self.head.root.0), &*self);
-            let root = tlog_tiles::tree_hash(size, &reader);
-            let proof = tlog_tiles::prove_tree(self.head.size, size, &reader);
-            if let (Ok(root), Ok(proof)) = (root, proof) {
-                return Ok(Some((Digest(root.0), proof)));
-            }
-            let missing = std::mem::take(&mut self.known.borrow_mut().missing);
-            if missing.is_empty() {
-                // All is here, and it is not what the head stands on.
-                return Ok(None);
-            }
-            for resource in missing {
-                let reply = self.node.dialer().fetch(self.partner, &format!("log/tile/{resource}")).await;
-                let reply = reply.map_err(|error| Trouble::Partner(error.to_string()))?;
-                if reply.status != 200 || reply.body.len() != usize::from(resource.width()) * 32 {
-                    return Ok(None);
-                }
-                self.known.borrow_mut().data.insert(resource, reply.body.to_vec());
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl TileReader for Tiles<'_> {
-    fn height(&self) -> u8 {
-        HEIGHT
-    }
-
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::Error> {
-        let mut known = self.known.borrow_mut();
-        let mut data = Vec::with_capacity(tiles.len());
-        for tile in tiles {
-            let width = u16::try_from(tile.width()).map_err(|_| tlog_tiles::Error::InvalidTile)?;
-            let resource = Resource::new(Of::Hashes(tile.level()), tile.level_index(), width);
-            let resource = resource.ok_or(tlog_tiles::Error::InvalidTile)?;
-            if let Some(bytes) = known.data.get(&resource) {
-                data.push(bytes.clone());
-            } else {
-                known.missing.insert(resource);
-            }
-        }
-        if data.len() == tiles.len() { Ok(data) } else { Err(tlog_tiles::Error::InvalidTile) }
-    }
-
-    fn save_tiles(&self, _: &[Tile], _: &[Vec<u8>]) {}
 }
 
 /// Records the evidence that the trail does not name yet: from then on nothing is exchanged with that log.

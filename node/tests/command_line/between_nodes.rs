@@ -171,7 +171,7 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     let waiting = birch.run_as("custodian", &["request", "list", "--json"]).json();
     assert!(referred.contains(waiting[0]["ticket"].as_str().unwrap()));
 
-    let receipts = alder.run(&["trail", "receipts", "--of", question, "--verify", "--json"]).json();
+    let receipts = alder.run_as("auditor", &["trail", "receipts", "--of", question, "--verify", "--json"]).json();
     assert_eq!((&receipts[0]["origin"], &receipts[0]["verified"]), (&Value::from(BIRCH), &Value::from(true)));
 
     exported_receipts_verify_from_files_alone(&alder, &birch);

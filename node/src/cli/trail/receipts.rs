@@ -21,7 +21,7 @@ use crate::auditing;
 use crate::db::Conn;
 use crate::node;
 use crate::receipts::{self, Demands, Parts, Proven};
-use crate::registry::exchanged::{self, Receipt};
+use crate::registry::exchanged::Receipt;
 use crate::trail::note::Vkey;
 use crate::trail::policy::Policy;
 use crate::trail::search::Filter;
@@ -48,6 +48,9 @@ pub struct Listed {
     /// Verify each with the enrolled partner's key
     #[arg(long)]
     verify: bool,
+    /// The account of the person who looks, which is recorded
+    #[arg(long = "as", value_name = "USER", env = "CONCORDAT_USER", hide_env_values = true)]
+    user: Option<String>,
 }
 
 /// Receipts as files.
@@ -93,7 +96,7 @@ pub struct Verify {
 
 pub(super) async fn run(place: &Place, args: Receipts, out: &mut Output<'_>) -> Result<Exit, Problem> {
     match args.command {
-        None => list(place, &args.listed, out),
+        None => list(place, args.listed, out).await,
         Some(ReceiptsCommand::Export(args)) => export(place, args, out).await,
         Some(ReceiptsCommand::Verify(args)) => verify(args, out),
     }
@@ -229,9 +232,14 @@ struct ReceiptShown {
     index: Option<u64>,
 }
 
-fn list(place: &Place, args: &Listed, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let mut conn = place.registry()?.reader()?;
-    let kept = exchanged::receipts(&mut conn, args.of, MAX_RECEIPTS)?;
+async fn list(place: &Place, args: Listed, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let Some(user) = args.user else {
+        let hint = "name the account of who looks: --as USER".to_owned();
+        return Err(Problem::usage("receipts say who asked whom, and looking at them is recorded (VIII-03)", Some(hint)));
+    };
+    let db = place.registry()?;
+    let kept = auditing::receipts(&db, args.of, MAX_RECEIPTS, &user).await?;
+    let mut conn = db.reader()?;
     let items =
         kept.iter().map(|receipt| receipt_shown(&mut conn, receipt, args.verify)).collect::<Result<Vec<_>, _>>()?;
     out.list(&["at", "origin", "kind", "for our entry", "receipt", "verified"], &items, |item| {

@@ -474,6 +474,11 @@ impl TestNode {
         (row, message)
     }
 
+    /// All receipts that it keeps, oldest first.
+    pub fn receipts_kept(&self) -> Vec<Receipt> {
+        exchanged::receipts(&mut self.conn(), None, 10_000).unwrap()
+    }
+
     pub fn receipts(&self, of: RequestId) -> Vec<Receipt> {
         exchanged::receipts(&mut self.conn(), Some(of), 100).unwrap()
     }

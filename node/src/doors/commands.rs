@@ -102,6 +102,7 @@ pub const ALL: &[(&str, Recorded)] = &[
     ("trail proof", Recorded::Not("the hash of an entry of which the id is known, and its place; a leaf has no personal data")),
     ("trail receipts", Recorded::First(&[Kind::TrailSearched])),
     ("trail receipts export", Recorded::First(&[Kind::TrailExported])),
+    ("trail receipts renew", Recorded::Not("hashes of partners' logs, fetched for proofs of what is kept here already")),
     ("trail receipts verify", Recorded::Not("files that somebody has already; it opens no node")),
     ("trail search", Recorded::First(&[Kind::TrailSearched])),
     ("trail verify", Recorded::Not("whether the trail is whole: no entry is shown")),

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::wire::{self, Bulk};
 use crate::db::Conn;
+use crate::publishing::Cosigned;
 use crate::trail::{append, search};
 
 /// What matters here of a message that travels.
@@ -37,11 +38,17 @@ fn travels(kind: Kind) -> bool {
 }
 
 /// The text that carries the entry `rid` with its proof, without bulk, if it is one that was for `partner`. Otherwise
-/// `None`, whether there is another such entry or not; so too when what it says was deleted after its retention.
+/// `None`, whether there is another such entry or not; so too when what it says was deleted after its retention. The proof is
+/// under the `cosigned` head where that has it.
 ///
 /// # Errors
 /// The database failed, or the entry is not as it was recorded.
-pub fn for_partner(conn: &mut Conn, rid: RequestId, partner: Ori) -> QueryResult<Option<String>> {
+pub fn for_partner(
+    conn: &mut Conn,
+    rid: RequestId,
+    partner: Ori,
+    cosigned: &Cosigned,
+) -> QueryResult<Option<String>> {
     let stored = match append::stored(conn, rid) {
         Err(Error::NotFound) => None,
         stored => stored?,
@@ -55,7 +62,7 @@ pub fn for_partner(conn: &mut Conn, rid: RequestId, partner: Ori) -> QueryResult
     if is_for() != Some(true) {
         return Ok(None);
     }
-    let Some(proof) = search::prove(conn, rid).map_err(crate::trail::head::HeadError::of_store)? else {
+    let Some(proof) = search::prove_under(conn, rid, cosigned.vouched()).map_err(crate::trail::head::HeadError::of_store)? else {
         return Ok(None);
     };
     let text = wire::text_of(&stored.leaf, &stored.message, &stored.salt, &proof, Bulk::None);

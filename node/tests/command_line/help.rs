@@ -276,6 +276,7 @@ pub(super) fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("trail export", with("trail export --as auditor", &["--out", &node.path("entries.csv")])),
         ("trail receipts", line("trail receipts --as auditor")),
         ("trail receipts export", with("trail receipts export --as auditor", &[&node.path("receipts")])),
+        ("trail receipts renew", line("trail receipts renew")),
         ("trail receipts verify", with("trail receipts verify", &[&busy])),
         ("trail forks", line("trail forks")),
         ("witness init", with("witness init --name a.test/w", &["--dir", &node.path("witness")])),

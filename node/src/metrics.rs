@@ -141,6 +141,7 @@ pub struct Metrics {
     list_end: Gauge<f64, AtomicU64>,
     changed: Family<TableLabels, Gauge>,
     access: Gauge,
+    unchecked: Gauge,
     heartbeats: Counter,
     agents: Gauge,
     silent: Gauge,
@@ -194,6 +195,9 @@ impl Metrics {
         let help =
             "In how many things effective access is not what agreements in force give: anything but 0 is an alarm";
         registry.register("access_differences", help, access.clone());
+        let unchecked = Gauge::default();
+        let help = "Entries from before the start whose columns were not held to them yet";
+        registry.register("trail_entries_unchecked", help, unchecked.clone());
         let witnesses = Family::default();
         registry.register("witness_answers", "Heads shown to witnesses, by what came of it", witnesses.clone());
         let quorum = Gauge::<f64, AtomicU64>::default();
@@ -214,6 +218,7 @@ impl Metrics {
             list_end,
             changed,
             access,
+            unchecked,
             heartbeats,
             agents,
             silent,
@@ -238,6 +243,11 @@ impl Metrics {
     /// So many things in `table` are not as the trail recorded them.
     pub fn changed_rows(&self, table: Table, count: usize) {
         self.changed.get_or_create(&TableLabels { table }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// So many entries from before the start were not held to their columns yet.
+    pub fn unchecked(&self, count: u64) {
+        self.unchecked.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// In so many things effective access is not what agreements in force give.

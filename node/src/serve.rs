@@ -108,6 +108,7 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     tasks.push(rt::spawn(refresh(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(publishing::serve(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(following::serve(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(tampering::go_round(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(renewing::serve(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(reconcile::serve(Arc::clone(node), stopped)));
     let running = Running {

@@ -75,7 +75,7 @@ mod tests {
 
     impl StatusSource for Node {
         fn readiness(&self) -> Readiness {
-            Readiness { ready: self.0.lock().unwrap().clone(), alarms: vec!["a row was changed".to_owned()] }
+            Readiness { ready: self.0.lock().unwrap().clone(), alarms: vec!["a row was changed".to_owned()], unchecked: 0 }
         }
 
         fn status(&self) -> Status {

@@ -112,8 +112,8 @@ pub fn add_checkpoint(conn: &mut Conn, cosigner: &Cosigner, asked: &Verified, no
         && shown.size == last.size
         && shown.root != last.root
     {
-        let (held, shown) = (last.checkpoint.clone(), shown.checkpoint.clone());
-        let evidence = Fork { origin: last.origin.clone(), held, shown, prefix: None };
+        let (origin, held) = (last.origin.clone(), last.checkpoint.clone());
+        let evidence = Fork { origin, held, shown: shown.checkpoint.clone(), prefix: None };
         if evidence::keep(conn, &evidence, now)? {
             tracing::error!(origin = last.origin, size = last.size, "ALARM: a log signed two heads of one size");
         }

@@ -172,8 +172,14 @@ mod tests {
     fn a_path_is_opened_here_and_nowhere_else() {
         // Clippy holds the code to it; this holds clippy's list to what it is for.
         let listed = include_str!("../../clippy.toml");
-        for way in ["App::new", "App::service", "App::route", "App::default_service", "Scope::service", "ServiceConfig::service"]
-        {
+        for way in [
+            "App::new",
+            "App::service",
+            "App::route",
+            "App::default_service",
+            "Scope::service",
+            "ServiceConfig::service",
+        ] {
             assert!(listed.contains(&format!("::{way}\"")), "clippy.toml does not refuse {way}");
         }
     }

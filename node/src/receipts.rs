@@ -13,8 +13,8 @@ use tempfile::NamedTempFile;
 
 use crate::auditing::{self, ReceiptError};
 use crate::db::Conn;
-use crate::publishing::Cosigned;
 use crate::exchange::partner::Partners;
+use crate::publishing::Cosigned;
 use crate::registry::exchanged::{self, Receipt};
 use crate::trail::cosignature::SignedText;
 use crate::trail::head::HeadError;
@@ -315,7 +315,9 @@ fn own(conn: &mut Conn, rid: RequestId, vkey: &Vkey, cosigned: &Cosigned) -> Res
         Err(Error::NotFound) => None,
         stored => stored?,
     };
-    let (Some(stored), Some(proof)) = (stored, search::prove_under(conn, rid, cosigned.vouched())?) else { return Ok(None) };
+    let (Some(stored), Some(proof)) = (stored, search::prove_under(conn, rid, cosigned.vouched())?) else {
+        return Ok(None);
+    };
     Ok(Some(Parts { leaf: stored.leaf, message: stored.message, salt: stored.salt, proof, vkey: vkey.clone() }))
 }
 

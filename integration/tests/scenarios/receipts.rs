@@ -5,20 +5,26 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicBool;
 
 use agreements::agreement::Agreement;
-use agreements::entry::Kind;
+use agreements::entry::{Kind, Leaf};
 use agreements::ids::Ori;
 use agreements::json;
 use agreements::message::{Answer, Question};
 use agreements::time::Instant;
+use concordat::db::Conn;
 use concordat::exchange::ask::Gave;
+use concordat::exchange::following;
 use concordat::exchange::renewing::{self, Renewed};
 use concordat::exchange::standing;
+use concordat::exchange::wire::Envelope;
 use concordat::node::log_vkey;
 use concordat::receipts::{self, Demands, Exported, Fault, Parts, Proven};
 use concordat::registry::exchanged;
 use concordat::trail::note::Vkey;
 use concordat::trail::policy::Policy;
+use concordat::trail::proof;
+use concordat::witness::evidence;
 use integration::TestNode;
+use integration::alone::MemoryLog;
 use integration::pair::Pair;
 use integration::witnesses::Watched;
 
@@ -86,7 +92,7 @@ async fn receipts_get_proofs_under_heads_that_a_quorum_cosigned_and_then_pass_it
     let vkey: Vkey = watched.birch.node().party().node.log_vkey.parse().unwrap();
     for (old, new) in before.iter().zip(&after) {
         assert_eq!((&old.leaf, &old.message, old.salt, old.of), (&new.leaf, &new.message, new.salt, new.of));
-        let [old, new] = [old, new].map(|it| concordat::trail::proof::verify(&it.proof, &it.leaf, &vkey).unwrap());
+        let [old, new] = [old, new].map(|it| proof::verify(&it.proof, &it.leaf, &vkey).unwrap());
         assert_eq!(old.index, new.index);
         assert!(old.checkpoint.size <= new.checkpoint.size);
     }
@@ -103,18 +109,18 @@ async fn a_proof_is_not_replaced_by_one_of_another_trail() {
     let forger = watched.birch.fork(watched.federation.folder());
     let message: serde_json::Value = serde_json::from_slice(&kept.message).unwrap();
     let (_, text) = forger.swears(Kind::QueryAnswered, None, &message).await;
-    let envelope = concordat::exchange::wire::Envelope::parse(text.as_bytes()).unwrap();
+    let envelope = Envelope::parse(text.as_bytes()).unwrap();
     let leaf = envelope.entry.leaf.get().as_bytes().to_vec();
-    let forged = concordat::registry::exchanged::Receipt {
-        leaf_hash: agreements::entry::Leaf::hash_of(&leaf),
+    let forged = exchanged::Receipt {
+        leaf_hash: Leaf::hash_of(&leaf),
         message: envelope.entry.message.get().as_bytes().to_vec(),
         salt: envelope.entry.salt,
-        proof: envelope.proof.to_string(),
+        proof: envelope.proof.clone(),
         leaf,
         ..kept.clone()
     };
     let (receipt, now) = (forged.clone(), watched.alder.clock_now());
-    let keep = move |conn: &mut concordat::db::Conn| exchanged::keep(conn, &receipt, now);
+    let keep = move |conn: &mut Conn| exchanged::keep(conn, &receipt, now);
     watched.alder.node().registry().write("a forged receipt", keep).await.unwrap();
     for _ in 0..5 {
         watched.birch.writes_an_entry().await;
@@ -125,6 +131,33 @@ async fn a_proof_is_not_replaced_by_one_of_another_trail() {
     let kept = watched.alder.receipts(asked);
     let same = kept.iter().find(|it| it.leaf_hash == forged.leaf_hash).unwrap();
     assert_eq!(same.proof, forged.proof, "what it swore stays as it swore it: that convicts it");
+}
+
+#[actix_web::test]
+async fn a_proof_whose_head_is_no_beginning_of_the_cosigned_one_stays_and_convicts() {
+    let watched = Watched::in_force().await;
+    watched.birch.ingests(PLATE, watched.birch.clock_now().plus(-Instant::HOUR)).await;
+    watched.publish().await;
+    let asked = watched.alder.asks(watched.alder.asking(&watched.birch, PLATE)).await.unwrap().question.unwrap();
+    let [kept] = &watched.alder.receipts(asked)[..] else { panic!("one answer") };
+    let vkey: Vkey = watched.birch.node().party().node.log_vkey.parse().unwrap();
+    let included = proof::verify(&kept.proof, &kept.leaf, &vkey).unwrap();
+    // The very answer at its very place, in another trail that Birch's key signed: what came before it is something else.
+    let mut leaves: Vec<Vec<u8>> = (0..included.index).map(|n| format!("another {n}").into_bytes()).collect();
+    leaves.push(kept.leaf.clone());
+    let forged = MemoryLog::signed_by(&watched.birch, &leaves).inclusion(included.index, included.index + 1);
+    assert!(proof::verify(&forged, &kept.leaf, &vkey).is_ok());
+    let (leaf, old, new) = (kept.leaf_hash, kept.proof.clone(), forged.clone());
+    let put = move |conn: &mut Conn| exchanged::renew(conn, leaf, &old, &new);
+    assert!(watched.alder.node().registry().write("a forged proof", put).await.unwrap());
+    watched.birch.writes_an_entry().await;
+    watched.publish().await;
+    let came = renews(&watched.alder).await;
+    assert!(came.pending.as_ref().is_some_and(|why| why.contains("does not show what it swore")), "{came:?}");
+    assert_eq!(watched.alder.receipts(asked)[0].proof, forged);
+    following::look(watched.alder.node(), &watched.alder.node().desk()).await.unwrap();
+    let kept = evidence::all(&mut watched.alder.conn()).unwrap();
+    assert!(kept.iter().any(|(_, fork, _)| fork.convicts(&vkey).is_ok()), "{kept:?}");
 }
 
 #[actix_web::test]

@@ -52,12 +52,10 @@ pub fn bind(
     metrics: Arc<Metrics>,
 ) -> std::io::Result<(Server, Vec<SocketAddr>)> {
     let shared = web::Data::new(Shared { source, metrics });
-    let server = HttpServer::new(move || {
-        doors::app(Port::Console).wrap(headers::strict()).app_data(shared.clone())
-    })
-    .workers(1)
-    .disable_signals()
-    .bind(listen)?;
+    let server = HttpServer::new(move || doors::app(Port::Console).wrap(headers::strict()).app_data(shared.clone()))
+        .workers(1)
+        .disable_signals()
+        .bind(listen)?;
     let addrs = server.addrs();
     Ok((server.run(), addrs))
 }
@@ -75,7 +73,11 @@ mod tests {
 
     impl StatusSource for Node {
         fn readiness(&self) -> Readiness {
-            Readiness { ready: self.0.lock().unwrap().clone(), alarms: vec!["a row was changed".to_owned()], unchecked: 0 }
+            Readiness {
+                ready: self.0.lock().unwrap().clone(),
+                alarms: vec!["a row was changed".to_owned()],
+                unchecked: 0,
+            }
         }
 
         fn status(&self) -> Status {

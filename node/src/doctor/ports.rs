@@ -131,7 +131,8 @@ async fn console(at: SocketAddr) -> Option<String> {
 
 /// What a node's metrics say, and how far it is with what it looks at after a start.
 fn metrics(text: String) -> String {
-    let left = text.lines().find_map(|line| line.strip_prefix("concordat_trail_entries_unchecked ")?.trim().parse().ok());
+    let left =
+        text.lines().find_map(|line| line.strip_prefix("concordat_trail_entries_unchecked ")?.trim().parse().ok());
     match left {
         None | Some(0_u64) => "this node's metrics answer".to_owned(),
         Some(left) => {

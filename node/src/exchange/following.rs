@@ -158,7 +158,8 @@ async fn see_all(node: &Node) -> Result<(), Failure> {
         return Ok(());
     }
     let now = node.now();
-    let job = move |conn: &mut Conn| came.iter().try_for_each(|(ori, head, text)| heads::see(conn, *ori, head, text, now));
+    let job =
+        move |conn: &mut Conn| came.iter().try_for_each(|(ori, head, text)| heads::see(conn, *ori, head, text, now));
     node.registry().write("heads that came", job).await?;
     Ok(())
 }

@@ -43,12 +43,7 @@ fn travels(kind: Kind) -> bool {
 ///
 /// # Errors
 /// The database failed, or the entry is not as it was recorded.
-pub fn for_partner(
-    conn: &mut Conn,
-    rid: RequestId,
-    partner: Ori,
-    cosigned: &Cosigned,
-) -> QueryResult<Option<String>> {
+pub fn for_partner(conn: &mut Conn, rid: RequestId, partner: Ori, cosigned: &Cosigned) -> QueryResult<Option<String>> {
     let stored = match append::stored(conn, rid) {
         Err(Error::NotFound) => None,
         stored => stored?,
@@ -62,7 +57,9 @@ pub fn for_partner(
     if is_for() != Some(true) {
         return Ok(None);
     }
-    let Some(proof) = search::prove_under(conn, rid, cosigned.vouched()).map_err(crate::trail::head::HeadError::of_store)? else {
+    let Some(proof) =
+        search::prove_under(conn, rid, cosigned.vouched()).map_err(crate::trail::head::HeadError::of_store)?
+    else {
         return Ok(None);
     };
     let text = wire::text_of(&stored.leaf, &stored.message, &stored.salt, &proof, Bulk::None);

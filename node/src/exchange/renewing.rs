@@ -28,6 +28,7 @@ use crate::exchange::partner::Partners;
 use crate::jobs::Stop;
 use crate::node::Node;
 use crate::registry::exchanged::{self, Receipt};
+use crate::registry::heads;
 use crate::trail::cosignature::{CosignerKey, SignedText};
 use crate::trail::note::Checkpoint;
 use crate::trail::proof::{self, Included};
@@ -107,7 +108,8 @@ async fn round(node: &Node, places: &mut BTreeMap<Ori, Place>) {
             None => due.push((partner, place.since)),
         }
     }
-    let looked = join_all(due.iter().map(|(partner, since)| of_partner(node, partner, *since, AT_ONCE, &|_| {}, &never)));
+    let looked =
+        join_all(due.iter().map(|(partner, since)| of_partner(node, partner, *since, AT_ONCE, &|_| {}, &never)));
     for ((partner, _), came) in due.iter().zip(looked.await) {
         let Some(place) = places.get_mut(&partner.ori()) else { continue };
         match came {
@@ -243,6 +245,13 @@ impl Looking<'_> {
         Ok(sound)
     }
 
+    /// Has the head of a proof held to the later ones, which convicts a log with two trails.
+    async fn sees(&self, head: Checkpoint, proof: String) -> Result<(), Failure> {
+        let (ori, now) = (self.partner.ori(), self.node.now());
+        let job = move |conn: &mut Conn| heads::see(conn, ori, &head, proof::checkpoint(&proof), now);
+        Ok(self.node.registry().write("a head that is not in a later one", job).await?)
+    }
+
     /// New proofs for a page of receipts.
     async fn renew(&mut self, wanting: Vec<Receipt>) -> Result<(), Trouble> {
         let sound = self.sound(wanting)?;
@@ -268,7 +277,10 @@ impl Looking<'_> {
                 let proven = proof::verify(new, &receipt.leaf, self.partner.log());
                 proven.is_ok_and(|proven| proven.index == included.index)
             };
-            let new = new.filter(same).ok_or_else(|| Trouble::Partner(NOT_IN_IT.to_owned()))?;
+            let Some(new) = new.filter(same) else {
+                self.sees(included.checkpoint, receipt.proof).await?;
+                return Err(Trouble::Partner(NOT_IN_IT.to_owned()));
+            };
             renewed.push((receipt.leaf_hash, receipt.proof, new));
         }
         self.done.renewed += renewed.len() as u64;
@@ -292,7 +304,8 @@ async fn anew(tiles: &mut Tiles<'_>, included: &Included, text: &str) -> Result<
 }
 
 /// What a partner shows that does not hold what it swore; following its log finds out which.
-const NOT_IN_IT: &str = "its cosigned head does not show what it swore; `concordat trail forks` says if its log has two trails";
+const NOT_IN_IT: &str =
+    "its cosigned head does not show what it swore; `concordat trail forks` says if its log has two trails";
 
 /// The partner's newest head that witnesses vouch for: as it serves it now, as it came with what the partner said, or as its
 /// door gives it with the proof of an entry.

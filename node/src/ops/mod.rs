@@ -17,7 +17,9 @@ pub(crate) const DOORS: Table = Table {
     doors: &[doors::Door {
         verb: Verb::Get,
         path: "/metrics",
-        recorded: Recorded::Not("counts and times, on this machine alone; no plate, name or number of a case is in any"),
+        recorded: Recorded::Not(
+            "counts and times, on this machine alone; no plate, name or number of a case is in any",
+        ),
         answers: || web::to(show),
     }],
     no_such_path: || web::to(HttpResponse::NotFound),

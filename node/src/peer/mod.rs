@@ -70,12 +70,15 @@ pub(crate) const DOORS: Table = Table {
 };
 
 const DESCRIPTOR: &str = "the agency's name, address and public keys, as its descriptor file has them";
-const STREAMS: &str = "where the agreement stands, and this agency's events under it, each of which was an entry when it was made";
+const STREAMS: &str =
+    "where the agreement stands, and this agency's events under it, each of which was an entry when it was made";
 pub(crate) const COSIGNING: &str = "a log's head and a signature under it: sizes and hashes, which come each second";
 pub(crate) const HEADS: &str = "a signed size and hash of a log, which say nothing about anybody";
 const HASHES: &str = "hashes, which say nothing about anybody; bundles of entries are not served";
-const AGAIN: &str = "once more what was sent to that very partner, without reads, which are only ever given with an entry of their own";
-const OFFERED: &str = "which lists the agreement grants that partner, and their versions; what is in one comes by a recorded pull";
+const AGAIN: &str =
+    "once more what was sent to that very partner, without reads, which are only ever given with an entry of their own";
+const OFFERED: &str =
+    "which lists the agreement grants that partner, and their versions; what is in one comes by a recorded pull";
 
 /// Why the peer port is not opened.
 #[derive(Debug, thiserror::Error)]

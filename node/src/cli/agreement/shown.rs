@@ -112,27 +112,25 @@ pub(super) fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem>
     let (renewals, today) = (renewals(&all), now.date());
     let damaged = damaged(&mut conn, &all)?;
     let exit = if damaged.is_empty() { Exit::Done } else { Exit::Failure };
-    let sound = all
-        .into_iter()
-        .map(|(found, status)| {
-            let held = held(us, &found, &register, now);
-            let Verified { agreement, document, .. } = found;
-            let renewal = renewals.get(&Digest::of(&document)).copied();
-            let left = |today: Date| today.duration_until(agreement.sunset_on).as_hours() / 24;
-            Line::Sound(Box::new(Listed {
-                id: agreement.id,
-                partner: agreement.other(us).map(|party| party.ori),
-                partner_name: agreement.other(us).map(|party| party.legal_name.clone()).unwrap_or_default(),
-                revision: agreement.revision,
-                effective_on: agreement.effective_on,
-                sunset_on: agreement.sunset_on,
-                days_left: today.filter(|_| !is_over(&status)).map(left),
-                renewed_by: renewal.map(|(id, _)| id),
-                renewal_signed: renewal.map(|(_, signed)| signed),
-                held,
-                status,
-            }))
-        });
+    let sound = all.into_iter().map(|(found, status)| {
+        let held = held(us, &found, &register, now);
+        let Verified { agreement, document, .. } = found;
+        let renewal = renewals.get(&Digest::of(&document)).copied();
+        let left = |today: Date| today.duration_until(agreement.sunset_on).as_hours() / 24;
+        Line::Sound(Box::new(Listed {
+            id: agreement.id,
+            partner: agreement.other(us).map(|party| party.ori),
+            partner_name: agreement.other(us).map(|party| party.legal_name.clone()).unwrap_or_default(),
+            revision: agreement.revision,
+            effective_on: agreement.effective_on,
+            sunset_on: agreement.sunset_on,
+            days_left: today.filter(|_| !is_over(&status)).map(left),
+            renewed_by: renewal.map(|(id, _)| id),
+            renewal_signed: renewal.map(|(_, signed)| signed),
+            held,
+            status,
+        }))
+    });
     let items: Vec<Line> = sound.chain(damaged).collect();
     out.list(&["agreement", "partner", "agency", "effective", "sunset", "days left", "status"], &items, cells)?;
     Ok(exit)

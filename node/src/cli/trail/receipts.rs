@@ -20,12 +20,12 @@ use super::export::settled;
 use crate::auditing;
 use crate::db::Conn;
 use crate::exchange::renewing::{self, Renewed};
-use crate::{agency, node, publishing};
 use crate::receipts::{self, Demands, Parts, Proven};
 use crate::registry::exchanged::Receipt;
 use crate::trail::note::Vkey;
 use crate::trail::policy::Policy;
 use crate::trail::search::Filter;
+use crate::{agency, node, publishing};
 
 /// The most receipts that one command shows.
 const MAX_RECEIPTS: i64 = 100_000;
@@ -184,16 +184,20 @@ async fn renew(place: &Place, args: Renew, out: &mut Output<'_>) -> Result<Exit,
     watch.abort();
     bar.finish_and_clear();
     let items: Vec<OfPartner> = renewed?.into_iter().map(|(partner, came)| OfPartner { partner, came }).collect();
-    out.list(&["partner", "renewed", "had one", "not cosigned yet", "do not verify", "what hinders"], &items, |item| {
-        vec![
-            item.partner.to_string(),
-            item.came.renewed.to_string(),
-            item.came.had.to_string(),
-            item.came.waiting.to_string(),
-            item.came.refused.len().to_string(),
-            item.came.pending.clone().unwrap_or_default(),
-        ]
-    })?;
+    out.list(
+        &["partner", "renewed", "had one", "not cosigned yet", "do not verify", "what hinders"],
+        &items,
+        |item| {
+            vec![
+                item.partner.to_string(),
+                item.came.renewed.to_string(),
+                item.came.had.to_string(),
+                item.came.waiting.to_string(),
+                item.came.refused.len().to_string(),
+                item.came.pending.clone().unwrap_or_default(),
+            ]
+        },
+    )?;
     let is = |wrong: fn(&Renewed) -> bool| items.iter().any(|item| wrong(&item.came));
     Ok(match (is(|came| !came.refused.is_empty()), is(|came| came.pending.is_some())) {
         (true, _) => Exit::Refused,
@@ -293,7 +297,10 @@ struct ReceiptShown {
 async fn list(place: &Place, args: Listed, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let Some(user) = args.user else {
         let hint = "name the account of who looks: --as USER".to_owned();
-        return Err(Problem::usage("receipts say who asked whom, and looking at them is recorded (VIII-03)", Some(hint)));
+        return Err(Problem::usage(
+            "receipts say who asked whom, and looking at them is recorded (VIII-03)",
+            Some(hint),
+        ));
     };
     let db = place.registry()?;
     let kept = auditing::receipts(&db, args.of, MAX_RECEIPTS, &user).await?;

@@ -229,7 +229,7 @@ pub async fn go_round(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
             Ok(Ok(0)) => return,
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
-                tracing::error!(%error, "the trail's columns could not be compared with it; trying again")
+                tracing::error!(%error, "the trail's columns could not be compared with it; trying again");
             }
             Err(error) => return tracing::error!(%error, "comparing the trail's columns with it ended in a panic"),
         }

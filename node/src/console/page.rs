@@ -25,12 +25,8 @@ struct ReadinessReply<'s> {
     ready: bool,
     reasons: &'s [String],
     alarms: &'s [String],
-    #[serde(skip_serializing_if = "is_none")]
-    unchecked: u64,
-}
-
-fn is_none(count: &u64) -> bool {
-    *count == 0
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchecked: Option<u64>,
 }
 
 impl Shared {
@@ -84,7 +80,12 @@ pub(super) async fn ready(shared: web::Data<Shared>) -> HttpResponse {
     let Some(Readiness { ready: found, alarms, unchecked }) = shared.readiness().await else { return shared.failed() };
     let ready = found.is_ok();
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    match serde_json::to_string(&ReadinessReply { ready, reasons: reasons(&found), alarms: &alarms, unchecked }) {
+    match serde_json::to_string(&ReadinessReply {
+        ready,
+        reasons: reasons(&found),
+        alarms: &alarms,
+        unchecked: (unchecked > 0).then_some(unchecked),
+    }) {
         Ok(json) => shared.reply(code, ContentType::json(), json),
         Err(_) => shared.failed(),
     }

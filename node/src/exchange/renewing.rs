@@ -185,18 +185,18 @@ async fn of_partner(
 
 /// When an entry of ours was made, by its id.
 fn made(rid: RequestId) -> Instant {
-    let [a, b, c, d, e, f, ..] = *rid.as_bytes();
-    Instant::from_micros(i64::from_be_bytes([0, 0, a, b, c, d, e, f]).saturating_mul(1000))
+    let millis = rid.as_bytes().iter().take(6).fold(0_i64, |sum, byte| (sum << 8) | i64::from(*byte));
+    Instant::from_micros(millis.saturating_mul(1000))
 }
 
 /// Whether a checkpoint counts as witnessed here: by the policy's quorum, or where there is no policy by
 /// anybody. No agency's own witness vouches for its log.
 fn vouched(node: &Node, partner: &Partner, checkpoint: &str) -> bool {
-    let Ok(note) = SignedText::parse(checkpoint) else { return false };
+    let Ok(signed) = SignedText::parse(checkpoint) else { return false };
     let own: Option<CosignerKey> = partner.party().node.witness_vkey.parse().ok();
     match node.watch().policy() {
-        Some(policy) => policy.witnessed(&note, |witness| Some(&witness.key) != own.as_ref()).is_some(),
-        None => note.signers() > 1,
+        Some(policy) => policy.witnessed(&signed, |witness| Some(&witness.key) != own.as_ref()).is_some(),
+        None => signed.signers() > 1,
     }
 }
 

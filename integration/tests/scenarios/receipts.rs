@@ -45,8 +45,9 @@ fn witnessed(folder: &Path, policy: &Policy) -> (usize, usize) {
     (files.len(), count)
 }
 
+/// As the command does it: in a process of its own, which heard nothing of the partner yet.
 async fn renews(node: &TestNode) -> Renewed {
-    let mut came = renewing::renew(node.node(), None, &|_| {}, &AtomicBool::new(false)).await.unwrap();
+    let mut came = renewing::renew(&node.second(), None, &|_| {}, &AtomicBool::new(false)).await.unwrap();
     came.retain(|_, came| came.renewed + came.had + came.waiting > 0 || came.pending.is_some());
     assert_eq!(came.len(), 1, "it keeps receipts of one partner");
     came.into_values().next().unwrap()

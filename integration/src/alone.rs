@@ -250,7 +250,7 @@ impl MemoryLog {
     /// The proof of an entry under its head of `size` entries, as it is written.
     pub fn inclusion(&self, index: u64, size: u64) -> String {
         let path = tlog_tiles::prove_record(size, index, &Stored(&self.hashes)).unwrap();
-        let path: String = path.iter().map(|hash| format!("{hash}\n")).collect();
+        let path = path.iter().map(|hash| format!("{hash}\n")).collect::<Vec<_>>().concat();
         format!("c2sp.org/tlog-proof@v1\nindex {index}\n{path}\n{}", self.head(size))
     }
 

@@ -129,22 +129,31 @@ impl Knocking {
 
     /// Knocks, and holds what came and what is recorded to what the table says.
     async fn holds(&self, door: &Door, path: &str, body: &str, status: u16) {
+        let Recorded::First(kinds) = door.recorded else {
+            // On a busy machine the node may record something else meanwhile: not each of three times.
+            let mut recorded = Vec::new();
+            for _ in 0..3 {
+                let before = self.pair.birch.trail_size();
+                let reply = self.knocks(door.verb, path, body).await;
+                recorded = self.since(before);
+                assert_eq!(reply.status, status, "{path}: {}", reply.text());
+                if recorded.is_empty() {
+                    return;
+                }
+            }
+            panic!("{path} is not recorded, says the table: {recorded:?}");
+        };
         let before = self.pair.birch.trail_size();
         let reply = self.knocks(door.verb, path, body).await;
-        // No time passes between the answer and the look.
-        let after = self.pair.birch.trail_size();
         assert_eq!(reply.status, status, "{path}: {}", reply.text());
-        let Recorded::First(kinds) = door.recorded else {
-            assert_eq!(after, before, "{path} is not recorded, says the table");
-            return;
-        };
-        assert_eq!(after, before + 1, "{path}: one entry, and no other");
         let first: serde_json::Value = serde_json::from_str(reply.text().lines().next().unwrap()).unwrap();
         let rid: RequestId = first["entry"]["leaf"]["rid"].as_str().unwrap().parse().unwrap();
         let row =
             search::by_rid(&mut self.pair.birch.conn(), rid).unwrap().expect("the answer is an entry of the trail");
         assert!(kinds.contains(&row.kind), "{path}: {}", row.kind);
-        assert_eq!(row.index, before, "{path}: it is that entry");
+        assert!(row.index >= before, "{path}: it is an entry of this very request");
+        let same = self.since(before).into_iter().filter(|kind| kinds.contains(kind)).count();
+        assert_eq!(same, 1, "{path}: one entry of its kind");
     }
 }
 

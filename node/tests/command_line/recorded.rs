@@ -74,11 +74,11 @@ fn the_readme_says_what_is_recorded_and_what_is_not() {
     let text = fs::read_to_string(path).unwrap();
     let (begins, ends) = ("<!-- what is recorded: begins -->\n", "<!-- what is recorded: ends -->");
     let (head, rest) = text.split_once(begins).expect("README.md has the list");
-    let (held, tail) = rest.split_once(ends).expect("the list has an end");
+    let (listed, tail) = rest.split_once(ends).expect("the list has an end");
     if std::env::var_os("CONCORDAT_BLESS").is_some_and(|value| value == "1") {
         fs::write(path, format!("{head}{begins}{}{ends}{tail}", readme())).unwrap();
         return;
     }
     let how = "CONCORDAT_BLESS=1 cargo test -p concordat --test cli the_readme";
-    assert!(held == readme(), "what is recorded is something else now. Read the difference, then {how}");
+    assert!(listed == readme(), "what is recorded is something else now. Read the difference, then {how}");
 }

@@ -229,7 +229,7 @@ async fn s21_a_disk_that_does_not_sync_is_503_and_not_one_byte_and_it_returns_by
     let mut apart = serving(Backend::Sqlite, None).await;
     let fault = std::cell::RefCell::new(None);
     let begin = |apart: &mut Apart| {
-        _ = fault.replace(Some(Injected::into(apart.process().id(), "fsync,fdatasync", "error=EIO")))
+        _ = fault.replace(Some(Injected::into(apart.process().id(), "fsync,fdatasync", "error=EIO")));
     };
     withstands(&mut apart, begin, |_| drop(fault.take())).await;
 }

@@ -234,6 +234,26 @@ impl MemoryLog {
         Self { key: self.key.clone(), vkey: self.vkey.clone(), hashes: leaves(entries, word) }
     }
 
+    /// A log of these leaves in the hand of somebody who has the key of a node's log.
+    pub fn signed_by(node: &TestNode, leaves: &[Vec<u8>]) -> Self {
+        let pem = fs::read(node.settings().keys.log_key()).unwrap();
+        let mut hashes = Vec::new();
+        for (n, leaf) in (0..).zip(leaves) {
+            let leaf = tlog_tiles::record_hash(leaf);
+            let made = tlog_tiles::stored_hashes_for_record_hash(n, leaf, &Stored(&hashes)).unwrap();
+            hashes.extend(made);
+        }
+        let vkey = node.node().party().node.log_vkey.parse().unwrap();
+        Self { key: PKey::private_key_from_pem(&pem).unwrap(), vkey, hashes }
+    }
+
+    /// The proof of an entry under its head of `size` entries, as it is written.
+    pub fn inclusion(&self, index: u64, size: u64) -> String {
+        let path = tlog_tiles::prove_record(size, index, &Stored(&self.hashes)).unwrap();
+        let path = path.iter().map(|hash| format!("{hash}\n")).collect::<Vec<_>>().concat();
+        format!("c2sp.org/tlog-proof@v1\nindex {index}\n{path}\n{}", self.head(size))
+    }
+
     /// Its head when it had `size` entries.
     pub fn head(&self, size: u64) -> String {
         let root = Digest(tlog_tiles::tree_hash(size, &Stored(&self.hashes)).unwrap().0);

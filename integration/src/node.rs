@@ -74,6 +74,7 @@ pub struct TestNode {
 struct Doors {
     peer: SocketAddr,
     console: SocketAddr,
+    ops: SocketAddr,
     intake: Option<SocketAddr>,
     stop: oneshot::Sender<()>,
     thread: JoinHandle<()>,
@@ -88,14 +89,14 @@ impl Doors {
             System::new().block_on(async move {
                 let running = serve::start(&node, Ringer::Nobody).unwrap();
                 drop(node);
-                up.send((running.peer, running.console, running.intake)).unwrap();
+                up.send((running.peer, running.console, running.ops, running.intake)).unwrap();
                 // An error means that the test is gone: a reason to stop as good as any.
                 let _ = stopped.await;
                 running.cut().await;
             });
         });
-        let (peer, console, intake) = is_up.recv().expect("the doors open");
-        Self { peer, console, intake, stop, thread }
+        let (peer, console, ops, intake) = is_up.recv().expect("the doors open");
+        Self { peer, console, ops, intake, stop, thread }
     }
 
     fn close(self) {
@@ -209,6 +210,10 @@ impl TestNode {
 
     pub fn console(&self) -> SocketAddr {
         self.doors.as_ref().expect("the node runs").console
+    }
+
+    pub fn ops(&self) -> SocketAddr {
+        self.doors.as_ref().expect("the node runs").ops
     }
 
     /// The registry, for whoever edits it by hand.
@@ -467,6 +472,11 @@ impl TestNode {
         let row = self.entries(&Filter { limit: 1, ..Filter::default() }).remove(0);
         let message = serde_json::from_slice(&row.detail.as_ref().unwrap().message).unwrap();
         (row, message)
+    }
+
+    /// All receipts that it keeps, oldest first.
+    pub fn receipts_kept(&self) -> Vec<Receipt> {
+        exchanged::receipts(&mut self.conn(), None, 10_000).unwrap()
     }
 
     pub fn receipts(&self, of: RequestId) -> Vec<Receipt> {

@@ -2,7 +2,7 @@
 
 use agreements::entry::{Kind, Leaf, LeafError};
 use agreements::hotlist::Assertion;
-use agreements::ids::Digest;
+use agreements::ids::{Digest, RequestId};
 use agreements::json;
 use agreements::message::{Acknowledgement, Answer, PacketReceived, Received};
 use agreements::time::Instant;
@@ -13,7 +13,7 @@ use crate::db::{Conn, Db, Tx};
 use crate::exchange::partner::{Partners, Past};
 use crate::people::{self, PeopleError};
 use crate::registry::accounts::{self, Action};
-use crate::registry::exchanged::Receipt;
+use crate::registry::exchanged::{self, Receipt};
 use crate::trail::note::Vkey;
 use crate::trail::proof::{self, Included, ProofError};
 use crate::trail::search::{self, Filter, Row};
@@ -25,6 +25,17 @@ struct Searched {
     #[serde(flatten)]
     what: What,
     found: usize,
+    v: u16,
+}
+
+/// The message of a `trail.searched` entry about receipts.
+#[derive(Serialize)]
+struct ReceiptsListed {
+    found: usize,
+    /// The entry of ours that they are for; absent when it is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    of: Option<RequestId>,
+    what: &'static str,
     v: u16,
 }
 
@@ -82,6 +93,25 @@ pub async fn search(db: &Db, filter: Filter, by: &str) -> Result<Vec<Row>, Peopl
         let message = Searched { what: what(filter), found: rows.len(), v: 1 };
         people::record(tx, Kind::TrailSearched, &message, &by, facts)?;
         Ok(Ok(rows))
+    };
+    people::settled(db.record(job).await?)
+}
+
+/// The receipts that are kept for the entry `of` of this trail, or all of them, oldest first and at most `limit`, for the
+/// account `by`. That somebody looked is an entry before it is shown.
+///
+/// # Errors
+/// The person may not read the trail, or the look is not recorded.
+pub async fn receipts(db: &Db, of: Option<RequestId>, limit: i64, by: &str) -> Result<Vec<Receipt>, PeopleError> {
+    let by = by.to_owned();
+    let job = move |tx: &mut Tx<'_>| {
+        if let Err(why) = accounts::operator(tx.conn(), &by, Action::ReadTrail)? {
+            return Ok(Err(why));
+        }
+        let kept = exchanged::receipts(tx.conn(), of, limit)?;
+        let message = ReceiptsListed { found: kept.len(), of, what: "receipts", v: 1 };
+        people::record(tx, Kind::TrailSearched, &message, &by, Facts::default())?;
+        Ok(Ok(kept))
     };
     people::settled(db.record(job).await?)
 }

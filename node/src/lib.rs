@@ -19,6 +19,7 @@ pub mod demo;
 pub mod desk;
 pub mod doctor;
 pub mod document;
+pub mod doors;
 pub mod evidence;
 pub mod exchange;
 pub mod exporting;

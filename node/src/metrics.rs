@@ -142,6 +142,7 @@ pub struct Metrics {
     changed: Family<TableLabels, Gauge>,
     access: Gauge,
     unreconciled: Gauge,
+    unchecked: Gauge,
     heartbeats: Counter,
     agents: Gauge,
     silent: Gauge,
@@ -200,6 +201,9 @@ impl Metrics {
         let unreconciled = Gauge::default();
         let help = "With how many partners a day could not be reconciled for over three days";
         registry.register("unreconciled_partners", help, unreconciled.clone());
+        let unchecked = Gauge::default();
+        let help = "Entries from before the start whose columns were not held to them yet";
+        registry.register("trail_entries_unchecked", help, unchecked.clone());
         let witnesses = Family::default();
         registry.register("witness_answers", "Heads shown to witnesses, by what came of it", witnesses.clone());
         let quorum = Gauge::<f64, AtomicU64>::default();
@@ -226,6 +230,7 @@ impl Metrics {
             changed,
             access,
             unreconciled,
+            unchecked,
             heartbeats,
             agents,
             silent,
@@ -258,6 +263,11 @@ impl Metrics {
     /// So many things in `table` are not as the trail recorded them.
     pub fn changed_rows(&self, table: Table, count: usize) {
         self.changed.get_or_create(&TableLabels { table }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// So many entries from before the start were not held to their columns yet.
+    pub fn unchecked(&self, count: u64) {
+        self.unchecked.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     /// In so many things effective access is not what agreements in force give.

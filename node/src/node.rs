@@ -444,6 +444,27 @@ impl Node {
         Ok(())
     }
 
+    /// Holds the next `leaves` of the trail to their columns, and compares everything where one says something else. How many
+    /// of those that were there at the start are still to be looked at. Blocks.
+    ///
+    /// # Errors
+    /// The registry cannot be read.
+    pub fn check_columns(&self, leaves: i64) -> Result<u64, Failure> {
+        let wrong = self.scrub.turn(&mut self.registry.reader()?, leaves)?;
+        if !wrong.is_empty() && !self.hides_entries() {
+            self.compare_rows(1)?;
+        }
+        let left = self.scrub.left();
+        self.metrics.unchecked(left);
+        Ok(left)
+    }
+
+    /// How many entries that were there at the start were not held to their columns yet.
+    #[must_use]
+    pub fn unchecked(&self) -> u64 {
+        self.scrub.left()
+    }
+
     /// How it stands with the witnesses of this node's trail.
     ///
     /// # Errors

@@ -162,13 +162,14 @@ impl StatusSource for Node {
         }));
         alarms.extend(self.checking().now().alarm());
         alarms.extend(self.overview().look(|conn| self.witnessed(conn)).ok().and_then(|it| it.alarm(self.now())));
-        Readiness { ready: if unready.is_empty() { Ok(()) } else { Err(unready) }, alarms }
+        let ready = if unready.is_empty() { Ok(()) } else { Err(unready) };
+        Readiness { ready, alarms, unchecked: self.unchecked() }
     }
 
     fn status(&self) -> console::Status {
         let now = self.now();
         let overview = self.overview();
-        let Readiness { ready, alarms } = self.readiness();
+        let Readiness { ready, alarms, .. } = self.readiness();
         // What cannot be read is shown as nothing; the readiness says why.
         let size = overview.look(trail::head::extent).map_or(0, |(size, _)| size);
         let reads = overview.reads(self.reads().kept(), now).unwrap_or(ReadsStatus { count: 0, newest: None });

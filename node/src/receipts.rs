@@ -14,6 +14,7 @@ use tempfile::NamedTempFile;
 use crate::auditing::{self, ReceiptError};
 use crate::db::Conn;
 use crate::exchange::partner::Partners;
+use crate::publishing::Cosigned;
 use crate::registry::exchanged::{self, Receipt};
 use crate::trail::cosignature::SignedText;
 use crate::trail::head::HeadError;
@@ -255,13 +256,15 @@ pub enum ExportError {
 }
 
 /// Writes every receipt that is kept here (or those for our entry `of`) into `folder`, by agency, and the entry of ours that
-/// each belongs to: a question and the answer to it stand or fall together.
+/// each belongs to: a question and the answer to it stand or fall together. Own entries are proven under the `cosigned` head
+/// where that has them.
 ///
 /// # Errors
 /// See [`ExportError`]. What was written stays.
 pub fn export(
     conn: &mut Conn,
     (us, vkey): (Ori, &Vkey),
+    cosigned: &Cosigned,
     of: Option<RequestId>,
     folder: &Path,
     progress: &mut dyn FnMut(u64),
@@ -291,7 +294,7 @@ pub fn export(
                 }
             }
             if last_own != Some(of)
-                && let Some(own) = own(conn, of, vkey)?
+                && let Some(own) = own(conn, of, vkey, cosigned)?
             {
                 own.write(&folder.join(us.as_str()))?;
                 exported.own += 1;
@@ -307,12 +310,14 @@ fn verified(conn: &mut Conn, partners: &Partners, receipt: &Receipt) -> QueryRes
 }
 
 /// An entry of ours with its proof; `None` when what it says was deleted after its retention.
-fn own(conn: &mut Conn, rid: RequestId, vkey: &Vkey) -> Result<Option<Parts>, HeadError> {
+fn own(conn: &mut Conn, rid: RequestId, vkey: &Vkey, cosigned: &Cosigned) -> Result<Option<Parts>, HeadError> {
     let stored = match append::stored(conn, rid) {
         Err(Error::NotFound) => None,
         stored => stored?,
     };
-    let (Some(stored), Some(proof)) = (stored, search::prove(conn, rid)?) else { return Ok(None) };
+    let (Some(stored), Some(proof)) = (stored, search::prove_under(conn, rid, cosigned.vouched())?) else {
+        return Ok(None);
+    };
     Ok(Some(Parts { leaf: stored.leaf, message: stored.message, salt: stored.salt, proof, vkey: vkey.clone() }))
 }
 
@@ -337,7 +342,7 @@ mod tests {
         let rid = entry.rid;
         runtime.block_on(db.record(move |tx| tx.append(entry))).unwrap();
         let mut conn = trail.connect();
-        let mut parts = own(&mut conn, rid, trail.key.vkey()).unwrap().unwrap();
+        let mut parts = own(&mut conn, rid, trail.key.vkey(), &Cosigned::default()).unwrap().unwrap();
         let checkpoint = proof::checkpoint_of(&parts.proof).unwrap();
         let note = SignedText::parse(checkpoint).unwrap();
         for witness in witnesses {

@@ -13,7 +13,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::changes;
 use crate::console::{self, StatusSource};
-use crate::exchange::{following, reconcile};
+use crate::exchange::{following, reconcile, renewing};
 use crate::intake::folder;
 use crate::intake::queue::{self, Keeping, Queue};
 use crate::jobs::{self, Ringer, Stop};
@@ -109,6 +109,8 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
     tasks.push(rt::spawn(publishing::serve(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(following::serve(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(checking::serve(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(tampering::go_round(Arc::clone(node), stopped.clone())));
+    tasks.push(rt::spawn(renewing::serve(Arc::clone(node), stopped.clone())));
     tasks.push(rt::spawn(reconcile::serve(Arc::clone(node), stopped)));
     let running = Running {
         peer: first(&peer_at),

@@ -267,7 +267,8 @@ async fn an_approved_change_whose_deciders_lost_their_accounts_is_not_carried_ou
 
 #[actix_web::test]
 async fn what_was_approved_for_an_agreement_that_is_over_ends_as_overtaken_before_its_date() {
-    let pair = Pair::in_force().await;
+    let mut pair = Pair::in_force().await;
+    pair.alder.mails_to(&["administrator@alder.example"], &["custodian@alder.example"]);
     pair.alder.suspends(pair.id).await;
     let id = approved_for_later(&pair, "agreements", "custodian").await;
     pair.alder.works_it_off().await;
@@ -279,6 +280,10 @@ async fn what_was_approved_for_an_agreement_that_is_over_ends_as_overtaken_befor
         State::Overtaken { why, .. } => assert!(why.contains("is over: terminated by"), "{why}"),
         other => panic!("{other:?}"),
     }
+    let told = |mail: &concordat::registry::outbox::Queued| mail.dedup.contains(&format!("change:{id}:overtaken"));
+    let mails: Vec<_> = pair.alder.mails().into_iter().filter(told).collect();
+    assert_eq!(mails.len(), 2, "both who decide such things are told, once");
+    assert!(mails[0].subject.contains("was not carried out") && mails[0].body.contains("is over: terminated by"));
     refused(approves(&pair.alder, id, "custodian").await, "nothing is to be decided");
 }
 

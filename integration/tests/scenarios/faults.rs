@@ -158,14 +158,15 @@ async fn s21_files_that_may_not_grow_are_503_and_not_one_byte_and_it_returns_by_
     withstands(&mut apart, |apart| apart.process().limit(begin), |apart| apart.process().limit(end)).await;
 }
 
-/// `strace` that makes each sync of a process fail, until this ends.
-struct NoSync(Child);
+/// `strace` that does something to a process's system calls, until this ends.
+pub(super) struct Injected(Child);
 
-impl NoSync {
-    fn of(process: u32) -> Self {
+impl Injected {
+    /// Does `what` to these calls, such as `error=EIO`.
+    pub(super) fn into(process: u32, calls: &str, what: &str) -> Self {
         let mut strace = Command::new("strace");
-        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"]);
-        strace.args(["-e", "inject=fsync,fdatasync:error=EIO", "-p", &process.to_string()]);
+        strace.args(["-f", "-qq", "-o", "/dev/null", "-e", &format!("trace={calls}")]);
+        strace.args(["-e", &format!("inject={calls}:{what}"), "-p", &process.to_string()]);
         let this = Self(strace.stdin(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
         let traced = || {
             let tasks = std::fs::read_dir(format!("/proc/{process}/task")).unwrap();
@@ -184,6 +185,19 @@ impl NoSync {
     }
 }
 
+/// Whether something can be done to another process's calls here; otherwise it is said what was not tested.
+pub(super) fn may_inject(what: &str) -> bool {
+    if !Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok_and(|there| there.success()) {
+        skipped(&format!("strace is not installed: {what} were NOT tested; `apt-get install strace`"));
+        return false;
+    }
+    let may = may_trace();
+    if !may {
+        eprintln!("this machine lets no process trace another one: {what} were NOT tested");
+    }
+    may
+}
+
 /// Whether a process may be traced that is no child of the tracer: some machines forbid it whoever asks.
 fn may_trace() -> bool {
     let mut traced = Command::new("sleep").arg("10").spawn().unwrap();
@@ -199,7 +213,7 @@ fn may_trace() -> bool {
     may
 }
 
-impl Drop for NoSync {
+impl Drop for Injected {
     /// It lets go of the process.
     fn drop(&mut self) {
         let _ = Command::new("kill").args(["-INT", &self.0.id().to_string()]).status();
@@ -209,17 +223,14 @@ impl Drop for NoSync {
 
 #[actix_web::test]
 async fn s21_a_disk_that_does_not_sync_is_503_and_not_one_byte_and_it_returns_by_itself() {
-    if !Command::new("strace").arg("-V").stdout(Stdio::null()).status().is_ok_and(|there| there.success()) {
-        skipped("strace is not installed: failing syncs were NOT tested; `apt-get install strace`");
-        return;
-    }
-    if !may_trace() {
-        eprintln!("this machine lets no process trace another one: failing syncs were NOT tested");
+    if !may_inject("failing syncs") {
         return;
     }
     let mut apart = serving(Backend::Sqlite, None).await;
     let fault = std::cell::RefCell::new(None);
-    let begin = |apart: &mut Apart| _ = fault.replace(Some(NoSync::of(apart.process().id())));
+    let begin = |apart: &mut Apart| {
+        _ = fault.replace(Some(Injected::into(apart.process().id(), "fsync,fdatasync", "error=EIO")));
+    };
     withstands(&mut apart, begin, |_| drop(fault.take())).await;
 }
 

@@ -125,8 +125,11 @@ async fn a_log_with_two_heads_of_one_size_is_convicted_by_whoever_watches() {
     let size: u64 = real.lines().nth(1).unwrap().parse().unwrap();
     let body = concordat::witness::request::Shown::body(size, &[], &forged);
     let reply = watched.alder.calls(&watched.birch).post("/peer/v1/witness/add-checkpoint", &body).await;
+    assert_eq!((reply.status, reply.header("content-type")), (422, Some("text/plain; charset=utf-8")));
+    let elsewhere = concordat::witness::request::Shown::body(0, &[], &forged);
+    let reply = watched.alder.calls(&watched.birch).post("/peer/v1/witness/add-checkpoint", &elsewhere).await;
     assert_eq!((reply.status, reply.header("content-type")), (409, Some("text/x.tlog.size")));
-    assert_eq!(String::from_utf8(reply.body).unwrap(), format!("{size}\n"));
+    assert_eq!(reply.text(), format!("{size}\n"));
     let kept = evidence::all(&mut watched.birch.node().registry().reader().unwrap()).unwrap();
     let vkey = watched.alder.node().party().node.log_vkey.parse().unwrap();
     let (held, shown) = kept[0].1.convicts(&vkey).unwrap();
@@ -218,6 +221,29 @@ async fn s35_a_log_that_shows_each_its_own_trail_is_convicted_and_stopped() {
     }
     // Who saw one trail only goes on with it.
     assert_eq!(evidence::all(&mut watched.cedar.conn()).unwrap(), []);
+}
+
+#[actix_web::test]
+async fn a_head_that_came_with_what_was_refused_convicts_as_well() {
+    let watched = Watched::in_force().await;
+    watched.publish().await;
+    let forger = watched.alder.fork(watched.federation.folder());
+    // Of no kind that this door takes: nothing comes of it, and nothing is recorded.
+    let size = watched.birch.trail_size();
+    let (_, text) = forger.swears(agreements::entry::Kind::TrailSearched, None, &serde_json::json!({"v": 1})).await;
+    watched.alder.posts_query(&watched.birch, &text).await.problem(400, "unsworn");
+    assert_eq!(watched.birch.trail_size(), size);
+    for _ in 0..3 {
+        watched.alder.writes_an_entry().await;
+    }
+    watched.publish().await;
+    // The newest cosigned head of Alder is here.
+    let asked = watched.alder.asks(watched.alder.asking(&watched.birch, PLATE)).await;
+    assert!(asked.is_ok(), "{asked:?}");
+    following::look(watched.birch.node(), &watched.birch.node().desk()).await.unwrap();
+    let kept = evidence::all(&mut watched.birch.conn()).unwrap();
+    let vkey = watched.alder.node().party().node.log_vkey.parse().unwrap();
+    assert!(kept.iter().any(|(_, fork, _)| fork.convicts(&vkey).is_ok()), "{kept:?}");
 }
 
 #[actix_web::test]

@@ -6,6 +6,7 @@ use agreements::status::Status;
 use agreements::time::Instant;
 use diesel::result::QueryResult;
 
+use super::telling::{self, Told};
 use super::{
     Approved, Change, ChangeError, ChangeId, Command, Outcome, Proposed, Refusable, Settled, State, append, apply, no,
     preview, reasoned, record, rules,
@@ -259,7 +260,16 @@ fn over(conn: &mut Conn, change: &Change, now: Instant) -> QueryResult<Option<St
 /// Nothing was recorded; it waits as before.
 pub async fn carry_out(node: &Node, id: ChangeId) -> Result<Approval, ChangeError> {
     let (owner, actor) = (node.owner().clone(), Actor::of(node));
-    let job = move |tx: &mut Tx<'_>| carrying_out(tx, &owner, &actor, id);
+    let told = Told::of(node);
+    let job = move |tx: &mut Tx<'_>| -> QueryResult<Refusable<Change>> {
+        let carried = carrying_out(tx, &owner, &actor, id)?;
+        if let Ok(change) = &carried
+            && let Some((_, Outcome::Overtaken { why })) = change.settled.last()
+        {
+            telling::overtaken(tx, &told, change, why)?;
+        }
+        Ok(carried)
+    };
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
     let change = recorded.into_inner().map_err(ChangeError::Refused)?;
     Ok(Approval { delivery: delivered(node, &change).await, change })

@@ -1,4 +1,5 @@
-//! Whoever may approve a change is told by mail that it waits: once, in the transaction that proposes it.
+//! Whoever may approve a change is told by mail that it waits: once, in the transaction that proposes it. So they are when one
+//! that was approved for a later date could not be carried out.
 
 use diesel::result::QueryResult;
 
@@ -20,6 +21,27 @@ impl Told {
         let to = mail::recipients(&node.config().mail, Audience::Agreements).into_iter().cloned().collect();
         Self { name: node.config().agency.legal_name.clone(), to }
     }
+}
+
+/// Queues the mails that an approved change was not carried out when its date came, and why.
+pub(super) fn overtaken(tx: &mut Tx<'_>, told: &Told, change: &Change, why: &[String]) -> QueryResult<()> {
+    let Change { id, proposed, .. } = change;
+    let what = &proposed.command;
+    let notice = Notice {
+        dedup: format!("change:{id}:overtaken"),
+        audience: Audience::Agreements,
+        subject: format!("An approved change was not carried out: {what}"),
+        body: format!(
+            "At {} two people had decided to {what} from {} on. It could not be done, and nothing was changed:\n\n{}\n\n\
+             Look at it: concordat change show {id}\n\
+             If it is still wanted, propose it anew.\n",
+            told.name,
+            proposed.effective_at,
+            why.join("\n")
+        ),
+    };
+    let now = tx.now();
+    mail::queue(tx.conn(), &told.to, &notice, now).map(drop)
 }
 
 /// Queues the mails. They say what waits, and not who proposed it or why: a reason may name people.

@@ -49,7 +49,9 @@ pub enum AgreementCommand {
     #[command(after_help = "Example:\n  concordat agreement propose alder-birch.json --as alder.agreements")]
     Propose(Propose),
     /// Show all agreements and where each stands
-    #[command(after_help = "Example:\n  concordat agreement list")]
+    #[command(
+        after_help = "Example:\n  concordat agreement list\n\nExit code 3 when rows of one were changed by other hands: it is listed as damaged, and counts for nothing."
+    )]
     List,
     /// Show one agreement: parties, grants, events
     #[command(after_help = "Example:\n  concordat agreement show 01940a2b-0000-7000-8000-000000000001 --json")]

@@ -50,8 +50,10 @@ pub enum TrailCommand {
         after_help = "Examples:\n  concordat trail export --out november.xlsx --since 2026-11-01 --as alder.auditor\n  concordat trail export --tiles log --as alder.auditor\n\nA table has a row for each entry, newest first; the file's name says the form. It is there when it is whole, and nothing is overwritten. In CSV and XLSX an apostrophe stands before whatever a spreadsheet could compute; JSON has everything as it is.\n\nThe folder of --tiles is a log of c2sp.org/tlog-tiles: checkpoint, hash tiles, entry bundles. Leaves say what kind of thing happened when, and nothing about whom. The same folder again is brought up to date. Ctrl-C stops."
     )]
     Export(export::Export),
-    /// Show partners' signed entries that are kept here, and verify them offline
-    #[command(after_help = "Example:\n  concordat trail receipts --of 01940a2b-0000-7000-8000-000000000001 --verify")]
+    /// Show partners' signed entries that are kept here, and verify them offline. The look itself is recorded (VIII-03)
+    #[command(
+        after_help = "Example:\n  concordat trail receipts --of 01940a2b-0000-7000-8000-000000000001 --verify \\\n      --as alder.auditor"
+    )]
     Receipts(receipts::Receipts),
     /// Show logs that showed two trails, with the evidence that is kept here
     #[command(

@@ -10,8 +10,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use actix_web::dev::Server;
-use actix_web::{App, HttpServer, web};
+use actix_web::{HttpServer, Route, web};
 
+use crate::doors::{self, Door, Port, Recorded, Table, Verb};
 use crate::metrics::Metrics;
 
 pub use status::{Readiness, ReadsStatus, Status, StatusSource, TrailStatus, WitnessesStatus};
@@ -20,6 +21,24 @@ pub use status::{Readiness, ReadsStatus, Status, StatusSource, TrailStatus, Witn
 struct Shared {
     source: Arc<dyn StatusSource>,
     metrics: Arc<Metrics>,
+}
+
+/// What people and supervisor processes may knock at.
+pub(crate) const DOORS: Table = Table {
+    doors: &[
+        page("/", "how the node is: names of witnesses and jobs, and counts, nothing of what anybody asked", || {
+            web::to(page::status)
+        }),
+        page("/style.css", "a style sheet, the same for everybody", || web::to(page::style)),
+        page("/livez", "that the process answers", || web::to(page::live)),
+        page("/readyz", "whether the node serves, and why not", || web::to(page::ready)),
+    ],
+    no_such_path: || web::to(page::absent),
+    no_such_method: || web::to(page::not_allowed),
+};
+
+const fn page(path: &'static str, why: &'static str, answers: fn() -> Route) -> Door {
+    Door { verb: Verb::Page, path, recorded: Recorded::Not(why), answers }
 }
 
 /// Listens on `listen`; port 0 takes a free one. Nothing is answered until the server is awaited or spawned, and it
@@ -33,19 +52,10 @@ pub fn bind(
     metrics: Arc<Metrics>,
 ) -> std::io::Result<(Server, Vec<SocketAddr>)> {
     let shared = web::Data::new(Shared { source, metrics });
-    let server = HttpServer::new(move || {
-        App::new()
-            .wrap(headers::strict())
-            .app_data(shared.clone())
-            .service(page::route("/", page::status))
-            .service(page::route("/style.css", page::style))
-            .service(page::route("/livez", page::live))
-            .service(page::route("/readyz", page::ready))
-            .default_service(web::to(page::absent))
-    })
-    .workers(1)
-    .disable_signals()
-    .bind(listen)?;
+    let server = HttpServer::new(move || doors::app(Port::Console).wrap(headers::strict()).app_data(shared.clone()))
+        .workers(1)
+        .disable_signals()
+        .bind(listen)?;
     let addrs = server.addrs();
     Ok((server.run(), addrs))
 }
@@ -63,7 +73,11 @@ mod tests {
 
     impl StatusSource for Node {
         fn readiness(&self) -> Readiness {
-            Readiness { ready: self.0.lock().unwrap().clone(), alarms: vec!["a row was changed".to_owned()] }
+            Readiness {
+                ready: self.0.lock().unwrap().clone(),
+                alarms: vec!["a row was changed".to_owned()],
+                unchecked: 0,
+            }
         }
 
         fn status(&self) -> Status {

@@ -2,10 +2,9 @@
 
 use std::sync::Arc;
 
-use actix_web::dev::Handler;
 use actix_web::http::StatusCode;
 use actix_web::http::header::ContentType;
-use actix_web::{FromRequest, HttpResponse, Resource, Responder, guard, web};
+use actix_web::{HttpResponse, web};
 use askama::Template;
 use serde::Serialize;
 
@@ -26,17 +25,8 @@ struct ReadinessReply<'s> {
     ready: bool,
     reasons: &'s [String],
     alarms: &'s [String],
-}
-
-/// `path`, for GET and HEAD; any other method is 405.
-pub(super) fn route<H, Args>(path: &str, handler: H) -> Resource
-where
-    H: Handler<Args, Output: Responder + 'static>,
-    Args: FromRequest + 'static,
-{
-    web::resource(path)
-        .route(web::route().guard(guard::Any(guard::Get()).or(guard::Head())).to(handler))
-        .default_service(web::to(not_allowed))
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unchecked: Option<u64>,
 }
 
 impl Shared {
@@ -87,10 +77,15 @@ pub(super) async fn live(shared: web::Data<Shared>) -> HttpResponse {
 }
 
 pub(super) async fn ready(shared: web::Data<Shared>) -> HttpResponse {
-    let Some(Readiness { ready: found, alarms }) = shared.readiness().await else { return shared.failed() };
+    let Some(Readiness { ready: found, alarms, unchecked }) = shared.readiness().await else { return shared.failed() };
     let ready = found.is_ok();
     let code = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-    match serde_json::to_string(&ReadinessReply { ready, reasons: reasons(&found), alarms: &alarms }) {
+    match serde_json::to_string(&ReadinessReply {
+        ready,
+        reasons: reasons(&found),
+        alarms: &alarms,
+        unchecked: (unchecked > 0).then_some(unchecked),
+    }) {
         Ok(json) => shared.reply(code, ContentType::json(), json),
         Err(_) => shared.failed(),
     }
@@ -100,7 +95,8 @@ pub(super) async fn absent(shared: web::Data<Shared>) -> HttpResponse {
     shared.reply(StatusCode::NOT_FOUND, ContentType::plaintext(), "There is no such page.\n".to_owned())
 }
 
-async fn not_allowed(shared: web::Data<Shared>) -> HttpResponse {
+/// Any other method than GET and HEAD.
+pub(super) async fn not_allowed(shared: web::Data<Shared>) -> HttpResponse {
     let text = "This page can only be read.\n".to_owned();
     shared.reply(StatusCode::METHOD_NOT_ALLOWED, ContentType::plaintext(), text)
 }

@@ -72,6 +72,8 @@ pub struct Readiness {
     pub ready: Result<(), Vec<String>>,
     /// See [`Status::alarms`].
     pub alarms: Vec<String>,
+    /// How many entries from before the start were not held to their columns yet.
+    pub unchecked: u64,
 }
 
 /// Where the console asks for a [`Status`]. It is called on a thread that may block.

@@ -3,8 +3,7 @@
 //!
 //! Only hashes are fetched, under a head that the log signed: they say nothing about anybody.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,19 +14,19 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use tlog_tiles::{Hash, HashReader as _, Tile, TileHashReader, TileReader};
+use tlog_tiles::Hash;
 use tokio::sync::watch;
 
 use super::Failure;
 use super::answer::canonical;
 use super::partner::Partner;
+use super::tiles::{NO_TILES, Tiles, Trouble};
 use crate::db::{Conn, Tx};
 use crate::jobs::Stop;
 use crate::node::{Desk, Node, fresh_rid};
 use crate::registry::heads::{self, Seen};
 use crate::trail::cosignature::SignedText;
 use crate::trail::note::Checkpoint;
-use crate::trail::static_log::{Of, Resource};
 use crate::trail::told::{self, Which};
 use crate::trail::{Draft, Facts};
 use crate::witness::evidence::{self, Fork, Prefix};
@@ -38,12 +37,6 @@ const TICK: Duration = Duration::from_secs(5);
 pub const DUE: i64 = 10 * Instant::MINUTE;
 /// How many heads of a partner are looked after at once.
 const AT_ONCE: i64 = 2000;
-/// How often more tiles are fetched for one look.
-const FETCHES: usize = 64;
-/// How many leaves are looked up at once.
-const LEAVES: usize = 256;
-const HEIGHT: u8 = 8;
-const NO_TILES: &str = "it gives no tiles that its head stands on";
 
 /// The message of a `trail.forked` entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -95,6 +88,7 @@ pub async fn serve(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
 /// # Errors
 /// The registry. A partner that cannot be reached is none: its heads wait.
 pub async fn look(node: &Node, desk: &Desk) -> Result<(), Failure> {
+    see_all(node).await?;
     let now = node.now();
     let waiting = desk.registry(|conn| heads::waiting(conn, now))?;
     let partners = node.partners();
@@ -112,21 +106,6 @@ pub async fn look(node: &Node, desk: &Desk) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Why a partner's log is not followed now.
-#[derive(Debug)]
-pub(crate) enum Trouble {
-    /// Something failed here.
-    Failure(Failure),
-    /// The partner does not give what it takes, and why.
-    Partner(String),
-}
-
-impl<E: Into<Failure>> From<E> for Trouble {
-    fn from(error: E) -> Self {
-        Self::Failure(error.into())
-    }
-}
-
 /// Holds a partner's heads to its newest one that counts here, and records what convicts its log. That head.
 pub(crate) async fn hold(node: &Node, partner: &Partner) -> Result<Checkpoint, Trouble> {
     let head = follow(node, partner).await?;
@@ -134,32 +113,20 @@ pub(crate) async fn hold(node: &Node, partner: &Partner) -> Result<Checkpoint, T
     Ok(head)
 }
 
-/// The leaf hashes that a partner's log has at some positions under `head`, as its tiles prove them. `indexes` are below the
-/// head's size.
-pub(crate) async fn leaves(
-    node: &Node,
-    partner: &Partner,
-    head: &Checkpoint,
-    indexes: &BTreeSet<u64>,
-) -> Result<BTreeMap<u64, Digest>, Trouble> {
-    let mut tiles = Tiles { partner, node, head, known: RefCell::default() };
-    let mut leaves = BTreeMap::new();
-    let all: Vec<u64> = indexes.iter().copied().collect();
-    for some in all.chunks(LEAVES) {
-        let hashes = tiles.leaves(some).await?.ok_or_else(|| Trouble::Partner(NO_TILES.to_owned()))?;
-        leaves.extend(some.iter().copied().zip(hashes));
-    }
-    Ok(leaves)
-}
-
 /// Holds a partner's heads to its newest one that a quorum vouches for; without a policy, to its newest.
 async fn follow(node: &Node, partner: &Partner) -> Result<Checkpoint, Trouble> {
     let (text, head) = newest(node, partner).await?;
     let ori = partner.ori();
-    let waiting =
-        heads::wanted(&mut node.registry().reader().map_err(Failure::from)?, ori, AT_ONCE).map_err(Failure::from)?;
+    let mut waiting = {
+        let mut conn = node.registry().reader().map_err(Failure::from)?;
+        let anchor = heads::anchor(&mut conn, ori).map_err(Failure::from)?;
+        let mut all = heads::wanted(&mut conn, ori, AT_ONCE).map_err(Failure::from)?;
+        all.extend(anchor);
+        all
+    };
+    waiting.sort_unstable_by_key(|seen| seen.head.size);
     let mut found = Vec::new();
-    let mut tiles = Tiles { partner, node, head: &head, known: RefCell::default() };
+    let mut tiles = Tiles::new(node, partner, &head);
     for seen in waiting.iter().filter(|seen| seen.head.size <= head.size && seen.head.size > 0) {
         let Some(prefix) = tiles.prefix(seen.head.size).await? else {
             return Err(Trouble::Partner(NO_TILES.to_owned()));
@@ -170,14 +137,38 @@ async fn follow(node: &Node, partner: &Partner) -> Result<Checkpoint, Trouble> {
             convict(node, ori, seen, &text, &head, prefix).await?;
         }
     }
-    let now = node.now();
-    if !found.is_empty() {
-        node.registry()
-            .write("heads that were found", move |conn| heads::found(conn, ori, &found, now))
-            .await
-            .map_err(Failure::from)?;
+    if found.is_empty() {
+        return Ok(head);
     }
+    found.push(head.size);
+    let (newest, now) = (head.clone(), node.now());
+    let job = move |conn: &mut Conn| {
+        // What later heads are held to as well: so all that were ever seen are of one trail.
+        heads::see(conn, ori, &newest, &text, now)?;
+        heads::found(conn, ori, &found, now)
+    };
+    node.registry().write("heads that were found", job).await.map_err(Failure::from)?;
     Ok(head)
+}
+
+/// Takes over the heads that were verified with whatever partners said, also where nothing came of it: what was refused, or
+/// had been heard before.
+async fn see_all(node: &Node) -> Result<(), Failure> {
+    let came = node.checkpoints().take_fresh();
+    let partners = node.partners();
+    let of = |(head, text): (Checkpoint, String)| {
+        let partner = partners.all().find(|partner| partner.log().name() == head.origin)?;
+        Some((partner.ori(), head, text))
+    };
+    let came: Vec<_> = came.into_iter().filter_map(of).collect();
+    if came.is_empty() {
+        return Ok(());
+    }
+    let now = node.now();
+    let job =
+        move |conn: &mut Conn| came.iter().try_for_each(|(ori, head, text)| heads::see(conn, *ori, head, text, now));
+    node.registry().write("heads that came", job).await?;
+    Ok(())
 }
 
 /// Keeps what shows that a log has two trails.
@@ -198,7 +189,7 @@ async fn convict(
 }
 
 /// The newest head of a partner's log that counts here, as its log signed it.
-async fn newest(node: &Node, partner: &Partner) -> Result<(String, Checkpoint), Trouble> {
+pub(super) async fn newest(node: &Node, partner: &Partner) -> Result<(String, Checkpoint), Trouble> {
     let reply = node.dialer().fetch(partner, "log/checkpoint").await;
     let reply = reply.map_err(|error| Trouble::Partner(error.to_string()))?;
     let text = std::str::from_utf8(&reply.body).unwrap_or_default();
@@ -219,91 +210,6 @@ async fn newest(node: &Node, partner: &Partner) -> Result<(String, Checkpoint), 
     let known = [served.filter(vouched), came.filter(|(_, head)| head.origin == partner.log().name())];
     let best = known.into_iter().flatten().max_by_key(|(_, head)| head.size);
     best.ok_or_else(|| Trouble::Partner("no quorum vouches for a head of its log yet".to_owned()))
-}
-
-/// A partner's hash tiles under one of its heads. What is read of them is proven to be in that tree.
-struct Tiles<'a> {
-    partner: &'a Partner,
-    node: &'a Node,
-    head: &'a Checkpoint,
-    known: RefCell<Known>,
-}
-
-#[derive(Default)]
-struct Known {
-    data: HashMap<Resource, Vec<u8>>,
-    missing: BTreeSet<Resource>,
-}
-
-impl Tiles<'_> {
-    /// The root of the first `size` entries of the head's tree, and that they are its beginning; `None` where the partner does
-    /// not show it.
-    async fn prefix(&mut self, size: u64) -> Result<Option<(Digest, Vec<Hash>)>, Trouble> {
-        let whole = self.head.size;
-        self.read(|reader| {
-            let root = tlog_tiles::tree_hash(size, reader).ok()?;
-            Some((Digest(root.0), tlog_tiles::prove_tree(whole, size, reader).ok()?))
-        })
-        .await
-    }
-
-    /// The leaf hashes at these positions; `None` where the partner does not show them.
-    async fn leaves(&mut self, indexes: &[u64]) -> Result<Option<Vec<Digest>>, Trouble> {
-        let stored: Vec<u64> = indexes.iter().map(|index| tlog_tiles::stored_hash_index(0, *index)).collect();
-        self.read(|reader| {
-            let hashes = reader.read_hashes(&stored).ok()?;
-            Some(hashes.into_iter().map(|hash| Digest(hash.0)).collect())
-        })
-        .await
-    }
-
-    /// What `read` makes of the head's tree, once the tiles are here that it takes.
-    async fn read<T>(&mut self, read: impl Fn(&TileHashReader<'_>) -> Option<T>) -> Result<Option<T>, Trouble> {
-        for _ in 0..FETCHES {
-            let reader = TileHashReader::new(self.head.size, Hash(self.head.root.0), &*self);
-            if let Some(found) = read(&reader) {
-                return Ok(Some(found));
-            }
-            let missing = std::mem::take(&mut self.known.borrow_mut().missing);
-            if missing.is_empty() {
-                // All is here, and it is not what the head stands on.
-                return Ok(None);
-            }
-            for resource in missing {
-                let reply = self.node.dialer().fetch(self.partner, &format!("log/tile/{resource}")).await;
-                let reply = reply.map_err(|error| Trouble::Partner(error.to_string()))?;
-                if reply.status != 200 || reply.body.len() != usize::from(resource.width()) * 32 {
-                    return Ok(None);
-                }
-                self.known.borrow_mut().data.insert(resource, reply.body.to_vec());
-            }
-        }
-        Ok(None)
-    }
-}
-
-impl TileReader for Tiles<'_> {
-    fn height(&self) -> u8 {
-        HEIGHT
-    }
-
-    fn read_tiles(&self, tiles: &[Tile]) -> Result<Vec<Vec<u8>>, tlog_tiles::Error> {
-        let mut known = self.known.borrow_mut();
-        let mut data = Vec::with_capacity(tiles.len());
-        for tile in tiles {
-            let width = u16::try_from(tile.width()).map_err(|_| tlog_tiles::Error::InvalidTile)?;
-            let resource = Resource::new(Of::Hashes(tile.level()), tile.level_index(), width);
-            let resource = resource.ok_or(tlog_tiles::Error::InvalidTile)?;
-            if let Some(bytes) = known.data.get(&resource) {
-                data.push(bytes.clone());
-            } else {
-                known.missing.insert(resource);
-            }
-        }
-        if data.len() == tiles.len() { Ok(data) } else { Err(tlog_tiles::Error::InvalidTile) }
-    }
-
-    fn save_tiles(&self, _: &[Tile], _: &[Vec<u8>]) {}
 }
 
 /// Records the evidence that the trail does not name yet: from then on nothing is exchanged with that log.

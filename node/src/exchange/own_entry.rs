@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::wire::{self, Bulk};
 use crate::db::Conn;
+use crate::publishing::Cosigned;
 use crate::trail::{append, search};
 
 /// What is sent to the agencies that it names.
@@ -40,11 +41,12 @@ pub(crate) fn is_for(message: &[u8], partner: Ori) -> bool {
 }
 
 /// The text that carries the entry `rid` with its proof, without bulk, if it is one that was for `partner`. Otherwise
-/// `None`, whether there is another such entry or not; so too when what it says was deleted after its retention.
+/// `None`, whether there is another such entry or not; so too when what it says was deleted after its retention. The proof is
+/// under the `cosigned` head where that has it.
 ///
 /// # Errors
 /// The database failed, or the entry is not as it was recorded.
-pub fn for_partner(conn: &mut Conn, rid: RequestId, partner: Ori) -> QueryResult<Option<String>> {
+pub fn for_partner(conn: &mut Conn, rid: RequestId, partner: Ori, cosigned: &Cosigned) -> QueryResult<Option<String>> {
     let stored = match append::stored(conn, rid) {
         Err(Error::NotFound) => None,
         stored => stored?,
@@ -54,7 +56,9 @@ pub fn for_partner(conn: &mut Conn, rid: RequestId, partner: Ori) -> QueryResult
     if !travels || !is_for(&stored.message, partner) {
         return Ok(None);
     }
-    let Some(proof) = search::prove(conn, rid).map_err(crate::trail::head::HeadError::of_store)? else {
+    let Some(proof) =
+        search::prove_under(conn, rid, cosigned.vouched()).map_err(crate::trail::head::HeadError::of_store)?
+    else {
         return Ok(None);
     };
     let text = wire::text_of(&stored.leaf, &stored.message, &stored.salt, &proof, Bulk::None);

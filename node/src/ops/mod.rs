@@ -6,10 +6,25 @@ use std::sync::Arc;
 use actix_web::dev::Server;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use actix_web::middleware::DefaultHeaders;
-use actix_web::{App, HttpResponse, HttpServer, web};
+use actix_web::{HttpResponse, HttpServer, web};
 
 use crate::config::LoopbackAddr;
+use crate::doors::{self, Port, Recorded, Table, Verb};
 use crate::metrics::{Door, MEDIA_TYPE, Metrics};
+
+/// What the operator may knock at.
+pub(crate) const DOORS: Table = Table {
+    doors: &[doors::Door {
+        verb: Verb::Get,
+        path: "/metrics",
+        recorded: Recorded::Not(
+            "counts and times, on this machine alone; no plate, name or number of a case is in any",
+        ),
+        answers: || web::to(show),
+    }],
+    no_such_path: || web::to(HttpResponse::NotFound),
+    no_such_method: || web::to(HttpResponse::MethodNotAllowed),
+};
 
 /// Listens on `listen`; port 0 takes a free one. Nothing is answered until the server is awaited or spawned, and it
 /// stops through its handle only: signals are the caller's.
@@ -18,10 +33,9 @@ use crate::metrics::{Door, MEDIA_TYPE, Metrics};
 /// The address cannot be had.
 pub fn bind(listen: LoopbackAddr, metrics: Arc<Metrics>) -> std::io::Result<(Server, Vec<SocketAddr>)> {
     let server = HttpServer::new(move || {
-        App::new()
+        doors::app(Port::Ops)
             .wrap(DefaultHeaders::new().add((CACHE_CONTROL, "no-store")).add(("X-Content-Type-Options", "nosniff")))
             .app_data(web::Data::from(Arc::clone(&metrics)))
-            .route("/metrics", web::get().to(show))
     })
     .workers(1)
     .disable_signals()

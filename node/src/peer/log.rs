@@ -55,7 +55,8 @@ pub(super) async fn entry(
 ) -> Result<HttpResponse, Problem> {
     let rid: RequestId = rid.parse().map_err(|_| Problem::NotInLog)?;
     let desk = desk(&request, &node);
-    let text = desk.registry(|conn| own_entry::for_partner(conn, rid, peer.partner().ori()))?;
+    let cosigned = node.watch().cosigned();
+    let text = desk.registry(|conn| own_entry::for_partner(conn, rid, peer.partner().ori(), &cosigned))?;
     let mut reply = HttpResponse::Ok();
     reply.insert_header((CACHE_CONTROL, MOVES));
     Ok(json_reply(reply, text.ok_or(Problem::NotInLog)?))

@@ -13,12 +13,14 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::middleware::from_fn;
 use actix_web::web::{self, Bytes, Data, Path};
-use actix_web::{App, HttpRequest, HttpResponse, HttpServer, Resource};
+use actix_web::{HttpRequest, HttpResponse, HttpServer, Route};
+use agreements::entry::Kind;
 use agreements::ids::AgreementId;
 use agreements::message::Outcome;
 use agreements::protocol::Spoken;
 use futures_util::stream::{self, StreamExt as _};
 
+use crate::doors::{self, Door, Port, Recorded, Table, Verb};
 use crate::exchange::versions::Description;
 use crate::exchange::{answer, lifecycle};
 use crate::hotlists::asserting;
@@ -33,6 +35,53 @@ pub use problem::Problem;
 /// For how long an idle connection is kept: longer than a partner's node would use it again, and no longer than a stop can
 /// wait for.
 const KEEP_ALIVE: Duration = Duration::from_secs(5);
+
+const fn door(verb: Verb, path: &'static str, recorded: Recorded, answers: fn() -> Route) -> Door {
+    Door { verb, path, recorded, answers }
+}
+
+/// What a partner did is acknowledged by an entry that travels as the answer.
+const ACKNOWLEDGED: Recorded = Recorded::First(&[Kind::AgreementAcknowledged]);
+
+/// What partners may knock at. [`gate`] answers whoever is none, and hears new keys at `rekeyed` from whoever shows them.
+pub(crate) const DOORS: Table = Table {
+    doors: &[
+        door(Verb::Get, "/peer/v1/node", Recorded::Not(DESCRIPTOR), || web::to(describe)),
+        door(Verb::Post, "/peer/v1/queries", Recorded::First(&[Kind::QueryAnswered]), || web::to(queries)),
+        door(Verb::Post, "/peer/v1/agreements", ACKNOWLEDGED, || web::to(offer)),
+        door(Verb::Post, "/peer/v1/agreements/{id}/renewal", Recorded::First(&[Kind::PacketReceived]), || {
+            web::to(renewal)
+        }),
+        door(Verb::Get, "/peer/v1/agreements/{id}", Recorded::Not(STREAMS), || web::to(agreement)),
+        door(Verb::Post, "/peer/v1/agreements/{id}/events", ACKNOWLEDGED, || web::to(event)),
+        door(Verb::Post, "/peer/v1/agreements/{id}/rekeyed", ACKNOWLEDGED, || web::to(rekeyed)),
+        door(Verb::Post, "/peer/v1/witness/add-checkpoint", Recorded::Not(COSIGNING), || {
+            web::to(witness::add_checkpoint)
+        }),
+        door(Verb::Get, "/peer/v1/witness/{origin}/checkpoint", Recorded::Not(HEADS), || web::to(witness::newest)),
+        door(Verb::Get, "/peer/v1/log/checkpoint", Recorded::Not(HEADS), || web::to(log::checkpoint)),
+        door(Verb::Get, "/peer/v1/log/tile/{path:.*}", Recorded::Not(HASHES), || web::to(log::tile)),
+        door(Verb::Get, "/peer/v1/log/entry/{rid}", Recorded::Not(AGAIN), || web::to(log::entry)),
+        door(Verb::Get, "/peer/v1/log/day/{day}", Recorded::Not(LISTED), || web::to(log::day)),
+        door(Verb::Get, "/peer/v1/hotlists", Recorded::Not(OFFERED), || web::to(hotlists)),
+        door(Verb::Post, "/peer/v1/hotlists/{list}/pull", Recorded::First(&[Kind::HotlistAsserted]), || web::to(pull)),
+    ],
+    no_such_path: || web::to(no_such_path),
+    no_such_method: || web::to(no_such_method),
+};
+
+const DESCRIPTOR: &str = "the agency's name, address and public keys, as its descriptor file has them";
+const STREAMS: &str =
+    "where the agreement stands, and this agency's events under it, each of which was an entry when it was made";
+pub(crate) const COSIGNING: &str = "a log's head and a signature under it: sizes and hashes, which come each second";
+pub(crate) const HEADS: &str = "a signed size and hash of a log, which say nothing about anybody";
+const HASHES: &str = "hashes, which say nothing about anybody; bundles of entries are not served";
+const AGAIN: &str =
+    "once more what was sent to that very partner, without reads, which are only ever given with an entry of their own";
+const LISTED: &str =
+    "ids, kinds and hashes of entries that were for that very partner, each of which was an entry when it was made";
+const OFFERED: &str =
+    "which lists the agreement grants that partner, and their versions; what is in one comes by a recorded pull";
 
 /// Why the peer port is not opened.
 #[derive(Debug, thiserror::Error)]
@@ -55,29 +104,10 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
     let config = tls::server(node.dialer().own(), node.trust(), Arc::clone(node.clock()))?;
     let shared = Arc::clone(node);
     let server = HttpServer::new(move || {
-        App::new()
+        doors::app(Port::Peer)
             .app_data(Data::from(Arc::clone(&shared)))
             .app_data(Rc::new(shared.desk()))
             .wrap(from_fn(gate::admit))
-            .service(
-                web::scope("/peer/v1")
-                    .service(door("/node").route(web::get().to(describe)))
-                    .service(door("/queries").route(web::post().to(queries)))
-                    .service(door("/agreements").route(web::post().to(offer)))
-                    .service(door("/agreements/{id}/renewal").route(web::post().to(renewal)))
-                    .service(door("/agreements/{id}").route(web::get().to(agreement)))
-                    .service(door("/agreements/{id}/events").route(web::post().to(event)))
-                    .service(door("/agreements/{id}/rekeyed").route(web::post().to(rekeyed)))
-                    .service(door("/witness/add-checkpoint").route(web::post().to(witness::add_checkpoint)))
-                    .service(door("/witness/{origin}/checkpoint").route(web::get().to(witness::newest)))
-                    .service(door("/log/checkpoint").route(web::get().to(log::checkpoint)))
-                    .service(door("/log/tile/{path:.*}").route(web::get().to(log::tile)))
-                    .service(door("/log/entry/{rid}").route(web::get().to(log::entry)))
-                    .service(door("/log/day/{day}").route(web::get().to(log::day)))
-                    .service(door("/hotlists").route(web::get().to(hotlists)))
-                    .service(door("/hotlists/{list}/pull").route(web::post().to(pull))),
-            )
-            .default_service(web::to(no_such_path))
     })
     .on_connect(gate::remember)
     .keep_alive(KEEP_ALIVE)
@@ -89,10 +119,6 @@ pub fn bind(node: &Arc<Node>) -> Result<(Server, Vec<SocketAddr>), BindError> {
     .map_err(|error| BindError::Listen(listen, error))?;
     let addresses = server.addrs();
     Ok((server.run(), addresses))
-}
-
-fn door(path: &str) -> Resource {
-    web::resource(path.to_owned()).default_service(web::to(no_such_method))
 }
 
 async fn no_such_path(_: Peer) -> Result<HttpResponse, Problem> {

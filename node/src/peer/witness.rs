@@ -29,7 +29,7 @@ pub(crate) fn reply(done: Done) -> HttpResponse {
         Done::Cosigned(line) => HttpResponse::Ok().content_type("text/plain; charset=utf-8").body(line),
         Done::Refused(refusal) => {
             let status = StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST);
-            let known = matches!(refusal, Refusal::Conflict(_) | Refusal::Forked(_));
+            let known = matches!(refusal, Refusal::Conflict(_));
             let content_type = if known { "text/x.tlog.size" } else { "text/plain; charset=utf-8" };
             HttpResponse::build(status).content_type(content_type).body(format!("{refusal}\n"))
         }

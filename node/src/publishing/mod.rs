@@ -87,6 +87,14 @@ pub struct Cosigned {
     pub since: Option<Instant>,
 }
 
+impl Cosigned {
+    /// How many entries the head has that a quorum vouches for, and its text; `None` while none does.
+    #[must_use]
+    pub fn vouched(&self) -> Option<(u64, &str)> {
+        self.since.map(|_| (self.size, self.text.as_str()))
+    }
+}
+
 /// What a node knows of its witnesses.
 pub struct Watch {
     policy: Option<Policy>,
@@ -187,6 +195,14 @@ impl Watch {
         let fresh = since.is_some_and(|since| now.since(since) <= self.max_unwitnessed);
         if fresh { Ok(()) } else { Err(Unwitnessed { since }) }
     }
+}
+
+/// The newest own head with what witnesses said of it, for whoever has no [`Watch`]: `own` is this node's witness.
+///
+/// # Errors
+/// The registry.
+pub fn cosigned_of(conn: &mut Conn, policy: Option<&Policy>, own: Option<&CosignerKey>) -> QueryResult<Cosigned> {
+    newest_cosigned(conn, |note| policy?.witnessed(note, |witness| Some(&witness.key) != own))
 }
 
 /// The newest own head that a quorum vouches for, as `quorum` says of its cosignatures; or the newest with any.

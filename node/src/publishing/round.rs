@@ -248,20 +248,32 @@ async fn ask(node: &Node, target: &Target, shows: &Showing, signed: &SignedText)
             Err(why) => return (Said::Failed(why), None),
         };
         let text = std::str::from_utf8(&reply.body).unwrap_or_default();
-        match reply.status {
-            200 => return cosigned(target, shows.size, signed, text),
-            409 => match text.strip_suffix('\n').and_then(decimal) {
-                Some(size) if size > shows.size => return (Said::Ahead { size }, None),
-                // It knows the very head that we said, and ours is another one.
-                Some(size) if size == shows.size && size == old => return (Said::Forked { size }, None),
-                Some(size) if size != old => old = size,
-                _ => return (Said::Failed("409 without the size that it knows".to_owned()), None),
-            },
-            422 => return (Said::Forked { size: old }, None),
-            status => return (Said::Failed(format!("status {status}")), None),
+        if reply.status == 200 {
+            return cosigned(target, shows.size, signed, text);
+        }
+        match refused(reply.status, text, old, shows.size) {
+            Ok(size) => old = size,
+            Err(said) => return (said, None),
         }
     }
     (Said::Failed("it knows another head each time that it is asked".to_owned()), None)
+}
+
+/// From which head it is to be shown this one instead, where a witness that was shown `size` entries after `old` says so; what
+/// it said where there is nothing more to try. A witness of v1.0.0 of the specification answers 409 with the very size to a
+/// head of that size with another root, one of v1.1.0 422: both say that there are two trails.
+fn refused(status: u16, text: &str, old: u64, size: u64) -> Result<u64, Said> {
+    match status {
+        409 => match text.strip_suffix('\n').and_then(decimal) {
+            Some(known) if known > size => Err(Said::Ahead { size: known }),
+            // It knows the very head that we said, and ours is another one.
+            Some(known) if known == size && known == old => Err(Said::Forked { size }),
+            Some(known) if known != old => Ok(known),
+            _ => Err(Said::Failed("409 without the size that it knows".to_owned())),
+        },
+        422 => Err(Said::Forked { size: old }),
+        status => Err(Said::Failed(format!("status {status}"))),
+    }
 }
 
 /// What a witness's answer of 200 says.
@@ -312,4 +324,26 @@ fn reason(error: &reqwest::Error) -> String {
         cause = inner;
     }
     cause.to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fork_is_understood_from_witnesses_of_both_versions_of_the_specification() {
+        for (what, status, text, expected) in [
+            ("v1.1.0: the same size, another root", 422, "", Err(Said::Forked { size: 20 })),
+            ("v1.0.0: the same size, another root", 409, "20\n", Err(Said::Forked { size: 20 })),
+            ("it knows an earlier head", 409, "7\n", Ok(7)),
+            ("it knows none", 409, "0\n", Ok(0)),
+            ("it knows a later head", 409, "21\n", Err(Said::Ahead { size: 21 })),
+        ] {
+            assert_eq!(refused(status, text, 20, 20), expected, "{what}");
+        }
+        assert_eq!(refused(422, "", 9, 20), Err(Said::Forked { size: 9 }), "what it knows is no beginning of this");
+        for (status, text) in [(409, ""), (409, "20"), (409, "020\n"), (409, "x\n"), (404, ""), (500, "20\n")] {
+            assert!(matches!(refused(status, text, 20, 20), Err(Said::Failed(_))), "{status} {text:?}");
+        }
+    }
 }

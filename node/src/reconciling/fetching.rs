@@ -10,8 +10,8 @@ use jiff::civil::Date;
 use super::listing::{DayList, Listed, bounds};
 use super::{SETTLED, run::NotDone};
 use crate::exchange::ask::problem;
-use crate::exchange::following;
 use crate::exchange::partner::Partner;
+use crate::exchange::tiles;
 use crate::node::Node;
 use crate::registry::heads;
 use crate::trail::note::Checkpoint;
@@ -111,7 +111,7 @@ pub(super) async fn log(
     if indexes.is_empty() {
         return Ok(BTreeMap::new());
     }
-    Ok(following::leaves(node, partner, head, &indexes).await?)
+    Ok(tiles::leaves(node, partner, head, &indexes).await?)
 }
 
 /// An entry that the partner lists, whole and with its proof, as text; `None` where it does not give it.

@@ -218,6 +218,38 @@ pub fn receipts_after(
     query.load::<ReceiptRow>(conn)?.into_iter().map(receipt_of).collect()
 }
 
+/// Receipts of `origin` for entries of ours from `since` on, in the order of these and from behind `after` on; at most
+/// `limit`. So they are read through page by page.
+pub fn receipts_of(
+    conn: &mut Conn,
+    origin: Ori,
+    since: Instant,
+    after: Option<(RequestId, Digest)>,
+    limit: i64,
+) -> QueryResult<Vec<Receipt>> {
+    // Ids begin with the time at which they were made (RFC 9562, version 7), so that the index of entries gives them.
+    let first = RequestId::new(since, [0; 10]).as_bytes().to_vec();
+    let mut query = receipt::table
+        .select(RECEIPT)
+        .filter(receipt::of.ge(first))
+        .filter(receipt::origin.eq(origin.as_str()))
+        .order((receipt::of, receipt::leaf_hash))
+        .limit(limit)
+        .into_boxed();
+    if let Some((of, leaf)) = after {
+        let (of, leaf) = (of.as_bytes().to_vec(), leaf.0.to_vec());
+        query = query.filter(receipt::of.gt(of.clone()).or(receipt::of.eq(of).and(receipt::leaf_hash.gt(leaf))));
+    }
+    query.load::<ReceiptRow>(conn)?.into_iter().map(receipt_of).collect()
+}
+
+/// Puts a proof in the place of the one that a receipt has, if that is still `old`.
+pub fn renew(conn: &mut Conn, leaf_hash: Digest, old: &str, new: &str) -> QueryResult<bool> {
+    let row = receipt::table.filter(receipt::leaf_hash.eq(leaf_hash.0.to_vec())).filter(receipt::proof.eq(old));
+    let changed = each!(conn, conn => diesel::update(row).set(receipt::proof.eq(new)).execute(conn))?;
+    Ok(changed == 1)
+}
+
 type ReceiptColumns =
     (receipt::leaf_hash, receipt::origin, receipt::of, receipt::leaf, receipt::message, receipt::salt, receipt::proof);
 const RECEIPT: ReceiptColumns =

@@ -72,6 +72,18 @@ pub fn newest(conn: &mut Conn, origin: Ori) -> QueryResult<Option<(Checkpoint, I
     Ok(row.map(from_row).transpose()?.map(|seen| (seen.head, seen.at)))
 }
 
+/// A partner's newest head that was found in a later one, or was the one in which others were found.
+pub fn anchor(conn: &mut Conn, origin: Ori) -> QueryResult<Option<Seen>> {
+    let row: Option<Row> = seen_head::table
+        .filter(seen_head::origin.eq(origin.as_str()))
+        .filter(seen_head::found_at.is_not_null())
+        .order(seen_head::size.desc())
+        .select(COLUMNS)
+        .first(conn)
+        .optional()?;
+    row.map(from_row).transpose()
+}
+
 /// The heads of a partner that were not found in a later one yet, smallest first; at most `limit`.
 pub fn wanted(conn: &mut Conn, origin: Ori, limit: i64) -> QueryResult<Vec<Seen>> {
     let rows: Vec<Row> = seen_head::table

@@ -197,6 +197,11 @@ impl SignedText {
         self.signatures.first().map(|line| (line.name(), line.id()))
     }
 
+    /// How many signatures it has.
+    pub(crate) fn signers(&self) -> usize {
+        self.signatures.len()
+    }
+
     /// The text of the note with the signature lines of `line`s after its own, each name and key once: the first counts.
     ///
     /// # Errors

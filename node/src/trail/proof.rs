@@ -45,15 +45,26 @@ pub enum ProofError {
 
 /// Checkpoints that were verified lately: one signature check serves all the proofs of a batch.
 #[derive(Debug, Default)]
-pub struct CheckpointCache(Mutex<VecDeque<(Digest, Checkpoint)>>);
+pub struct CheckpointCache {
+    lately: Mutex<VecDeque<(Digest, Checkpoint)>>,
+    /// Those that nobody took over yet, as they are written.
+    fresh: Mutex<VecDeque<(Checkpoint, String)>>,
+}
 
 impl CheckpointCache {
     /// How many checkpoints are kept.
     pub const CAPACITY: usize = 64;
+    /// How many wait to be taken over; beyond that the oldest are let go.
+    pub const WAITING: usize = 4096;
 
     /// Forgets everything: the key of a log was replaced.
     pub fn forget(&self) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        self.lately.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
+    /// The checkpoints that were verified since this was asked the last time.
+    pub fn take_fresh(&self) -> Vec<(Checkpoint, String)> {
+        self.fresh.lock().unwrap_or_else(PoisonError::into_inner).drain(..).collect()
     }
 
     fn verify(&self, text: &str, vkey: &Vkey) -> Result<Checkpoint, NoteError> {
@@ -61,14 +72,19 @@ impl CheckpointCache {
         let name = Digest::of(&[vkey.to_string().as_bytes(), b"\n", text.as_bytes()].concat());
         let known =
             |seen: &VecDeque<(Digest, Checkpoint)>| seen.iter().find(|(n, _)| *n == name).map(|(_, c)| c.clone());
-        if let Some(checkpoint) = known(&self.0.lock().unwrap_or_else(PoisonError::into_inner)) {
+        if let Some(checkpoint) = known(&self.lately.lock().unwrap_or_else(PoisonError::into_inner)) {
             return Ok(checkpoint);
         }
         let checkpoint = Checkpoint::verify(text, vkey)?;
-        let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut seen = self.lately.lock().unwrap_or_else(PoisonError::into_inner);
         if known(&seen).is_none() {
             seen.truncate(Self::CAPACITY - 1);
             seen.push_front((name, checkpoint.clone()));
+            let mut fresh = self.fresh.lock().unwrap_or_else(PoisonError::into_inner);
+            if fresh.len() >= Self::WAITING {
+                fresh.pop_front();
+            }
+            fresh.push_back((checkpoint.clone(), text.to_owned()));
         }
         Ok(checkpoint)
     }
@@ -224,12 +240,14 @@ mod tests {
             assert_eq!(refused, Err(ProofError::Checkpoint(NoteError::Signature)));
             assert_eq!(verify_with(&proof, LEAVES[1], key.vkey(), &cache), Err(ProofError::NotIncluded));
         }
-        assert_eq!(cache.0.lock().unwrap().len(), 1);
+        assert_eq!(cache.lately.lock().unwrap().len(), 1);
         for size in 4..100 {
             let head = Checkpoint { origin: key.vkey().name().to_owned(), size, root: Digest([0; 32]) };
             cache.verify(&head.sign(&key).unwrap(), key.vkey()).unwrap();
         }
-        assert_eq!(cache.0.lock().unwrap().len(), CheckpointCache::CAPACITY);
+        assert_eq!(cache.lately.lock().unwrap().len(), CheckpointCache::CAPACITY);
+        assert_eq!(cache.take_fresh().len(), 97, "each is taken over once");
+        assert_eq!(cache.take_fresh(), []);
     }
 
     proptest! {

@@ -20,6 +20,10 @@ pub(crate) struct Scrub(Mutex<Round>);
 struct Round {
     next: i64,
     wrong: BTreeSet<i64>,
+    /// How many leaves there were at the start before those with which it began: 0 once they were all looked at.
+    older: i64,
+    /// Whether the first of them was come to.
+    at_older: bool,
 }
 
 type Row = (i64, Vec<u8>, String, i64, Vec<u8>, Vec<u8>);
@@ -29,6 +33,14 @@ impl Scrub {
     pub(crate) fn begin(&self, size: u64, count: i64) {
         let mut round = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         round.next = size.cast_signed().saturating_sub(count).max(0);
+        (round.older, round.at_older) = (round.next, false);
+    }
+
+    /// How many leaves that were there at the start were not looked at yet.
+    pub(crate) fn left(&self) -> u64 {
+        let round = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let done = if round.at_older { round.next } else { 0 };
+        u64::try_from(round.older.saturating_sub(done)).unwrap_or(0)
     }
 
     /// Looks at the next `count` leaves, from the first again after the last, and once more at those that were wrong.
@@ -42,6 +54,10 @@ impl Scrub {
         }
         let whole = i64::try_from(rows.len()).unwrap_or(i64::MAX) == count;
         round.next = rows.last().filter(|_| whole).map_or(0, |row| row.0.saturating_add(1));
+        if round.at_older && (round.next == 0 || round.next >= round.older) {
+            round.older = 0;
+        }
+        round.at_older |= round.next == 0;
         round.wrong = wrong;
         Ok(round.wrong.iter().copied().collect())
     }
@@ -96,6 +112,44 @@ pub(crate) fn misfiled(conn: &mut Conn, kinds: &[Kind]) -> QueryResult<Vec<i64>>
 mod tests {
     use super::*;
     use crate::trail::testing::{TestTrail, draft};
+
+    #[test]
+    fn what_was_there_before_the_newest_at_a_start_is_counted_until_all_was_looked_at() {
+        let trail = TestTrail::new();
+        let db = trail.open();
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        let job = |numbers: std::ops::Range<u64>| {
+            db.record(move |tx| {
+                for number in numbers {
+                    tx.append(draft(tx.now(), number))?;
+                }
+                Ok(())
+            })
+        };
+        runtime.block_on(job(0..20)).unwrap();
+        trail.tamper("UPDATE leaf SET kind = 'query.asked' WHERE idx = 9");
+        let mut conn = trail.connect();
+        let scrub = Scrub::default();
+        scrub.begin(20, 6);
+        assert_eq!(scrub.left(), 14);
+        assert_eq!(scrub.turn(&mut conn, 6).unwrap(), [] as [i64; 0], "the newest");
+        // It goes on while the trail grows.
+        runtime.block_on(job(20..25)).unwrap();
+        let mut left = vec![scrub.left()];
+        let mut found = Vec::new();
+        while scrub.left() > 0 {
+            assert!(left.len() < 20, "{left:?}");
+            found = scrub.turn(&mut conn, 4).unwrap();
+            left.push(scrub.left());
+        }
+        assert_eq!(found, [9], "a hidden one that is not among the newest");
+        assert!(left.is_sorted_by(|a, b| a >= b), "{left:?}");
+        scrub.turn(&mut conn, 4).unwrap();
+        assert_eq!(scrub.left(), 0);
+        let small = Scrub::default();
+        small.begin(5, 6);
+        assert_eq!(small.left(), 0, "all of it is looked at with the start");
+    }
 
     #[test]
     fn a_column_changed_by_hand_is_found_in_its_turn_and_remembered_until_it_is_put_right() {

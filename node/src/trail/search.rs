@@ -13,6 +13,7 @@ use diesel::result::Error;
 use diesel::sql_types::{BigInt, Bool, Text};
 
 use super::append::{self, FactRow, Facts};
+use super::cosignature::SignedText;
 use super::head::{Head, HeadError};
 use super::schema::{detail, fact, leaf};
 use super::tiles::{TileCache, Tree};
@@ -339,17 +340,34 @@ pub fn by_rid(conn: &mut Conn, rid: RequestId) -> QueryResult<Option<Row>> {
 /// The proof (c2sp.org/tlog-proof@v1) that the entry `rid` is under the present head, or `None` if there is none such. Where
 /// witnesses cosigned a head that has the entry, it is under the one that the most of them did.
 pub fn prove(conn: &mut Conn, rid: RequestId) -> Result<Option<String>, HeadError> {
+    prove_under(conn, rid, None)
+}
+
+/// The same, under the `cosigned` head of so many entries where that has it: the one that a quorum vouches for.
+pub fn prove_under(
+    conn: &mut Conn,
+    rid: RequestId,
+    cosigned: Option<(u64, &str)>,
+) -> Result<Option<String>, HeadError> {
     snapshot(conn, |conn| {
         let position = leaf::table.filter(leaf::rid.eq(rid.as_bytes().to_vec())).select(leaf::idx);
         let Some(idx) = position.first::<i64>(conn).optional()? else { return Ok(None) };
         let index = idx.cast_unsigned();
-        let (size, checkpoint) = match static_log::cosigned(conn, index)? {
-            Some(cosigned) => cosigned,
-            None => Head::read(conn).map(|head| (head.size, head.checkpoint))?,
+        let head = Head::read(conn)?;
+        let vouched = cosigned.filter(|(size, text)| index < *size && *size <= head.size && same_key(text, &head));
+        let (size, checkpoint) = match vouched {
+            Some((size, text)) => (size, text.to_owned()),
+            None => static_log::cosigned(conn, index)?.unwrap_or((head.size, head.checkpoint)),
         };
         let path = Tree::new(conn, &TileCache::default()).path(size, index)?;
         Ok(Some(proof::text(index, &path, &checkpoint)))
     })
+}
+
+/// Whether the log's key of today signed a head: who verifies has no other.
+fn same_key(text: &str, head: &Head) -> bool {
+    let (Ok(one), Ok(other)) = (SignedText::parse(text), SignedText::parse(&head.checkpoint)) else { return false };
+    one.first_signer() == other.first_signer()
 }
 
 impl Row {

@@ -16,15 +16,29 @@ use std::time::Duration;
 use actix_web::dev::Server;
 use actix_web::middleware::{DefaultHeaders, from_fn};
 use actix_web::web::{self, Data};
-use actix_web::{App, HttpResponse, HttpServer};
+use actix_web::{HttpResponse, HttpServer};
+use agreements::entry::Kind;
 use serde_json::json;
 
+use crate::doors::{self, Door, Port, Recorded, Table, Verb};
 use crate::intake::message;
 use crate::intake::queue::Queue;
 use crate::node::Node;
 use crate::tls;
 use gate::{Agent, Incoming};
 use problem::Problem;
+
+/// What readers' agents may knock at.
+pub(crate) const DOORS: Table = Table {
+    doors: &[Door {
+        verb: Verb::Post,
+        path: "/rekor",
+        recorded: Recorded::Counted(&[Kind::ReadsIngested]),
+        answers: || web::to(rekor),
+    }],
+    no_such_path: || web::to(no_such_path),
+    no_such_method: || web::to(no_such_method),
+};
 
 /// Why the door for agents is not opened.
 #[derive(Debug, thiserror::Error)]
@@ -46,14 +60,12 @@ pub fn bind(node: &Arc<Node>, queue: &Queue, listen: SocketAddr) -> Result<(Serv
     let shared = Arc::clone(node);
     let queue = queue.clone();
     let server = HttpServer::new(move || {
-        App::new()
+        doors::app(Port::Agents)
             .app_data(Data::from(Arc::clone(&shared)))
             .app_data(Data::new(queue.clone()))
             .app_data(Rc::new(shared.desk()))
             .wrap(from_fn(gate::admit))
             .wrap(DefaultHeaders::new().add(("cache-control", "no-store")).add(("x-content-type-options", "nosniff")))
-            .service(web::resource("/rekor").route(web::post().to(rekor)).default_service(web::to(no_such_method)))
-            .default_service(web::to(no_such_path))
     })
     .client_request_timeout(Duration::from_secs(10))
     .client_disconnect_timeout(Duration::from_secs(1))

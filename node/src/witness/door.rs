@@ -8,7 +8,7 @@ use actix_web::dev::Server;
 use actix_web::http::ConnectionType;
 use actix_web::middleware::DefaultHeaders;
 use actix_web::web::{self, Data, Path, Payload};
-use actix_web::{App, HttpResponse, HttpServer, Resource};
+use actix_web::{HttpResponse, HttpServer, Route};
 use agreements::ids::Digest;
 use rustls::ServerConfig;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,7 +16,9 @@ use tokio::time::timeout;
 
 use super::alone::{Alone, AloneError};
 use super::request::MAX_REQUEST;
+use crate::doors::{self, Door, Port, Recorded, Table, Verb};
 use crate::peer::witness::{checkpoint, reply};
+use crate::peer::{COSIGNING, HEADS};
 
 /// In this time a body must be whole.
 const BODY_TIME: Duration = Duration::from_secs(10);
@@ -41,6 +43,21 @@ impl Desk {
     }
 }
 
+/// What logs may knock at. A witness alone has no trail; what it cosigned is in its file.
+pub(crate) const DOORS: Table = Table {
+    doors: &[
+        door(Verb::Post, "/add-checkpoint", COSIGNING, || web::to(add_checkpoint)),
+        door(Verb::Get, "/{origin}/checkpoint", HEADS, || web::to(newest)),
+        door(Verb::Get, "/readyz", "whether the witness's file can be read", || web::to(ready)),
+    ],
+    no_such_path: || web::to(HttpResponse::NotFound),
+    no_such_method: || web::to(HttpResponse::MethodNotAllowed),
+};
+
+const fn door(verb: Verb, path: &'static str, why: &'static str, answers: fn() -> Route) -> Door {
+    Door { verb, path, recorded: Recorded::Not(why), answers }
+}
+
 /// Listens on `listen`, with TLS where there is a configuration for it; port 0 takes a free one. The server runs once it is
 /// awaited or spawned, and stops through its handle only.
 ///
@@ -53,13 +70,9 @@ pub fn bind(
 ) -> std::io::Result<(Server, Vec<SocketAddr>)> {
     let desk = Data::new(Desk { alone: Arc::clone(alone), places: Arc::new(Semaphore::new(IN_WORK)) });
     let server = HttpServer::new(move || {
-        App::new()
+        doors::app(Port::Witness)
             .app_data(desk.clone())
             .wrap(DefaultHeaders::new().add(("cache-control", "no-store")).add(("x-content-type-options", "nosniff")))
-            .service(door("/add-checkpoint").route(web::post().to(add_checkpoint)))
-            .service(door("/{origin}/checkpoint").route(web::get().to(newest)))
-            .service(door("/readyz").route(web::get().to(ready)))
-            .default_service(web::to(HttpResponse::NotFound))
     })
     .workers(2)
     .max_connections(CONNECTIONS)
@@ -74,10 +87,6 @@ pub fn bind(
     };
     let addresses = server.addrs();
     Ok((server.run(), addresses))
-}
-
-fn door(path: &str) -> Resource {
-    web::resource(path.to_owned()).default_service(web::to(HttpResponse::MethodNotAllowed))
 }
 
 async fn add_checkpoint(desk: Data<Desk>, payload: Payload) -> HttpResponse {

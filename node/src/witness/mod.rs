@@ -1,4 +1,4 @@
-//! A witness of other logs (c2sp.org/tlog-witness): it cosigns each head that extends what it cosigned before, so that a log
+//! A witness of other logs (c2sp.org/tlog-witness, v1.1.0): it cosigns each head that extends what it cosigned before, so that a log
 //! which shows two trails is found out.
 //!
 //! In scope: the request, its check against what is kept and the keeping of it in one transaction, evidence of forks.
@@ -39,11 +39,12 @@ pub enum Refusal {
     /// 403: none of the log's keys signed it.
     #[error("no key of {0} that is known here signed the checkpoint")]
     Unsigned(String),
-    /// 409: it does not follow from the head that was cosigned last, which is this large.
+    /// 409: the old size is not that of the head that was cosigned last, which is this large.
     #[error("{0}")]
     Conflict(u64),
-    /// 409: a head of the same size with another root was cosigned before, so there are two trails.
-    #[error("{0}")]
+    /// 422: a head of the same size with another root was cosigned before, so there are two trails. (It was 409 in v1.0.0 of
+    /// the specification.)
+    #[error("another checkpoint of {0} entries was cosigned before: this log has two trails")]
     Forked(u64),
     /// 422: the proof does not lead from the one to the other.
     #[error("the consistency proof does not verify")]
@@ -58,8 +59,8 @@ impl Refusal {
             Self::Malformed(_) | Self::Shrinks => 400,
             Self::Unsigned(_) => 403,
             Self::UnknownLog(_) => 404,
-            Self::Conflict(_) | Self::Forked(_) => 409,
-            Self::Inconsistent => 422,
+            Self::Conflict(_) => 409,
+            Self::Forked(_) | Self::Inconsistent => 422,
         }
     }
 }
@@ -111,12 +112,14 @@ pub fn add_checkpoint(conn: &mut Conn, cosigner: &Cosigner, asked: &Verified, no
         && shown.size == last.size
         && shown.root != last.root
     {
-        let (held, shown) = (last.checkpoint.clone(), shown.checkpoint.clone());
-        let evidence = Fork { origin: last.origin.clone(), held, shown, prefix: None };
+        let (origin, held) = (last.origin.clone(), last.checkpoint.clone());
+        let evidence = Fork { origin, held, shown: shown.checkpoint.clone(), prefix: None };
         if evidence::keep(conn, &evidence, now)? {
             tracing::error!(origin = last.origin, size = last.size, "ALARM: a log signed two heads of one size");
         }
-        return refused(Refusal::Forked(last.size));
+        if shown.old == last.size {
+            return refused(Refusal::Forked(last.size));
+        }
     }
     if shown.old != size {
         return refused(Refusal::Conflict(size));

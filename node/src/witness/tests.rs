@@ -155,11 +155,9 @@ fn a_head_of_the_same_size_with_another_root_is_kept_as_evidence_that_convicts_o
     let forked = Log { leaves: Leaves::of(40, "b"), key: log.key };
     for _ in 0..2 {
         assert_eq!(desk.hears(&forked.shows(20, 20)), Done::Refused(Refusal::Forked(20)));
-        assert_eq!(
-            desk.hears(&forked.shows(4, 20)),
-            Done::Refused(Refusal::Forked(20)),
-            "whatever it says came before"
-        );
+        assert_eq!(desk.refuses(&forked.shows(20, 20)), 422, "the specification's v1.1.0; 409 before");
+        let elsewhere = desk.hears(&forked.shows(4, 20));
+        assert_eq!(elsewhere, Done::Refused(Refusal::Conflict(20)), "the old size comes first, and says what is known");
     }
     assert_eq!(desk.refuses(&forked.shows(20, 30)), 422, "a proof from another beginning is none");
     let kept = evidence::all(&mut desk.conn).unwrap();

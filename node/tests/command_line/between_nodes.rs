@@ -173,10 +173,11 @@ fn an_agreement_and_a_question_from_the_first_file_to_the_receipt() {
     let waiting = birch.run_as("custodian", &["request", "list", "--json"]).json();
     assert!(referred.contains(waiting[0]["ticket"].as_str().unwrap()));
 
-    let receipts = alder.run(&["trail", "receipts", "--of", question, "--verify", "--json"]).json();
+    let receipts = alder.run_as("auditor", &["trail", "receipts", "--of", question, "--verify", "--json"]).json();
     assert_eq!((&receipts[0]["origin"], &receipts[0]["verified"]), (&Value::from(BIRCH), &Value::from(true)));
 
     exported_receipts_verify_from_files_alone(&alder, &birch);
+    an_agreement_changed_by_other_hands_is_listed_as_damaged(&alder, &id);
 
     alder.run_as("custodian", &["agreement", "suspend", &id, "--reason", "audit under way"]).ended(0);
     assert!(ask(&alder, REASON, &[]).ended(1).contains("suspended by"));
@@ -277,4 +278,28 @@ fn exported_receipts_verify_from_files_alone(alder: &Node, birch: &Node) {
     let changed: Value = serde_json::from_str(&verify(&[&entry(0)]).ended(1)).unwrap();
     assert_eq!(changed[0]["verified"], false);
     assert!(verify(&[nowhere.path().to_str().unwrap()]).ended(2).contains("no receipts"));
+}
+
+fn an_agreement_changed_by_other_hands_is_listed_as_damaged(node: &Node, id: &str) {
+    use diesel::connection::SimpleConnection as _;
+    use diesel::{Connection as _, SqliteConnection};
+
+    let listed = node.run(&["agreement", "list", "--json"]).json();
+    assert!(listed[0].get("damaged").is_none(), "{listed}");
+    let mut conn = SqliteConnection::establish(&node.path("registry.db")).unwrap();
+    conn.batch_execute("PRAGMA busy_timeout = 5000; CREATE TABLE kept AS SELECT * FROM agreement").unwrap();
+    let change = "UPDATE agreement SET document = CAST(replace(CAST(document AS TEXT), '\"lookback_days\":', \
+                  '\"lookback_days\":1') AS BLOB)";
+    conn.batch_execute(change).unwrap();
+    let ran = node.run(&["agreement", "list", "--json"]);
+    assert_eq!(ran.code, 3, "{}", ran.stdout);
+    let listed: Value = serde_json::from_str(&ran.stdout).unwrap();
+    assert_eq!(listed[0]["id"], id);
+    assert!(listed[0]["damaged"].as_str().is_some_and(|why| !why.is_empty()), "{listed}");
+    let table = node.run(&["agreement", "list"]);
+    assert!(table.code == 3 && table.stdout.contains("DAMAGED"), "{}", table.stdout);
+    conn.batch_execute("UPDATE agreement SET document = (SELECT document FROM kept WHERE kept.id = agreement.id)")
+        .unwrap();
+    conn.batch_execute("DROP TABLE kept").unwrap();
+    assert_eq!(node.run(&["agreement", "list", "--json"]).json()[0]["id"], id);
 }

@@ -9,5 +9,6 @@ mod intake;
 mod node_files;
 mod one_node;
 mod program;
+mod recorded;
 mod refusals;
 mod renewal;

@@ -22,6 +22,7 @@ use crate::db::Conn;
 use crate::exchange::lifecycle;
 use crate::exchange::standing::{self, Verified};
 use crate::registry::ag;
+use crate::registry::agreements as documents;
 use crate::renewal::held as renewal_held;
 
 #[derive(Serialize)]
@@ -76,6 +77,31 @@ fn is_over(status: &Status) -> bool {
     matches!(status, Status::Ended { .. } | Status::Sunset { .. } | Status::Superseded { .. })
 }
 
+/// A line of the list.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Line {
+    Sound(Box<Listed>),
+    /// Rows were changed by other hands: it counts for nothing.
+    Damaged {
+        id: AgreementId,
+        damaged: String,
+    },
+}
+
+/// The agreements of which the rows are not what was sworn, and so none of those that are listed as they stand.
+fn damaged(conn: &mut Conn, sound: &[(Verified, Status)]) -> Result<Vec<Line>, Problem> {
+    let mut lines = Vec::new();
+    for id in documents::ids(conn, None)? {
+        if sound.iter().all(|(found, _)| found.agreement.id != id) {
+            let why = standing::objection(conn, id)?;
+            let damaged = why.unwrap_or_else(|| "its rows are not what was sworn".to_owned());
+            lines.push(Line::Damaged { id, damaged });
+        }
+    }
+    Ok(lines)
+}
+
 pub(super) fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let config = place.config()?;
     let db = place.registry_of(&config)?;
@@ -84,40 +110,52 @@ pub(super) fn list(place: &Place, out: &mut Output<'_>) -> Result<Exit, Problem>
     let register = ag::register(&mut conn)?;
     let all = lifecycle::list(&mut conn, now)?;
     let (renewals, today) = (renewals(&all), now.date());
-    let items: Vec<Listed> = all
-        .into_iter()
-        .map(|(found, status)| {
-            let held = held(us, &found, &register, now);
-            let Verified { agreement, document, .. } = found;
-            let renewal = renewals.get(&Digest::of(&document)).copied();
-            let left = |today: Date| today.duration_until(agreement.sunset_on).as_hours() / 24;
-            Listed {
-                id: agreement.id,
-                partner: agreement.other(us).map(|party| party.ori),
-                partner_name: agreement.other(us).map(|party| party.legal_name.clone()).unwrap_or_default(),
-                revision: agreement.revision,
-                effective_on: agreement.effective_on,
-                sunset_on: agreement.sunset_on,
-                days_left: today.filter(|_| !is_over(&status)).map(left),
-                renewed_by: renewal.map(|(id, _)| id),
-                renewal_signed: renewal.map(|(_, signed)| signed),
-                held,
-                status,
+    let damaged = damaged(&mut conn, &all)?;
+    let exit = if damaged.is_empty() { Exit::Done } else { Exit::Failure };
+    let sound = all.into_iter().map(|(found, status)| {
+        let held = held(us, &found, &register, now);
+        let Verified { agreement, document, .. } = found;
+        let renewal = renewals.get(&Digest::of(&document)).copied();
+        let left = |today: Date| today.duration_until(agreement.sunset_on).as_hours() / 24;
+        Line::Sound(Box::new(Listed {
+            id: agreement.id,
+            partner: agreement.other(us).map(|party| party.ori),
+            partner_name: agreement.other(us).map(|party| party.legal_name.clone()).unwrap_or_default(),
+            revision: agreement.revision,
+            effective_on: agreement.effective_on,
+            sunset_on: agreement.sunset_on,
+            days_left: today.filter(|_| !is_over(&status)).map(left),
+            renewed_by: renewal.map(|(id, _)| id),
+            renewal_signed: renewal.map(|(_, signed)| signed),
+            held,
+            status,
+        }))
+    });
+    let items: Vec<Line> = sound.chain(damaged).collect();
+    out.list(&["agreement", "partner", "agency", "effective", "sunset", "days left", "status"], &items, cells)?;
+    Ok(exit)
+}
+
+fn cells(line: &Line) -> Vec<String> {
+    let item = match line {
+        Line::Sound(item) => item,
+        Line::Damaged { id, damaged } => {
+            let mut cells = vec![String::new(); 7];
+            if let [first, .., last] = cells.as_mut_slice() {
+                (*first, *last) = (id.to_string(), format!("DAMAGED: {damaged}"));
             }
-        })
-        .collect();
-    out.list(&["agreement", "partner", "agency", "effective", "sunset", "days left", "status"], &items, |item| {
-        vec![
-            item.id.to_string(),
-            item.partner.map(|ori| ori.to_string()).unwrap_or_default(),
-            item.partner_name.clone(),
-            item.effective_on.to_string(),
-            item.sunset_on.to_string(),
-            item.days_left.map(|days| days.to_string()).unwrap_or_default(),
-            said_of(item),
-        ]
-    })?;
-    Ok(Exit::Done)
+            return cells;
+        }
+    };
+    vec![
+        item.id.to_string(),
+        item.partner.map(|ori| ori.to_string()).unwrap_or_default(),
+        item.partner_name.clone(),
+        item.effective_on.to_string(),
+        item.sunset_on.to_string(),
+        item.days_left.map(|days| days.to_string()).unwrap_or_default(),
+        said_of(item),
+    ]
 }
 
 /// Where it stands, what of it is held, and whether it is a renewal that waits to be signed or has one.

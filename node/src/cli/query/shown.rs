@@ -36,8 +36,9 @@ pub(super) fn report(report: &Report, (from, until): (Instant, Instant), out: &m
     }
     let outcomes: Vec<String> = report.lines.iter().map(outcome).collect();
     Ok(out.one(report, |report| {
-        let question =
-            report.question.map(|rid| format!("\nQuestion {rid}; receipts: concordat trail receipts --of {rid}"));
+        let question = report
+            .question
+            .map(|rid| format!("\nQuestion {rid}; receipts: concordat trail receipts --of {rid} --as AUDITOR"));
         let window = format!("\nAsked for what was seen from {} to {}.", local::shown(from), local::shown(until));
         outcomes.join("\n") + &window + &question.unwrap_or_default()
     })?)

@@ -19,12 +19,13 @@ use super::super::{Output, Problem, local};
 use super::export::settled;
 use crate::auditing;
 use crate::db::Conn;
-use crate::node;
+use crate::exchange::renewing::{self, Renewed};
 use crate::receipts::{self, Demands, Parts, Proven};
-use crate::registry::exchanged::{self, Receipt};
+use crate::registry::exchanged::Receipt;
 use crate::trail::note::Vkey;
 use crate::trail::policy::Policy;
 use crate::trail::search::Filter;
+use crate::{agency, node, publishing};
 
 /// The most receipts that one command shows.
 const MAX_RECEIPTS: i64 = 100_000;
@@ -48,6 +49,9 @@ pub struct Listed {
     /// Verify each with the enrolled partner's key
     #[arg(long)]
     verify: bool,
+    /// The account of the person who looks, which is recorded
+    #[arg(long = "as", value_name = "USER", env = "CONCORDAT_USER", hide_env_values = true)]
+    user: Option<String>,
 }
 
 /// Receipts as files.
@@ -58,6 +62,11 @@ pub enum ReceiptsCommand {
         after_help = "Example:\n  concordat trail receipts export receipts --as alder.auditor\n\nA folder for each agency; for each entry five files of one name: .tlog-proof (c2sp.org/tlog-proof), .leaf, .message, .salt and .vkey, the key of the log that it is in. They say what was asked and answered: keep them as the trail itself."
     )]
     Export(Export),
+    /// Give receipts their proofs under heads that witnesses have cosigned meanwhile. A running node does it by itself
+    #[command(
+        after_help = "Examples:\n  concordat trail receipts renew\n  concordat trail receipts renew CA0990100\n\nWhat a partner says comes with a proof under the head of its log at that instant, which no witness has seen yet. The same entry's proof under a later, cosigned head takes its place: only if the entry is the same at the same position and the later head begins with the first one. Only hashes are asked for. A running node does it within a minute or so for what came lately; this does it for all. Exit code 1 when one does not verify, 3 when a partner cannot be reached. Ctrl-C stops."
+    )]
+    Renew(Renew),
     /// Verify receipts from their files alone: no node, no network
     #[command(
         after_help = "Examples:\n  concordat trail receipts verify receipts\n  concordat trail receipts verify receipts/CA0990100 --policy federation.policy\n\nWhose the key of a log is, a receipt does not prove: compare it with the one that the agreement names, or say it with --log-key. Exit code 1 when one does not verify."
@@ -77,6 +86,13 @@ pub struct Export {
     person: As,
 }
 
+/// Arguments of `trail receipts renew`.
+#[derive(Debug, Args)]
+pub struct Renew {
+    /// The partner; all of them when absent
+    peer: Option<Ori>,
+}
+
 /// Arguments of `trail receipts verify`.
 #[derive(Debug, Args)]
 pub struct Verify {
@@ -93,8 +109,9 @@ pub struct Verify {
 
 pub(super) async fn run(place: &Place, args: Receipts, out: &mut Output<'_>) -> Result<Exit, Problem> {
     match args.command {
-        None => list(place, &args.listed, out),
+        None => list(place, args.listed, out).await,
         Some(ReceiptsCommand::Export(args)) => export(place, args, out).await,
+        Some(ReceiptsCommand::Renew(args)) => renew(place, args, out).await,
         Some(ReceiptsCommand::Verify(args)) => verify(args, out),
     }
 }
@@ -122,9 +139,11 @@ async fn export(place: &Place, args: Export, out: &mut Output<'_>) -> Result<Exi
     let watch = actix_web::rt::spawn(interrupted(Arc::clone(&stop)));
     let bar = ProgressBar::new_spinner();
     let (shown, folder, mut conn) = (bar.clone(), args.folder.clone(), db.reader()?);
+    let (policy, own) = (publishing::policy_of(&config)?, agency::witness_key(&config)?);
+    let cosigned = publishing::cosigned_of(&mut conn, policy.as_ref(), own.as_ref())?;
     let work = actix_web::web::block(move || {
         let mut progress = |done| shown.set_message(format!("{done} receipts"));
-        receipts::export(&mut conn, (us, &vkey), args.of, &folder, &mut progress, &stop)
+        receipts::export(&mut conn, (us, &vkey), &cosigned, args.of, &folder, &mut progress, &stop)
     });
     let exported = settled(work.await);
     watch.abort();
@@ -139,6 +158,52 @@ async fn export(place: &Place, args: Export, out: &mut Output<'_>) -> Result<Exi
         format!("{} receipts and {} entries of ours in {}.{refused}", shown.receipts, shown.own, shown.folder.display())
     })?;
     Ok(exit)
+}
+
+/// What came of a partner's receipts.
+#[derive(Serialize)]
+struct OfPartner {
+    partner: Ori,
+    #[serde(flatten)]
+    came: Renewed,
+}
+
+async fn renew(place: &Place, args: Renew, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let node = place.node()?;
+    if let Some(peer) = args.peer
+        && node.partners().find(peer).is_none()
+    {
+        let hint = "`concordat peer list` shows the partners".to_owned();
+        return Err(Problem::usage(format!("{peer} is not enrolled here"), Some(hint)));
+    }
+    let stop = Arc::new(AtomicBool::new(false));
+    let watch = actix_web::rt::spawn(interrupted(Arc::clone(&stop)));
+    let bar = ProgressBar::new_spinner();
+    let progress = |done: u64| bar.set_message(format!("{done} receipts"));
+    let renewed = renewing::renew(&node, args.peer, &progress, &stop).await;
+    watch.abort();
+    bar.finish_and_clear();
+    let items: Vec<OfPartner> = renewed?.into_iter().map(|(partner, came)| OfPartner { partner, came }).collect();
+    out.list(
+        &["partner", "renewed", "had one", "not cosigned yet", "do not verify", "what hinders"],
+        &items,
+        |item| {
+            vec![
+                item.partner.to_string(),
+                item.came.renewed.to_string(),
+                item.came.had.to_string(),
+                item.came.waiting.to_string(),
+                item.came.refused.len().to_string(),
+                item.came.pending.clone().unwrap_or_default(),
+            ]
+        },
+    )?;
+    let is = |wrong: fn(&Renewed) -> bool| items.iter().any(|item| wrong(&item.came));
+    Ok(match (is(|came| !came.refused.is_empty()), is(|came| came.pending.is_some())) {
+        (true, _) => Exit::Refused,
+        (false, true) => Exit::Failure,
+        (false, false) => Exit::Done,
+    })
 }
 
 /// A receipt that was looked at.
@@ -229,9 +294,17 @@ struct ReceiptShown {
     index: Option<u64>,
 }
 
-fn list(place: &Place, args: &Listed, out: &mut Output<'_>) -> Result<Exit, Problem> {
-    let mut conn = place.registry()?.reader()?;
-    let kept = exchanged::receipts(&mut conn, args.of, MAX_RECEIPTS)?;
+async fn list(place: &Place, args: Listed, out: &mut Output<'_>) -> Result<Exit, Problem> {
+    let Some(user) = args.user else {
+        let hint = "name the account of who looks: --as USER".to_owned();
+        return Err(Problem::usage(
+            "receipts say who asked whom, and looking at them is recorded (VIII-03)",
+            Some(hint),
+        ));
+    };
+    let db = place.registry()?;
+    let kept = auditing::receipts(&db, args.of, MAX_RECEIPTS, &user).await?;
+    let mut conn = db.reader()?;
     let items =
         kept.iter().map(|receipt| receipt_shown(&mut conn, receipt, args.verify)).collect::<Result<Vec<_>, _>>()?;
     out.list(&["at", "origin", "kind", "for our entry", "receipt", "verified"], &items, |item| {

@@ -10,6 +10,7 @@ use diesel::dsl::count_star;
 use diesel::prelude::*;
 
 use super::append::{self, FactRow, Facts};
+use super::deleted::Certified;
 use super::head::{Head, HeadError};
 use super::note::Vkey;
 use super::rebuild::Rebuilt;
@@ -29,7 +30,8 @@ pub struct Report {
     pub entries: u64,
     /// The root of the tree of those leaves.
     pub root: Digest,
-    /// How many entries have no detail any more, as after the end of their retention.
+    /// How many entries have no detail any more. A certificate in the trail names each that was deleted after its retention; of
+    /// any other it is a problem.
     pub without_detail: u64,
     /// The first [`MAX_ALIKE`] problems of each kind.
     pub problems: Vec<Problem>,
@@ -93,7 +95,8 @@ pub fn verify(
             unlisted: 0,
             alike: BTreeMap::new(),
         };
-        let mut run = Run { report, tree: Rebuilt::default(), last: None, newest: None };
+        let certified = Certified::load(conn)?;
+        let mut run = Run { report, tree: Rebuilt::default(), certified, last: None, newest: None };
         let head = run.head(conn, vkey)?;
         let total: i64 = leaf::table.select(count_star()).first(conn)?;
         let total = total.cast_unsigned();
@@ -158,6 +161,8 @@ fn page(conn: &mut Conn, after: i64) -> QueryResult<Vec<Stored>> {
 struct Run {
     report: Report,
     tree: Rebuilt,
+    /// Of which entries a certificate says that they say nothing any more.
+    certified: Certified,
     /// When the entry before was appended.
     last: Option<Instant>,
     /// The highest of these instants.
@@ -221,8 +226,14 @@ impl Run {
         if row.fact.is_none() {
             self.report.add(Some(index), "the leaf has no row in the search index");
         }
+        if let Some(what) = self.certified.objection(index, &leaf, row.detail.is_some()) {
+            self.report.add(Some(index), what);
+        }
         let Some((message, message_salt, note, note_salt)) = &row.detail else {
             self.report.without_detail += 1;
+            if row.facts.as_ref().is_some_and(|facts| Facts::from_row(facts.clone()).ok() != Some(Facts::default())) {
+                self.report.add(Some(index), "the search index says something of an entry that says nothing");
+            }
             return;
         };
         if !commits(leaf.message, message_salt, message) {
@@ -295,6 +306,7 @@ fn commits(commitment: Digest, salt: &[u8], bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trail::deleted::MISSING;
     use crate::trail::note::LogSigner as _;
     use crate::trail::testing::{TestTrail, draft};
 
@@ -413,12 +425,18 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_detail_is_counted_and_a_missing_fact_is_found() {
+    fn a_detail_that_is_missing_without_a_certificate_and_a_missing_fact_are_found() {
         let trail = trail();
-        trail.tamper("DELETE FROM detail WHERE idx < 5; DELETE FROM fact WHERE idx = 9");
+        trail.tamper("DELETE FROM detail WHERE idx = 4; DELETE FROM fact WHERE idx = 9");
         let report = report(&trail);
-        assert_eq!(report.without_detail, 5);
-        assert_eq!(report.problems, [Problem { index: Some(9), what: "the leaf has no row in the search index" }]);
+        assert_eq!(report.without_detail, 1);
+        let problem = |index, what| Problem { index: Some(index), what };
+        let expected = [
+            problem(4, MISSING),
+            problem(4, "the search index says something of an entry that says nothing"),
+            problem(9, "the leaf has no row in the search index"),
+        ];
+        assert_eq!(report.problems, expected);
     }
 
     #[test]

@@ -25,6 +25,9 @@ pub(super) struct Checkpointer {
 
 #[derive(QueryableByName)]
 struct Log {
+    /// Whether a reader or a writer was in the way.
+    #[diesel(sql_type = Integer)]
+    busy: i32,
     /// How many pages it has; -1 if there is none.
     #[diesel(sql_type = Integer)]
     log: i32,
@@ -94,6 +97,12 @@ fn open(path: &str) -> QueryResult<SqliteConnection> {
     let mut conn = conn.map_err(|error| diesel::result::Error::QueryBuilderError(Box::new(error)))?;
     conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")?;
     Ok(conn)
+}
+
+/// Brings all of the log into the file and empties it: until then, what was overwritten in the file still stands in the log.
+/// False if somebody reads an older state just now.
+pub(super) fn truncate(conn: &mut SqliteConnection) -> QueryResult<bool> {
+    Ok(checkpoint(conn, "TRUNCATE")?.busy == 0)
 }
 
 /// Brings what there is into the file if it is enough. Writers go on meanwhile, but for the last of it when the log is long.

@@ -61,11 +61,17 @@ pub enum Action {
     VerifyHits,
     /// To tell partners of this node's new keys or place.
     ChangeKeys,
+    /// To ask that records be held beyond their retention, or released again (VI-06).
+    AskHolds,
+    /// To approve, as the second person, holds and their release (VI-10).
+    ApproveHolds,
+    /// To delete what the trail's entries say, after its retention (XI).
+    DeleteDetails,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 16] = [
         Self::Query,
         Self::ManageAgreements,
         Self::SignAgreements,
@@ -79,6 +85,9 @@ impl Action {
         Self::ApproveHotlists,
         Self::VerifyHits,
         Self::ChangeKeys,
+        Self::AskHolds,
+        Self::ApproveHolds,
+        Self::DeleteDetails,
     ];
 }
 
@@ -116,7 +125,7 @@ impl Role {
             Action::ManageAgreements | Action::ApproveSharing | Action::KeepRegister => {
                 matches!(self, Self::AgreementsAdministrator | Self::Custodian)
             }
-            Action::SignAgreements => self == Self::Custodian,
+            Action::SignAgreements | Action::DeleteDetails => self == Self::Custodian,
             Action::EnrolPartners => {
                 matches!(self, Self::AgreementsAdministrator | Self::Custodian | Self::SystemAdministrator)
             }
@@ -124,7 +133,10 @@ impl Role {
             Action::ReadTrail => matches!(self, Self::Custodian | Self::Auditor),
             Action::Ingest => self == Self::SystemAdministrator,
             Action::LoadHotlists => matches!(self, Self::Analyst | Self::Supervisor | Self::SystemAdministrator),
-            Action::ApproveHotlists => matches!(self, Self::Supervisor | Self::Custodian),
+            Action::AskHolds => {
+                matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor | Self::Custodian)
+            }
+            Action::ApproveHotlists | Action::ApproveHolds => matches!(self, Self::Supervisor | Self::Custodian),
             Action::ChangeKeys => matches!(self, Self::Custodian | Self::SystemAdministrator),
             Action::VerifyHits => matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor),
         }

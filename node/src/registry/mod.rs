@@ -13,6 +13,7 @@ pub mod agreements;
 pub mod exchanged;
 pub mod heads;
 pub mod hits;
+pub mod holds;
 pub mod hotlists;
 pub mod job_runs;
 pub mod outbox;

@@ -26,29 +26,25 @@ pub(crate) struct Saying {
     pub(crate) message: Vec<u8>,
 }
 
-/// The kinds that expire.
-fn expiring() -> Vec<&'static str> {
-    Kind::ALL.into_iter().filter(|kind| kind.expires()).map(Kind::as_str).collect()
-}
-
 /// A page of what may be due.
 pub(crate) struct Page {
-    /// What is as it was recorded.
+    /// What expires, and is as it was recorded.
     pub(crate) saying: Vec<Saying>,
-    /// How many others there are: nothing is decided about them, so they stay.
+    /// How many are not as they were recorded: nothing is decided about them, so they stay.
     pub(crate) unclear: usize,
-    /// The position of the last one.
+    /// The position of the last one that was looked at.
     pub(crate) last: i64,
 }
 
-/// The first `limit` entries behind `after` that were recorded by `until` and still say something that expires; `None` when
-/// there are no more.
+type Row = (i64, Vec<u8>, (Vec<u8>, Vec<u8>), (Vec<u8>, Vec<u8>));
+
+/// What expires among the first `limit` entries behind `after` that still say something, as far as they were recorded by
+/// `until`; `None` when there are no more. Read in the order of the log, in which times only rise: by kind or by time all that
+/// there ever was would be sorted first.
 pub(crate) fn page(conn: &mut Conn, after: i64, until: Instant, limit: i64) -> QueryResult<Option<Page>> {
-    type Row = (i64, Vec<u8>, (Vec<u8>, Vec<u8>), (Vec<u8>, Vec<u8>));
     let rows: Vec<Row> = detail::table
         .inner_join(leaf::table)
-        .filter(detail::idx.gt(after).and(leaf::at.le(until.micros())))
-        .filter(leaf::kind.eq_any(expiring()))
+        .filter(detail::idx.gt(after))
         .order(detail::idx)
         .limit(limit)
         .select((
@@ -59,19 +55,38 @@ pub(crate) fn page(conn: &mut Conn, after: i64, until: Instant, limit: i64) -> Q
         ))
         .load(conn)?;
     let Some((last, ..)) = rows.last() else { return Ok(None) };
-    let (last, all) = (*last, rows.len());
-    let saying: Vec<Saying> = rows.into_iter().filter_map(|(idx, body, message, note)| saying(idx, &body, message, &note)).collect();
-    Ok(Some(Page { unclear: all - saying.len(), saying, last }))
+    let mut page = Page { saying: Vec::new(), unclear: 0, last: *last };
+    for (count, row) in rows.into_iter().enumerate() {
+        match saying(row) {
+            Said::Kept(at) if at > until => return Ok((count > 0).then_some(page)),
+            Said::Expires(saying) if saying.leaf.at > until => return Ok((count > 0).then_some(page)),
+            Said::Expires(saying) => page.saying.push(*saying),
+            Said::Kept(_) => {}
+            Said::Unclear => page.unclear += 1,
+        }
+    }
+    Ok(Some(page))
 }
 
-fn saying(index: i64, body: &[u8], (message, salt): (Vec<u8>, Vec<u8>), note: &(Vec<u8>, Vec<u8>)) -> Option<Saying> {
-    let leaf = Leaf::from_bytes(body).ok()?;
-    let commits = |salt: &[u8], text: &[u8], to| salt.try_into().is_ok_and(|salt| Digest::salted(&Salt(salt), text) == to);
-    if !leaf.kind.expires() || !commits(&salt, &message, leaf.message) || !commits(&note.1, &note.0, leaf.note) {
-        return None;
+enum Said {
+    Expires(Box<Saying>),
+    /// It is kept; when it was recorded.
+    Kept(Instant),
+    Unclear,
+}
+
+fn saying((index, body, (message, salt), (note, note_salt)): Row) -> Said {
+    let Ok(leaf) = Leaf::from_bytes(&body) else { return Said::Unclear };
+    if !leaf.kind.expires() {
+        return Said::Kept(leaf.at);
     }
-    let (facts, _) = append::read_note(&note.0)?;
-    Some(Saying { index, hash: Leaf::hash_of(body), leaf, facts, message })
+    let commits =
+        |salt: &[u8], text: &[u8], to| salt.try_into().is_ok_and(|salt| Digest::salted(&Salt(salt), text) == to);
+    if !commits(&salt, &message, leaf.message) || !commits(&note_salt, &note, leaf.note) {
+        return Said::Unclear;
+    }
+    let Some((facts, _)) = append::read_note(&note) else { return Said::Unclear };
+    Said::Expires(Box::new(Saying { index, hash: Leaf::hash_of(&body), leaf, facts, message }))
 }
 
 /// Until when an entry must have been recorded to be worth a look at `now`: no year is shorter.
@@ -92,16 +107,23 @@ pub(crate) fn question_of(conn: &mut Conn, index: i64, message: &[u8]) -> QueryR
     question.first(conn).optional()
 }
 
-/// One entry that still says something; `None` if it does not, or is not as it was recorded.
+/// One entry that expires and still says something; `None` if it does not, or is not as it was recorded.
 pub(crate) fn one(conn: &mut Conn, index: i64) -> QueryResult<Option<Saying>> {
-    type Row = (Vec<u8>, (Vec<u8>, Vec<u8>), (Vec<u8>, Vec<u8>));
     let row: Option<Row> = detail::table
         .inner_join(leaf::table)
         .filter(detail::idx.eq(index))
-        .select((leaf::body, (detail::message, detail::message_salt), (detail::note, detail::note_salt)))
+        .select((
+            detail::idx,
+            leaf::body,
+            (detail::message, detail::message_salt),
+            (detail::note, detail::note_salt),
+        ))
         .first(conn)
         .optional()?;
-    Ok(row.and_then(|(body, message, note)| saying(index, &body, message, &note)))
+    Ok(match row.map(saying) {
+        Some(Said::Expires(saying)) => Some(*saying),
+        Some(Said::Kept(_) | Said::Unclear) | None => None,
+    })
 }
 
 /// Runs of neighbours among positions in their order.

@@ -1,7 +1,8 @@
 //! S25: what entries say is deleted after two years, never under a hold; and whatever else is missing was taken away.
 
 use std::collections::BTreeSet;
-use std::process::{Command, Stdio};
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -33,7 +34,7 @@ use integration::node::CASE;
 use integration::pair::Pair;
 use integration::process::program;
 use integration::registry::draft;
-use integration::{TestNode, nodes_on_both};
+use integration::{TestNode, nodes_on_both, tamper};
 
 const PLATE: &str = "7RET025";
 const OTHER: &str = "7RET026";
@@ -67,6 +68,21 @@ fn says(node: &TestNode, rid: RequestId) -> bool {
     search::by_rid(&mut node.conn(), rid).unwrap().unwrap().detail.is_some()
 }
 
+/// Whether a word stands anywhere in the registry's file or its log.
+fn stands_in_files(node: &TestNode, word: &str) -> bool {
+    if node.registry_store().is_postgres() {
+        return false;
+    }
+    let file = node.registry_file();
+    let log = file.with_file_name(format!("{}-wal", file.file_name().unwrap().to_str().unwrap()));
+    let stands = |path: &Path| std::fs::read(path).is_ok_and(|bytes| memmem(&bytes, word.as_bytes()));
+    stands(&file) || stands(&log)
+}
+
+fn memmem(bytes: &[u8], word: &[u8]) -> bool {
+    bytes.windows(word.len()).any(|window| window == word)
+}
+
 /// The positions of entries that say nothing any more.
 fn silent(node: &TestNode) -> BTreeSet<u64> {
     let rows = node.entries(&Filter::default());
@@ -97,6 +113,10 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
         receipts::export(&mut node.conn(), (node.ori(), &vkey), None, files.path(), &mut |_| {}, &never).unwrap()
     };
     assert!(export(&pair.birch).receipts > 0);
+    // Each word of the exchange, wherever it stands in the files.
+    let words = [CASE, PLATE, "alder.investigator"];
+    let standing = || words.into_iter().filter(|word| stands_in_files(&pair.birch, word)).collect::<Vec<_>>();
+    assert!(backend == Backend::Postgres || standing() == words);
     let until = kept_until(answered.at, 2).unwrap();
     let size = pair.birch.trail_size();
 
@@ -114,6 +134,7 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
 
     pair.set_clocks(until);
     let done = deletes(&pair.birch).await.unwrap();
+    assert_eq!(standing(), [] as [&str; 0], "erased means erased");
     let expired: Vec<search::Row> =
         pair.birch.entries(&Filter::default()).into_iter().filter(|row| row.kind.expires()).collect();
     assert_eq!((done.deleted, done.certificates, done.held), (expired.len() as u64, 1, 0));
@@ -385,13 +406,15 @@ async fn fill(node: &TestNode, count: u64) {
 }
 
 /// What a trail that was interrupted has to be: everything is there, or is gone with its certificate.
-fn nothing_is_half(node: &TestNode) -> usize {
+fn nothing_is_half(node: &TestNode, before: usize) -> usize {
     let mut conn = node.conn();
     let report = verify::verify(&mut conn, &log_vkey(node.settings()).unwrap(), &mut |_, _| {}, &AtomicBool::new(false));
     let report = report.unwrap();
     assert_eq!(report.problems, []);
     assert_eq!(report.without_detail, certified(&mut conn).len() as u64);
-    certified(&mut conn).len()
+    let gone = certified(&mut conn).len();
+    assert!(gone >= before, "nothing comes back");
+    gone
 }
 
 #[actix_web::test]
@@ -408,10 +431,25 @@ async fn s25_a_deletion_that_is_stopped_between_two_batches_goes_on_later() {
     };
     let first = retention::run(pair.birch.node(), None, progress, stop).await.unwrap();
     assert!(first.stopped && first.certificates == 1 && (900..=1000).contains(&first.deleted), "{first:?}");
-    assert_eq!(nothing_is_half(&pair.birch) as u64, first.deleted);
+    assert_eq!(nothing_is_half(&pair.birch, 0) as u64, first.deleted);
     let rest = deletes(&pair.birch).await.unwrap();
     assert!(!rest.stopped && rest.certificates == 2 && rest.deleted >= 1500, "{rest:?}");
-    nothing_is_half(&pair.birch);
+    nothing_is_half(&pair.birch, 2500);
+}
+
+/// Waits until a process has recorded one more certificate, or has ended.
+fn wait_for_certificates(child: &mut Child, file: &Path, known: usize) -> Option<ExitStatus> {
+    let mut conn = tamper::open(file);
+    for _ in 0..60_000 {
+        if deleted::newest(&mut conn, 1000).unwrap().len() > known {
+            return None;
+        }
+        if let Some(ended) = child.try_wait().unwrap() {
+            return Some(ended);
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    panic!("it neither deletes nor ends");
 }
 
 /// The built program, killed at random instants while it deletes what is two years old by the machine's own clock.
@@ -425,29 +463,28 @@ async fn s25_a_deletion_that_is_killed_leaves_nothing_half() {
     let mut birch = TestNode::found(&federation, concordat::demo::agency::BIRCH).await;
     fill(&birch, 8000).await;
     let folder = birch.registry_file().parent().unwrap().to_owned();
-    let before = nothing_is_half(&birch);
+    let file = birch.registry_file();
+    let before = nothing_is_half(&birch, 0);
     assert_eq!(before, 0);
-    let (mut kills, mut gone) = (0, before);
+    let (mut kills, mut gone, mut certificates) = (0, before, 0);
     loop {
         birch.stop();
         let mut command = Command::new(program());
         command.args(["retention", "run", "--json", "--as", "birch.custodian", "--dir"]).arg(&folder);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        std::thread::sleep(Duration::from_millis(random.u64(150..700)));
-        let ended = child.try_wait().unwrap();
+        let ended = wait_for_certificates(&mut child, &file, certificates);
+        std::thread::sleep(Duration::from_micros(random.u64(..20_000)));
         child.kill().unwrap();
         child.wait().unwrap();
         birch.try_start().unwrap();
-        let now = nothing_is_half(&birch);
-        assert!(now >= gone, "nothing comes back");
-        gone = now;
+        gone = nothing_is_half(&birch, gone);
+        certificates = deleted::newest(&mut birch.conn(), 1000).unwrap().len();
         if let Some(ended) = ended {
             assert!(ended.success(), "{ended}");
             break;
         }
         kills += 1;
-        assert!(kills < 60, "it comes to an end");
     }
+    assert!(kills >= 2, "it was killed in the middle");
     assert_eq!(gone, 8000);
-    eprintln!("s25: killed {kills} times");
 }

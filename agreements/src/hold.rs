@@ -63,7 +63,9 @@ impl Covers {
             );
         }
         if self.entries.len() > MAX_ENTRIES {
-            return Some("a hold names at most 1000 single entries: cover them by what they are about, or by several holds");
+            return Some(
+                "a hold names at most 1000 single entries: cover them by what they are about, or by several holds",
+            );
         }
         if let (Some(since), Some(until)) = (self.since, self.until)
             && since >= until

@@ -190,7 +190,9 @@ fn decided_by(tx: &mut Tx<'_>, id: RequestId, what: Waiting, by: &str) -> QueryR
         _ if hold.state != what.state() => {
             Err(format!("nothing of that waits for a second person: the hold {id} is {}", hold.state.as_str()))
         }
-        Some(first) if first == by => Err("nobody approves their own hold, nor its release: another person does".to_owned()),
+        Some(first) if first == by => {
+            Err("nobody approves their own hold, nor its release: another person does".to_owned())
+        }
         _ => Ok(hold),
     }))
 }

@@ -117,7 +117,9 @@ impl Judge {
     /// With the holds of this state of the database. Where they cannot be told, nothing may be deleted: the inner error.
     fn read(conn: &mut Conn, now: Instant, years: u16) -> QueryResult<Refusable<Self>> {
         let holds = holds::protecting(conn)?;
-        let wrong = |what| format!("nothing is deleted, because it cannot be told what is held: {what}; run `concordat trail verify`");
+        let wrong = |what| {
+            format!("nothing is deleted, because it cannot be told what is held: {what}; run `concordat trail verify`")
+        };
         Ok(holds.map(|holds| Self { holds, now, years }).map_err(wrong))
     }
 
@@ -249,7 +251,9 @@ fn ready(node: &Node) -> Result<(), RetentionError> {
     }
     let (_, mark) = head::extent(&mut node.registry().reader()?)?;
     if now < mark {
-        let why = format!("nothing is deleted: the clock says {now}, but the trail already recorded {mark}: set the clock right");
+        let why = format!(
+            "nothing is deleted: the clock says {now}, but the trail already recorded {mark}: set the clock right"
+        );
         return Err(RetentionError::Refused(why));
     }
     Ok(())

@@ -140,7 +140,9 @@ fn told(objections: QueryResult<Vec<String>>) -> QueryResult<Vec<String>> {
     match objections {
         Err(Error::DeserializationError(error)) => Ok(vec![error.to_string()]),
         // What rows stand on is never deleted after its retention.
-        Err(Error::NotFound) => Ok(vec!["an entry of the trail that rows stand on is missing, or what it says".to_owned()]),
+        Err(Error::NotFound) => {
+            Ok(vec!["an entry of the trail that rows stand on is missing, or what it says".to_owned()])
+        }
         objections => objections,
     }
 }

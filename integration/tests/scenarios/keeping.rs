@@ -15,6 +15,7 @@ use agreements::time::Instant;
 use concordat::db::Conn;
 use concordat::exchange::own_entry;
 use concordat::exporting::shown::Shown;
+use concordat::exporting::static_log;
 use concordat::holds::{self as holding, NewHold, Waiting};
 use concordat::jobs;
 use concordat::node::log_vkey;
@@ -160,6 +161,11 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
     let shown = Shown::of(row, &Certified::load(&mut conn).unwrap()).details().unwrap();
     assert!(shown.contains("details deleted on 2028-11-23") && shown.contains(&certificate.id.to_string()), "{shown}");
 
+    // As files for other tools: hash tiles and entry bundles, which have leaves and nothing else.
+    let (log, mut conn) = (tempfile::tempdir().unwrap(), pair.birch.conn());
+    let written = static_log::write(&mut conn, &vkey, log.path(), &mut |_, _| {}, &never).unwrap();
+    assert_eq!(written.head.size, size + 1);
+
     // What was deleted cannot be said again; what was taken out before stands for ever.
     assert_eq!(own_entry::for_partner(&mut conn, answered.rid, pair.alder.ori()).unwrap(), None);
     for file in receipts::proofs(&[files.path().to_owned()]).unwrap() {
@@ -294,8 +300,12 @@ async fn s25_a_hold_covers_by_plate_partner_person_time_and_single_entries_and_h
             format!("UPDATE fact SET plate = '{PLATE}' WHERE idx = {}", asked.index),
         ),
         (
-            format!("UPDATE detail SET message = replace(CAST(message AS TEXT), '{PLATE}', '7XXX999') WHERE idx = {index}"),
-            format!("UPDATE detail SET message = replace(CAST(message AS TEXT), '7XXX999', '{PLATE}') WHERE idx = {index}"),
+            format!(
+                "UPDATE detail SET message = replace(CAST(message AS TEXT), '{PLATE}', '7XXX999') WHERE idx = {index}"
+            ),
+            format!(
+                "UPDATE detail SET message = replace(CAST(message AS TEXT), '7XXX999', '{PLATE}') WHERE idx = {index}"
+            ),
         ),
     ] {
         store.run(&hide);
@@ -322,11 +332,12 @@ async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backen
     let answers = of_kind(&pair.birch, Kind::QueryAnswered);
     let (old, young) = (answers[0].index, answers[1].index);
     let birch = pair.birch.registry_store();
-    let nothing = "partner = NULL, username = NULL, purpose = NULL, reference = NULL, plate = NULL, decision = NULL, rule = NULL";
-    let taken = |idx: u64| {
-        format!("DELETE FROM detail WHERE idx = {idx}; UPDATE fact SET {nothing} WHERE idx = {idx}")
-    };
-    birch.run(&format!("CREATE TABLE kept AS SELECT * FROM detail; CREATE TABLE found AS SELECT * FROM fact WHERE idx = {young}"));
+    let nothing =
+        "partner = NULL, username = NULL, purpose = NULL, reference = NULL, plate = NULL, decision = NULL, rule = NULL";
+    let taken = |idx: u64| format!("DELETE FROM detail WHERE idx = {idx}; UPDATE fact SET {nothing} WHERE idx = {idx}");
+    birch.run(&format!(
+        "CREATE TABLE kept AS SELECT * FROM detail; CREATE TABLE found AS SELECT * FROM fact WHERE idx = {young}"
+    ));
     let back = |idx: u64| {
         format!(
             "INSERT INTO detail SELECT * FROM kept WHERE idx = {idx}; DELETE FROM fact WHERE idx = {idx}; \
@@ -366,7 +377,10 @@ async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backen
     birch.run(&format!("INSERT INTO found SELECT * FROM fact WHERE idx = {certificate}"));
     birch.run(&taken(certificate));
     let found = problems(&pair.birch);
-    assert!(missing.iter().all(|one| found.contains(one)) && found.contains(&(Some(certificate), MISSING)), "{found:?}");
+    assert!(
+        missing.iter().all(|one| found.contains(one)) && found.contains(&(Some(certificate), MISSING)),
+        "{found:?}"
+    );
     birch.run(&back(certificate));
     assert_eq!(problems(&pair.birch), []);
     // What was deleted, from a copy that somebody made before.
@@ -408,7 +422,8 @@ async fn fill(node: &TestNode, count: u64) {
 /// What a trail that was interrupted has to be: everything is there, or is gone with its certificate.
 fn nothing_is_half(node: &TestNode, before: usize) -> usize {
     let mut conn = node.conn();
-    let report = verify::verify(&mut conn, &log_vkey(node.settings()).unwrap(), &mut |_, _| {}, &AtomicBool::new(false));
+    let report =
+        verify::verify(&mut conn, &log_vkey(node.settings()).unwrap(), &mut |_, _| {}, &AtomicBool::new(false));
     let report = report.unwrap();
     assert_eq!(report.problems, []);
     assert_eq!(report.without_detail, certified(&mut conn).len() as u64);

@@ -166,8 +166,20 @@ async fn search(place: &Place, args: Search, out: &mut Output<'_>) -> Result<Exi
         false => Certified::load(&mut db.reader()?)?,
     };
     let items: Vec<Shown> = found.into_iter().map(|row| Shown::of(row, &certified)).collect();
-    let headers =
-        ["index", "at", "kind", "partner", "user", "purpose", "reference", "plate", "decision", "rule", "id", "details"];
+    let headers = [
+        "index",
+        "at",
+        "kind",
+        "partner",
+        "user",
+        "purpose",
+        "reference",
+        "plate",
+        "decision",
+        "rule",
+        "id",
+        "details",
+    ];
     let or_blank = |text: &Option<String>| text.clone().unwrap_or_default();
     out.list(&headers, &items, |item| {
         vec![

@@ -91,3 +91,22 @@ impl Trail {
         i64::from(self.max_unwitnessed_hours.get()).saturating_mul(Instant::HOUR)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn less_than_two_years_is_refused_with_the_clause_and_more_is_taken() {
+        let read = |years: &str| toml::from_str::<Trail>(&format!("details_kept_years = {years}"));
+        for years in ["0", "1", "101"] {
+            let refused = read(years).unwrap_err().to_string();
+            assert!(refused.contains("V-14, IX-05") && refused.contains("write 2 or more"), "{years}: {refused}");
+        }
+        assert!(read("-2").is_err() && read("65538").is_err());
+        for (years, taken) in [("2", 2), ("5", 5), ("100", 100)] {
+            assert_eq!(read(years).unwrap().details_kept_years.get(), taken);
+        }
+        assert_eq!(Trail::default().details_kept_years.get(), 2);
+    }
+}

@@ -90,10 +90,10 @@ impl Shown {
     #[must_use]
     pub fn details(&self) -> Option<String> {
         match self.deleted {
-            Some(Deletion { at, certificate }) => {
-                Some(format!("details deleted on {at} by certificate {certificate}"))
+            Some(Deletion { at, certificate }) => Some(format!("details deleted on {at} by certificate {certificate}")),
+            None if self.message.is_none() => {
+                Some("details missing, and no certificate: concordat trail verify".to_owned())
             }
-            None if self.message.is_none() => Some("details missing, and no certificate: concordat trail verify".to_owned()),
             None => None,
         }
     }

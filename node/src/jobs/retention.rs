@@ -22,7 +22,10 @@ pub(super) async fn run(node: &Arc<Node>) -> Result<Ran, JobError> {
         later.push(format!("{} entries are held, and stay as they are", done.held));
     }
     if done.unclear > 0 {
-        later.push(format!("{} entries are not as they were recorded, and stay: `concordat trail verify`", done.unclear));
+        later.push(format!(
+            "{} entries are not as they were recorded, and stay: `concordat trail verify`",
+            done.unclear
+        ));
     }
     Ok(Ran { applied: usize::try_from(done.certificates).unwrap_or(usize::MAX), later })
 }

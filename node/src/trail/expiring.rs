@@ -47,12 +47,7 @@ pub(crate) fn page(conn: &mut Conn, after: i64, until: Instant, limit: i64) -> Q
         .filter(detail::idx.gt(after))
         .order(detail::idx)
         .limit(limit)
-        .select((
-            detail::idx,
-            leaf::body,
-            (detail::message, detail::message_salt),
-            (detail::note, detail::note_salt),
-        ))
+        .select((detail::idx, leaf::body, (detail::message, detail::message_salt), (detail::note, detail::note_salt)))
         .load(conn)?;
     let Some((last, ..)) = rows.last() else { return Ok(None) };
     let mut page = Page { saying: Vec::new(), unclear: 0, last: *last };
@@ -112,12 +107,7 @@ pub(crate) fn one(conn: &mut Conn, index: i64) -> QueryResult<Option<Saying>> {
     let row: Option<Row> = detail::table
         .inner_join(leaf::table)
         .filter(detail::idx.eq(index))
-        .select((
-            detail::idx,
-            leaf::body,
-            (detail::message, detail::message_salt),
-            (detail::note, detail::note_salt),
-        ))
+        .select((detail::idx, leaf::body, (detail::message, detail::message_salt), (detail::note, detail::note_salt)))
         .first(conn)
         .optional()?;
     Ok(match row.map(saying) {

@@ -274,10 +274,7 @@ fn samples(node: &Node) -> BTreeMap<&'static str, Vec<String>> {
         ("trail receipts export", with("trail receipts export --as auditor", &[&node.path("receipts")])),
         ("trail receipts verify", with("trail receipts verify", &[&busy])),
         ("trail forks", line("trail forks")),
-        (
-            "hold request",
-            line("hold request --case 1 --reason r --contact c --plate 7ABC123 --as investigator"),
-        ),
+        ("hold request", line("hold request --case 1 --reason r --contact c --plate 7ABC123 --as investigator")),
         ("hold approve", line(&format!("hold approve {id} --as supervisor"))),
         ("hold refuse", line(&format!("hold refuse {id} --reason r --as supervisor"))),
         ("hold release", line(&format!("hold release {id} --reason r --as investigator"))),

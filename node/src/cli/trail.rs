@@ -161,10 +161,8 @@ async fn search(place: &Place, args: Search, out: &mut Output<'_>) -> Result<Exi
     let filter = Filter { before_index: args.before, limit: args.limit, ..args.which.filter() };
     let db = place.registry()?;
     let found = auditing::search(&db, filter, &args.person.user).await?;
-    let certified = match found.iter().all(|row| row.detail.is_some()) {
-        true => Certified::default(),
-        false => Certified::load(&mut db.reader()?)?,
-    };
+    let says_all = found.iter().all(|row| row.detail.is_some());
+    let certified = if says_all { Certified::default() } else { Certified::load(&mut db.reader()?)? };
     let items: Vec<Shown> = found.into_iter().map(|row| Shown::of(row, &certified)).collect();
     let headers = [
         "index",

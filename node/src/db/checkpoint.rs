@@ -25,15 +25,19 @@ pub(super) struct Checkpointer {
 
 #[derive(QueryableByName)]
 struct Log {
-    /// Whether a reader or a writer was in the way.
-    #[diesel(sql_type = Integer)]
-    busy: i32,
     /// How many pages it has; -1 if there is none.
     #[diesel(sql_type = Integer)]
     log: i32,
     /// How many of them are in the file.
     #[diesel(sql_type = Integer)]
     checkpointed: i32,
+}
+
+#[derive(QueryableByName)]
+struct Emptied {
+    /// Whether a reader or a writer was in the way.
+    #[diesel(sql_type = Integer)]
+    busy: i32,
 }
 
 impl Log {
@@ -102,7 +106,8 @@ fn open(path: &str) -> QueryResult<SqliteConnection> {
 /// Brings all of the log into the file and empties it: until then, what was overwritten in the file still stands in the log.
 /// False if somebody reads an older state just now.
 pub(super) fn truncate(conn: &mut SqliteConnection) -> QueryResult<bool> {
-    Ok(checkpoint(conn, "TRUNCATE")?.busy == 0)
+    let emptied: Emptied = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(conn)?;
+    Ok(emptied.busy == 0)
 }
 
 /// Brings what there is into the file if it is enough. Writers go on meanwhile, but for the last of it when the log is long.

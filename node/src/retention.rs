@@ -370,7 +370,7 @@ fn certificate(
 }
 
 /// How often it is tried to empty the database's log, a second apart.
-const TRIES: usize = 10;
+const TRIES: usize = 60;
 
 /// Erased means erased: see [`crate::db::Db::erase_traces`].
 async fn erase(node: &Node) -> Result<(), RetentionError> {

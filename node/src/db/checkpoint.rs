@@ -104,8 +104,9 @@ fn open(path: &str) -> QueryResult<SqliteConnection> {
 }
 
 /// Brings all of the log into the file and empties it: until then, what was overwritten in the file still stands in the log.
-/// False if somebody reads an older state just now.
+/// False if somebody reads an older state just now: writers would wait as long as this did.
 pub(super) fn truncate(conn: &mut SqliteConnection) -> QueryResult<bool> {
+    conn.batch_execute("PRAGMA busy_timeout = 100")?;
     let emptied: Emptied = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(conn)?;
     Ok(emptied.busy == 0)
 }

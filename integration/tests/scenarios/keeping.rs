@@ -45,6 +45,12 @@ nodes_on_both!(
     s25_what_other_hands_took_away_or_brought_back_is_found,
 );
 
+/// Closes the doors of both, and with them their own drivers of jobs: nobody deletes but the test.
+fn nobody_else_deletes(pair: &mut Pair) {
+    pair.alder.closes_its_doors();
+    pair.birch.closes_its_doors();
+}
+
 /// Deletes what is due, as the custodian.
 async fn deletes(node: &TestNode) -> Result<Summary, RetentionError> {
     let by = node.fiction.person("custodian");
@@ -103,9 +109,10 @@ fn problems(node: &TestNode) -> Vec<(Option<u64>, &'static str)> {
 async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_tree_and_the_receipts_verify(
     backend: Backend,
 ) {
-    let pair = Pair::in_force_on(backend).await;
+    let mut pair = Pair::in_force_on(backend).await;
     pair.birch_saw(PLATE).await;
     pair.alder.queries(&pair.birch, PLATE).await;
+    nobody_else_deletes(&mut pair);
     let (asked, answered) = (only(&pair.alder, Kind::QueryAsked), only(&pair.birch, Kind::QueryAnswered));
     let files = tempfile::tempdir().unwrap();
     let vkey = log_vkey(pair.birch.settings()).unwrap();
@@ -183,8 +190,9 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
 
 #[actix_web::test]
 async fn s25_the_nights_job_deletes_what_is_due_and_a_search_for_it_says_so() {
-    let pair = Pair::in_force().await;
+    let mut pair = Pair::in_force().await;
     pair.alder.queries(&pair.birch, PLATE).await;
+    nobody_else_deletes(&mut pair);
     let job = jobs::TABLE.iter().find(|job| job.name == "retention").unwrap();
     let run = async || jobs::driver(pair.birch.node()).run_now(job).await.unwrap();
     assert_eq!(run().await.applied, 0);
@@ -214,11 +222,12 @@ fn state(node: &TestNode, id: RequestId) -> State {
 
 #[actix_web::test]
 async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
-    let pair = Pair::in_force().await;
+    let mut pair = Pair::in_force().await;
     let mut other = pair.alder.asking(&pair.birch, OTHER);
     other.reference = Some("case:2026-777".parse().unwrap());
     pair.alder.asks(other).await.unwrap();
     pair.alder.queries(&pair.birch, PLATE).await;
+    nobody_else_deletes(&mut pair);
     let (asked, received) = (of_kind(&pair.alder, Kind::QueryAsked), of_kind(&pair.alder, Kind::QueryReceived));
     let exchange = [&asked[1], &received[1]];
     let (db, people) = (pair.alder.node().registry(), |role| pair.alder.fiction.person(role));
@@ -266,8 +275,9 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
 
 #[actix_web::test]
 async fn s25_a_hold_covers_by_plate_partner_person_time_and_single_entries_and_hiding_it_deletes_nothing() {
-    let pair = Pair::in_force().await;
+    let mut pair = Pair::in_force().await;
     pair.alder.queries(&pair.birch, PLATE).await;
+    nobody_else_deletes(&mut pair);
     let asked = only(&pair.alder, Kind::QueryAsked);
     let by = pair.alder.fiction.person("supervisor");
     let db = pair.alder.node().registry();
@@ -323,12 +333,13 @@ async fn s25_a_hold_covers_by_plate_partner_person_time_and_single_entries_and_h
 }
 
 async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backend) {
-    let pair = Pair::in_force_on(backend).await;
+    let mut pair = Pair::in_force_on(backend).await;
     pair.birch_saw(PLATE).await;
     pair.alder.queries(&pair.birch, PLATE).await;
     pair.birch.clock.forward(Instant::DAY);
     pair.alder.clock.forward(Instant::DAY);
     pair.alder.queries(&pair.birch, OTHER).await;
+    nobody_else_deletes(&mut pair);
     let answers = of_kind(&pair.birch, Kind::QueryAnswered);
     let (old, young) = (answers[0].index, answers[1].index);
     let birch = pair.birch.registry_store();
@@ -392,8 +403,9 @@ async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backen
 
 #[actix_web::test]
 async fn s25_and_s36_nothing_is_deleted_by_a_clock_that_jumped_or_was_set_back() {
-    let pair = Pair::in_force().await;
+    let mut pair = Pair::in_force().await;
     pair.alder.queries(&pair.birch, PLATE).await;
+    nobody_else_deletes(&mut pair);
     let now = pair.birch.clock_now();
     pair.birch.clock.jumps(kept_until(now, 3).unwrap());
     let jumped = deletes(&pair.birch).await;
@@ -434,8 +446,9 @@ fn nothing_is_half(node: &TestNode, before: usize) -> usize {
 
 #[actix_web::test]
 async fn s25_a_deletion_that_is_stopped_between_two_batches_goes_on_later() {
-    let pair = Pair::in_force().await;
+    let mut pair = Pair::in_force().await;
     fill(&pair.birch, 2500).await;
+    nobody_else_deletes(&mut pair);
     pair.set_clocks(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
     let stop = Arc::new(AtomicBool::new(false));
     let stopping = Arc::clone(&stop);

@@ -62,6 +62,20 @@ impl Instant {
         Some(Self(zoned.timestamp().as_microsecond()))
     }
 
+    /// The same time of day on the same date `years` later, by the calendar and the wall clocks of `America/Los_Angeles`. A
+    /// date that there is not is the one after it, and so is a time of day that is skipped. `None` outside the years that a
+    /// date can hold.
+    #[must_use]
+    pub fn years_later(self, years: u16) -> Option<Self> {
+        let stamp = jiff::Timestamp::from_microsecond(self.0).ok()?;
+        let then = stamp.to_zoned_datetime(LOS_ANGELES.clone()).datetime();
+        let year = then.year().checked_add(i16::try_from(years).ok()?)?;
+        // Only the 29th of February can be missing.
+        let date = Date::new(year, then.month(), then.day()).or_else(|_| Date::new(year, 3, 1)).ok()?;
+        let zoned = date.to_datetime(then.time()).to_zoned_datetime(LOS_ANGELES.clone()).ok()?;
+        Some(Self(zoned.timestamp().as_microsecond()))
+    }
+
     /// The date in `America/Los_Angeles` at this instant. `None` outside the years that a date can hold.
     #[must_use]
     pub fn date(self) -> Option<Date> {

@@ -23,6 +23,11 @@ use crate::wire::Caller;
 /// A node that does not serve by then never will.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// The machine's time, which the program goes by.
+pub fn now() -> Instant {
+    SystemClock.now()
+}
+
 /// The program that was built beside this test.
 ///
 /// # Panics

@@ -54,6 +54,17 @@ pub(crate) fn record<M: Serialize>(
     by: &str,
     facts: Facts,
 ) -> QueryResult<()> {
+    record_as(tx, kind, message, by, facts).map(drop)
+}
+
+/// The same. The entry's id.
+pub(crate) fn record_as<M: Serialize>(
+    tx: &mut Tx<'_>,
+    kind: Kind,
+    message: &M,
+    by: &str,
+    facts: Facts,
+) -> QueryResult<RequestId> {
     let canonical =
         |result: Result<Vec<u8>, json::StrictError>| result.map_err(|error| Error::SerializationError(error.into()));
     let rid = fresh_rid(tx.now())?;
@@ -66,7 +77,7 @@ pub(crate) fn record<M: Serialize>(
         facts,
     };
     tx.append(draft)?;
-    Ok(())
+    Ok(rid)
 }
 
 /// Appends the entry of what this node did by itself. Its id.

@@ -20,7 +20,7 @@ use crate::db::{Conn, Db, RecordError, steady};
 use crate::exchange::standing;
 use crate::jobs::Stop;
 use crate::node::Node;
-use crate::registry::{ag, agencies, agreements as documents, exchanged, roster};
+use crate::registry::{ag, agencies, agreements as documents, exchanged, holds, roster};
 use crate::renewal::held;
 use crate::trail::scrub::{self, Scrub};
 use crate::trail::search::{self, Filter};
@@ -44,14 +44,24 @@ pub enum Table {
     Paper,
     /// Questions answered, by day.
     DayUse,
+    /// Holds.
+    Hold,
     /// The trail's own columns.
     Leaf,
 }
 
 impl Table {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Agency, Self::Agreement, Self::Register, Self::Account, Self::Paper, Self::DayUse, Self::Leaf];
+    pub const ALL: [Self; 8] = [
+        Self::Agency,
+        Self::Agreement,
+        Self::Register,
+        Self::Account,
+        Self::Paper,
+        Self::DayUse,
+        Self::Hold,
+        Self::Leaf,
+    ];
 
     /// What follows from rows that are not as they were recorded.
     fn consequence(self) -> &'static str {
@@ -62,6 +72,7 @@ impl Table {
             Self::Account => "the account may do nothing",
             Self::Paper => "it counts as missing, and nothing that stands on it is signed",
             Self::DayUse => "the day's questions are counted again from the trail",
+            Self::Hold => "nothing is deleted after its retention",
             Self::Leaf => "what is looked up by those columns cannot be relied on",
         }
     }
@@ -125,6 +136,7 @@ pub(crate) fn compare(conn: &mut Conn, us: Ori, now: Instant) -> QueryResult<Vec
         add(Table::Account, roster::objections(conn)?);
         add(Table::Paper, told(held::objections(conn))?);
         add(Table::DayUse, told(of_use(conn, now))?);
+        add(Table::Hold, holds::all(conn)?.err().into_iter().collect());
         let misfiled = scrub::misfiled(conn, &BY_INDEX)?;
         let what = |idx| format!("entry {idx} of the trail is found by something else than it says");
         add(Table::Leaf, misfiled.into_iter().map(what).collect());
@@ -136,6 +148,10 @@ pub(crate) fn compare(conn: &mut Conn, us: Ori, now: Instant) -> QueryResult<Vec
 fn told(objections: QueryResult<Vec<String>>) -> QueryResult<Vec<String>> {
     match objections {
         Err(Error::DeserializationError(error)) => Ok(vec![error.to_string()]),
+        // What rows stand on is never deleted after its retention.
+        Err(Error::NotFound) => {
+            Ok(vec!["an entry of the trail that rows stand on is missing, or what it says".to_owned()])
+        }
         objections => objections,
     }
 }

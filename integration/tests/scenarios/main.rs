@@ -25,6 +25,7 @@ mod independent;
 mod input;
 mod intake;
 mod jobs;
+mod keeping;
 mod kills;
 mod log;
 mod mail;

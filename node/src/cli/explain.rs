@@ -451,6 +451,25 @@ impl Explain for HeadError {
 
 impl Explain for VerifyError {}
 
+impl Explain for crate::retention::RetentionError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Refused(_) | Self::Unready(_) => Exit::Refused,
+            Self::Record(error) => error.exit(),
+            Self::Open(_) | Self::Store(_) | Self::Key(_) | Self::Panicked | Self::NotErased => Exit::Failure,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Self::Unready(error) => error.hint(),
+            Self::Record(error) => error.hint(),
+            Self::Open(error) => error.hint(),
+            _ => None,
+        }
+    }
+}
+
 impl Explain for crate::exporting::ExportError {
     fn exit(&self) -> Exit {
         match self {

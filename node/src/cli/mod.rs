@@ -13,6 +13,7 @@ mod doctor;
 mod exit;
 mod explain;
 mod hit;
+mod hold;
 mod hotlist;
 mod ingest;
 mod init;
@@ -28,6 +29,7 @@ mod place;
 mod policy;
 mod query;
 mod request;
+mod retention;
 mod review;
 mod serve;
 mod trail;
@@ -152,6 +154,12 @@ pub enum Command {
     /// See where this trail and a partner's differ, and close such cases
     #[command(subcommand, after_help = "Example:\n  concordat discrepancy list")]
     Discrepancy(discrepancy::DiscrepancyCommand),
+    /// Keep records beyond their retention, and release them
+    #[command(subcommand, after_help = "Example:\n  concordat hold list")]
+    Hold(hold::HoldCommand),
+    /// See how long the trail keeps what its entries say, and delete what is due
+    #[command(subcommand, after_help = "Example:\n  concordat retention show")]
+    Retention(retention::RetentionCommand),
     /// Be a witness alone, as a county auditor: cosign the heads of agencies' trails, and keep what convicts a forked one
     #[command(
         subcommand,
@@ -218,6 +226,8 @@ fn run(command: Command, named: Option<PathBuf>, place: &Place, out: &mut Output
         Command::Query(args) => block_on(query::run(place, *args, out)),
         Command::Trail(command) => block_on(trail::run(place, command, out)),
         Command::Discrepancy(command) => block_on(discrepancy::run(place, command, out)),
+        Command::Hold(command) => block_on(hold::run(place, command, out)),
+        Command::Retention(command) => block_on(retention::run(place, command, out)),
         Command::Witness(command) => block_on(witness::run(place, command, out)),
         Command::Request(command) => block_on(request::run(place, command, out)),
         Command::Completions(args) => completions::run(args, out),

@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::db::{self, Conn, DbError};
 use crate::exporting::shown::Shown;
 use crate::node::{self, OpenError};
+use crate::trail::deleted::Certified;
 use crate::trail::search::{self, Filter, MAX_PAGE};
 use crate::trail::verify::{self, Report};
 
@@ -167,9 +168,25 @@ pub(super) async fn run(place: &Place, command: TrailCommand, out: &mut Output<'
 
 async fn search(place: &Place, args: Search, out: &mut Output<'_>) -> Result<Exit, Problem> {
     let filter = Filter { before_index: args.before, limit: args.limit, ..args.which.filter() };
-    let found = auditing::search(&place.registry()?, filter, &args.person.user).await?;
-    let items: Vec<Shown> = found.into_iter().map(Shown::from).collect();
-    let headers = ["index", "at", "kind", "partner", "user", "purpose", "reference", "plate", "decision", "rule", "id"];
+    let db = place.registry()?;
+    let found = auditing::search(&db, filter, &args.person.user).await?;
+    let says_all = found.iter().all(|row| row.detail.is_some());
+    let certified = if says_all { Certified::default() } else { Certified::load(&mut db.reader()?)? };
+    let items: Vec<Shown> = found.into_iter().map(|row| Shown::of(row, &certified)).collect();
+    let headers = [
+        "index",
+        "at",
+        "kind",
+        "partner",
+        "user",
+        "purpose",
+        "reference",
+        "plate",
+        "decision",
+        "rule",
+        "id",
+        "details",
+    ];
     let or_blank = |text: &Option<String>| text.clone().unwrap_or_default();
     out.list(&headers, &items, |item| {
         vec![
@@ -184,6 +201,7 @@ async fn search(place: &Place, args: Search, out: &mut Output<'_>) -> Result<Exi
             or_blank(&item.decision),
             or_blank(&item.rule),
             item.rid.to_string(),
+            item.details().unwrap_or_default(),
         ]
     })?;
     Ok(Exit::Done)
@@ -251,8 +269,13 @@ fn verified(report: Report) -> Verified {
 fn said(verified: &Verified) -> String {
     if verified.sound {
         return format!(
-            "The trail is sound: {} entries, root {}, as its signed head says.",
-            verified.entries, verified.root
+            "The trail is sound: {} entries, root {}, as its signed head says.{}",
+            verified.entries,
+            verified.root,
+            match verified.without_detail {
+                0 => String::new(),
+                count => format!(" What {count} of them said was deleted after its retention, with certificates."),
+            }
         );
     }
     let one = |found: &Found| match found.index {

@@ -26,7 +26,7 @@ pub use intake::{Columns, Csv, Folder, Ingest, Webhook};
 pub use mail::{Mail, MailAddress, MailAddressError, MailBackend, MailTls};
 pub use node::{Console, Hotlists, Keys, Log, LogFormat, LogLevel, Ops, Peer, PolicyChecks, Rules, Store};
 pub use secret::{Secret, SecretError, SecretText};
-pub use trail::Trail;
+pub use trail::{KeptYears, KeptYearsError, Trail};
 pub use values::{
     DatabaseSecretError, DatabaseUrl, DatabaseUrlError, Delimiter, DelimiterError, HttpsUrl, HttpsUrlError,
     LoopbackAddr, NotLoopback, SeenFormat, SeenFormatError, SourceName, SourceNameError, TimeZoneName,

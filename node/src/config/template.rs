@@ -208,7 +208,10 @@ const MEANINGS: &[(&str, &str)] = &[
         "policy_checks.hosts",
         "Addresses of sites that DNS does not know, such as \"www.birch.example\" = \"10.1.2.4:443\". No other private address is dialled.",
     ),
-    ("trail", "Who witnesses this agency's trail, so that nobody can quietly rewrite who asked what."),
+    (
+        "trail",
+        "Who witnesses this agency's trail, so that nobody can quietly rewrite who asked what; and for how long it keeps what its entries say.",
+    ),
     (
         "trail.witness_policy",
         "The federation's witness policy, a file as c2sp.org/tlog-policy has it; agreements name its SHA-256. Without one partners witness each other, and reports say that no third party does.",
@@ -220,6 +223,10 @@ const MEANINGS: &[(&str, &str)] = &[
     (
         "trail.max_unwitnessed_hours",
         "With a policy: for how long this node still discloses, and takes what partners disclose, once no quorum of witnesses cosigned the head, hours.",
+    ),
+    (
+        "trail.details_kept_years",
+        "For how many years of the calendar the trail keeps what its entries say: two at least (V-14, IX-05). After that the night's job deletes it, with a certificate, but for what is held.",
     ),
     (
         "rules",

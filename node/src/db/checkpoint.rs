@@ -37,6 +37,13 @@ struct Log {
     checkpointed: i32,
 }
 
+#[derive(QueryableByName)]
+struct Emptied {
+    /// Whether a reader or a writer was in the way.
+    #[diesel(sql_type = Integer)]
+    busy: i32,
+}
+
 impl Log {
     fn left(&self) -> i32 {
         self.log.saturating_sub(self.checkpointed)
@@ -105,6 +112,14 @@ fn open(path: &str) -> QueryResult<SqliteConnection> {
     let mut conn = conn.map_err(|error| diesel::result::Error::QueryBuilderError(Box::new(error)))?;
     conn.batch_execute("PRAGMA busy_timeout = 5000; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")?;
     Ok(conn)
+}
+
+/// Brings all of the log into the file and empties it: until then, what was overwritten in the file still stands in the log.
+/// False if somebody reads an older state just now: writers would wait as long as this did.
+pub(super) fn truncate(conn: &mut SqliteConnection) -> QueryResult<bool> {
+    conn.batch_execute("PRAGMA busy_timeout = 100")?;
+    let emptied: Emptied = diesel::sql_query("PRAGMA wal_checkpoint(TRUNCATE)").get_result(conn)?;
+    Ok(emptied.busy == 0)
 }
 
 /// Brings what there is into the file if it is enough. The writer goes on meanwhile.

@@ -29,6 +29,7 @@ use std::thread::JoinHandle;
 
 use agreements::time::Instant;
 use diesel::QueryResult;
+use diesel::connection::SimpleConnection as _;
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::oneshot;
 
@@ -139,6 +140,24 @@ impl Db {
     /// A new connection that can only read. Opening one costs some milliseconds on PostgreSQL: keep it.
     pub fn reader(&self) -> Result<Conn, DbError> {
         self.0.source.reader()
+    }
+
+    /// Lets nothing of deleted rows be left where this process can see to it: SQLite overwrites them, and its log is emptied
+    /// into the file here; PostgreSQL marks them, and a `VACUUM` frees their places, which later rows overwrite. Blocks; false
+    /// if somebody reads an older state just now, which is to be tried again.
+    ///
+    /// # Errors
+    /// The database failed.
+    pub fn erase_traces(&self) -> Result<bool, DbError> {
+        match self.0.source.writer()? {
+            Conn::Sqlite(mut c) => Ok(checkpoint::truncate(&mut c)?),
+            Conn::Pg(mut c) => {
+                c.batch_execute("VACUUM detail")?;
+                c.batch_execute("VACUUM fact")?;
+                c.batch_execute("VACUUM receipt")?;
+                Ok(true)
+            }
+        }
     }
 
     /// What the trail grew by.

@@ -9,9 +9,12 @@ const JOBS: &[Kind] = &[
     Kind::AccessCompared,
     Kind::DiscrepancyOpened,
     Kind::PolicyChecked,
+    Kind::RetentionDeleted,
     Kind::ReviewOpened,
     Kind::TrailReconciled,
 ];
+const HOLDS: Recorded =
+    Recorded::Not("for which case people here hold what, each of which is an entry; no entry that it covers is shown");
 const AUTHORITY: Recorded = Recorded::Not("an authority is no node and has no trail; its folder has a list of its own");
 const WITNESS: Recorded = Recorded::Not("a witness alone has no trail, and knows of no more than signed heads");
 
@@ -83,6 +86,12 @@ pub const ALL: &[(&str, Recorded)] = &[
     ("doctor", Recorded::Not("what is wrong with the node: no entry is shown")),
     ("hit list", Recorded::First(&[Kind::HitListed])),
     ("hit verify", Recorded::First(&[Kind::HitVerified])),
+    ("hold approve", Recorded::First(&[Kind::HoldApproved, Kind::HoldReleased])),
+    ("hold list", HOLDS),
+    ("hold refuse", Recorded::First(&[Kind::HoldRefused])),
+    ("hold release", Recorded::First(&[Kind::HoldReleaseAsked])),
+    ("hold request", Recorded::First(&[Kind::HoldRequested])),
+    ("hold show", HOLDS),
     ("hotlist accept", Recorded::First(&[Kind::HotlistAccepted, Kind::HotlistErased])),
     ("hotlist list", Recorded::Not("names, versions and counts of lists; no entry of one is shown")),
     ("hotlist load", Recorded::First(&[Kind::HotlistLoaded])),
@@ -106,6 +115,12 @@ pub const ALL: &[(&str, Recorded)] = &[
     ("policy list", Recorded::Not("which partner publishes which policy")),
     ("query", Recorded::First(&[Kind::QueryAsked, Kind::QueryReceived, Kind::QueryRefused])),
     ("request list", Recorded::First(&[Kind::TrailSearched])),
+    (
+        "retention certificates",
+        Recorded::Not("which entries had what they said deleted, and when; nothing of what they said is left"),
+    ),
+    ("retention run", Recorded::First(&[Kind::RetentionDeleted])),
+    ("retention show", Recorded::Not("the rule, and counts of what is due and held")),
     ("review close", Recorded::First(&[Kind::ChangeProposed])),
     ("review list", Recorded::Not("early reviews of partners, which are built from entries")),
     ("review open", Recorded::First(&[Kind::ReviewOpened])),

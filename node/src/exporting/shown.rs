@@ -6,6 +6,7 @@ use agreements::time::Instant;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use crate::trail::deleted::{Certified, Deletion};
 use crate::trail::search::Row;
 
 /// An entry as it is shown.
@@ -37,10 +38,13 @@ pub struct Shown {
     pub message: Option<Box<RawValue>>,
     /// What never travelled; absent after its retention.
     pub note: Option<Box<RawValue>>,
+    /// By which certificate what it said was deleted after its retention.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub deleted: Option<Deletion>,
 }
 
 /// The columns of a table of entries.
-pub const COLUMNS: [&str; 13] = [
+pub const COLUMNS: [&str; 14] = [
     "index",
     "at",
     "kind",
@@ -54,12 +58,13 @@ pub const COLUMNS: [&str; 13] = [
     "id",
     "message",
     "note",
+    "details",
 ];
 
 impl Shown {
     /// Its cells, in the order of [`COLUMNS`].
     #[must_use]
-    pub fn cells(&self) -> [String; 13] {
+    pub fn cells(&self) -> [String; 14] {
         let or_blank = |text: &Option<String>| text.clone().unwrap_or_default();
         let json =
             |value: &Option<Box<RawValue>>| value.as_ref().map(|value| value.get().to_owned()).unwrap_or_default();
@@ -77,7 +82,27 @@ impl Shown {
             self.rid.to_string(),
             json(&self.message),
             json(&self.note),
+            self.details().unwrap_or_default(),
         ]
+    }
+
+    /// What became of what it said, where that is not there.
+    #[must_use]
+    pub fn details(&self) -> Option<String> {
+        match self.deleted {
+            Some(Deletion { at, certificate }) => Some(format!("details deleted on {at} by certificate {certificate}")),
+            None if self.message.is_none() => {
+                Some("details missing, and no certificate: concordat trail verify".to_owned())
+            }
+            None => None,
+        }
+    }
+
+    /// With what certificates say became of it, where it says nothing any more.
+    #[must_use]
+    pub fn of(row: Row, certified: &Certified) -> Self {
+        let deleted = if row.detail.is_none() { certified.of(row.index) } else { None };
+        Self { deleted, ..Self::from(row) }
     }
 }
 
@@ -100,6 +125,7 @@ impl From<Row> for Shown {
             rule: row.facts.rule,
             message,
             note,
+            deleted: None,
         }
     }
 }

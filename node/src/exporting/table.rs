@@ -15,6 +15,7 @@ use super::ExportError;
 use super::cells::inert;
 use super::shown::{COLUMNS, Shown};
 use crate::db::Conn;
+use crate::trail::deleted::Certified;
 use crate::trail::search::{self, Filter, MAX_PAGE};
 
 /// The most rows of a sheet, with its header.
@@ -87,6 +88,7 @@ pub fn write(
     let mut entries = 0;
     let mut before = filter.before_index.map_or(size, |before| before.min(size));
     progress(0, size);
+    let certified = Certified::load(conn)?;
     loop {
         let page = Filter { before_index: Some(before), limit: MAX_PAGE, ..filter.clone() };
         let rows = search::search(conn, &page)?;
@@ -96,7 +98,7 @@ pub fn write(
         let Some(last) = rows.last().map(|row| row.index) else { break };
         before = last;
         for row in rows {
-            sheet.row(row.into())?;
+            sheet.row(Shown::of(row, &certified))?;
             entries += 1;
         }
         progress(size.saturating_sub(before), size);

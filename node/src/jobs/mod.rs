@@ -20,6 +20,7 @@ mod post;
 mod prune;
 mod reconcile;
 mod reminders;
+mod retention;
 mod schedule;
 mod unusual;
 mod witnesses;
@@ -133,6 +134,13 @@ pub const TABLE: &[Job] = &[
         catch_up: 1,
         about: "read partners' published policies again, each once a month",
         run: |node| Box::pin(async move { work::run(policies::Policies, &node).await }),
+    },
+    Job {
+        name: "retention",
+        schedule: Schedule::Daily { hour: 10, minute: 50 },
+        catch_up: 1,
+        about: "delete what the trail's entries say after its retention, with certificates",
+        run: |node| Box::pin(async move { retention::run(&node).await }),
     },
     Job {
         name: "prune",

@@ -40,6 +40,9 @@ pub enum JobError {
     /// What the trail has of renewals is not what was recorded.
     #[error(transparent)]
     Held(#[from] crate::renewal::HeldError),
+    /// What is due was not deleted.
+    #[error(transparent)]
+    Retention(#[from] crate::retention::RetentionError),
     /// Operations failed; the others were applied.
     #[error("{failed} of {planned} not done, the first because: {first}")]
     Operations {

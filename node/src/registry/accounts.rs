@@ -63,11 +63,17 @@ pub enum Action {
     ChangeKeys,
     /// As the custodian: to close a discrepancy with a partner's trail.
     CloseDiscrepancies,
+    /// To ask that records be held beyond their retention, or released again (VI-06).
+    AskHolds,
+    /// To approve, as the second person, holds and their release (VI-10).
+    ApproveHolds,
+    /// To delete what the trail's entries say, after its retention (XI).
+    DeleteDetails,
 }
 
 impl Action {
     /// All actions.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 17] = [
         Self::Query,
         Self::ManageAgreements,
         Self::SignAgreements,
@@ -82,6 +88,9 @@ impl Action {
         Self::VerifyHits,
         Self::ChangeKeys,
         Self::CloseDiscrepancies,
+        Self::AskHolds,
+        Self::ApproveHolds,
+        Self::DeleteDetails,
     ];
 }
 
@@ -119,7 +128,7 @@ impl Role {
             Action::ManageAgreements | Action::ApproveSharing | Action::KeepRegister => {
                 matches!(self, Self::AgreementsAdministrator | Self::Custodian)
             }
-            Action::SignAgreements | Action::CloseDiscrepancies => self == Self::Custodian,
+            Action::SignAgreements | Action::CloseDiscrepancies | Action::DeleteDetails => self == Self::Custodian,
             Action::EnrolPartners => {
                 matches!(self, Self::AgreementsAdministrator | Self::Custodian | Self::SystemAdministrator)
             }
@@ -127,7 +136,10 @@ impl Role {
             Action::ReadTrail => matches!(self, Self::Custodian | Self::Auditor),
             Action::Ingest => self == Self::SystemAdministrator,
             Action::LoadHotlists => matches!(self, Self::Analyst | Self::Supervisor | Self::SystemAdministrator),
-            Action::ApproveHotlists => matches!(self, Self::Supervisor | Self::Custodian),
+            Action::AskHolds => {
+                matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor | Self::Custodian)
+            }
+            Action::ApproveHotlists | Action::ApproveHolds => matches!(self, Self::Supervisor | Self::Custodian),
             Action::ChangeKeys => matches!(self, Self::Custodian | Self::SystemAdministrator),
             Action::VerifyHits => matches!(self, Self::Investigator | Self::Analyst | Self::Supervisor),
         }

@@ -190,6 +190,17 @@ pub fn heard_between(
     rows.into_iter().map(read).collect()
 }
 
+/// Deletes the receipts for these entries of ours: what was exchanged is deleted on both of its sides. How many there were.
+pub(crate) fn forget(conn: &mut Conn, of: &[RequestId]) -> QueryResult<usize> {
+    let mut forgotten: usize = 0;
+    for some in of.chunks(500) {
+        let of: Vec<Vec<u8>> = some.iter().map(|rid| rid.as_bytes().to_vec()).collect();
+        let those = receipt::table.filter(receipt::of.eq_any(of));
+        forgotten = forgotten.saturating_add(each!(conn, c => diesel::delete(those).execute(c))?);
+    }
+    Ok(forgotten)
+}
+
 /// The receipts for one of our entries, or all of them, oldest first; at most `limit`.
 pub fn receipts(conn: &mut Conn, of: Option<RequestId>, limit: i64) -> QueryResult<Vec<Receipt>> {
     let mut query =

@@ -14,6 +14,7 @@ pub mod discrepancies;
 pub mod exchanged;
 pub mod heads;
 pub mod hits;
+pub mod holds;
 pub mod hotlists;
 pub mod job_runs;
 pub mod outbox;

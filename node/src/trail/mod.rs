@@ -5,6 +5,8 @@
 
 pub mod append;
 pub mod cosignature;
+pub mod deleted;
+pub(crate) mod expiring;
 pub mod head;
 pub(crate) mod news;
 pub mod note;

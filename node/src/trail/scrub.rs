@@ -84,19 +84,20 @@ fn agrees((_, rid, kind, at, hash, body): &Row) -> bool {
 }
 
 /// The entries of `kinds` by whose index of what they are about nobody may look: it says something else than the note that the
-/// entry commits to, or is not there. What was deleted after its retention says nothing.
+/// entry commits to, or is not there; or what the entry says is not there. Of such kinds nothing is ever deleted.
 pub(crate) fn misfiled(conn: &mut Conn, kinds: &[Kind]) -> QueryResult<Vec<i64>> {
-    type Row = (i64, Vec<u8>, (Vec<u8>, Vec<u8>), Option<FactRow>);
+    type Row = (i64, Vec<u8>, Option<(Vec<u8>, Vec<u8>)>, Option<FactRow>);
     let columns =
         (fact::partner, fact::username, fact::purpose, fact::reference, fact::plate, fact::decision, fact::rule);
     let rows: Vec<Row> = leaf::table
-        .inner_join(detail::table)
+        .left_join(detail::table)
         .left_join(fact::table)
         .filter(leaf::kind.eq_any(kinds.iter().map(|kind| kind.as_str())))
         .order(leaf::idx)
-        .select((leaf::idx, leaf::body, (detail::note, detail::note_salt), columns.nullable()))
+        .select((leaf::idx, leaf::body, (detail::note, detail::note_salt).nullable(), columns.nullable()))
         .load(conn)?;
-    let misfiled = |(_, body, (note, salt), facts): &Row| {
+    let misfiled = |(_, body, said, facts): &Row| {
+        let Some((note, salt)) = said else { return true };
         let salt = <[u8; 32]>::try_from(salt.as_slice()).map(Salt);
         let committed = match (Leaf::from_bytes(body), salt) {
             (Ok(leaf), Ok(salt)) => Digest::salted(&salt, note) == leaf.note,

@@ -174,7 +174,7 @@ fn verified(tree: &Tree<'_>, head: &Head, kind: Kind, (idx, body, kept): Found) 
     if leaf.kind != kind {
         return Err(changed("it is of another kind than its column says"));
     }
-    // What rows stand on is not deleted at the end of a retention while they stand.
+    // What rows stand on is never deleted: see `Kind::details`.
     let (message, salt) = kept.ok_or_else(|| changed("what it says is missing"))?;
     let salt = salt.try_into().map(Salt).map_err(|_| changed("its salt is none"))?;
     if Digest::salted(&salt, &message) != leaf.message {

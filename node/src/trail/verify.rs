@@ -1,6 +1,7 @@
 //! Full recomputation of the trail from its leaves: finds what was edited, dropped, reordered, added or rolled back.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 
@@ -10,7 +11,8 @@ use agreements::time::Instant;
 use diesel::dsl::{count_star, max};
 use diesel::prelude::*;
 
-use super::append;
+use super::append::{self, Facts};
+use super::deleted::Certified;
 use super::head::{Head, HeadError};
 use super::note::Vkey;
 use super::pages::{Page, Stored};
@@ -29,7 +31,8 @@ pub struct Report {
     pub entries: u64,
     /// The root of the tree of those leaves.
     pub root: Digest,
-    /// How many entries have no detail any more, as after the end of their retention.
+    /// How many entries have no detail any more. A certificate in the trail names each that was deleted after its retention; of
+    /// any other it is a problem.
     pub without_detail: u64,
     /// The first [`MAX_ALIKE`] problems of each kind.
     pub problems: Vec<Problem>,
@@ -127,7 +130,7 @@ pub fn verify_with(
         Err(_) => 0,
     };
     progress(0, stated);
-    let mut run = Run::from(0);
+    let mut run = Run::from(0, Arc::new(Certified::load(conn)?));
     // Not as many as somebody may have written into the head's row.
     let whole = stated.min(stored) / STRETCH;
     let mut said = 0;
@@ -154,6 +157,9 @@ pub fn verify_with(
 struct Run {
     report: Report,
     tree: Rebuilt,
+    /// Of which entries a certificate says that they say nothing any more, and whether this was read here.
+    certified: Arc<Certified>,
+    reread: bool,
     /// When the first entry was appended, and the one before the next.
     first: Option<Instant>,
     last: Option<Instant>,
@@ -164,9 +170,9 @@ struct Run {
 }
 
 impl Run {
-    fn from(first: u64) -> Self {
-        let tree = Rebuilt::from(first);
-        Self { report: Report::new(), tree, first: None, last: None, newest: None, strays: [None; 2] }
+    fn from(first: u64, certified: Arc<Certified>) -> Self {
+        let (report, tree) = (Report::new(), Rebuilt::from(first));
+        Self { report, tree, certified, reread: false, first: None, last: None, newest: None, strays: [None; 2] }
     }
 
     fn head(&mut self, conn: &mut Conn, vkey: &Vkey) -> Result<Option<Head>, VerifyError> {
@@ -198,7 +204,8 @@ impl Run {
     ) -> Result<(), VerifyError> {
         for number in 0..count {
             let before = self.report.entries;
-            let came = stretch(conn, number, &mut |done| progress(before + done), cancel)?;
+            let certified = Arc::clone(&self.certified);
+            let came = stretch(conn, number, certified, &mut |done| progress(before + done), cancel)?;
             let Some(root) = came.tree.stretch() else { break };
             self.absorb(conn, came, root)?;
         }
@@ -219,13 +226,17 @@ impl Run {
             let (done, coming) = sync_channel(helpers.len());
             for helper in &mut *helpers {
                 let (next, enough, done) = (&next, &enough, done.clone());
+                let certified = Arc::clone(&self.certified);
                 scope.spawn(move || {
                     loop {
                         let number = next.fetch_add(1, Ordering::Relaxed);
                         if number >= count || enough.load(Ordering::Relaxed) {
                             return;
                         }
-                        if done.send((number, stretch(helper, number, &mut |_| {}, cancel))).is_err() {
+                        if done
+                            .send((number, stretch(helper, number, Arc::clone(&certified), &mut |_| {}, cancel)))
+                            .is_err()
+                        {
                             return;
                         }
                     }
@@ -299,7 +310,7 @@ impl Run {
         }
         self.report.entries += 1;
         let hash = Leaf::hash_of(&row.body);
-        self.columns(index, row, hash);
+        self.columns(conn, index, row, hash)?;
         // Missing leaves are taken from the tiles, so that the rest can be compared.
         while self.tree.size() < index && self.tree.push_stored(conn, &mut self.report)? {}
         if self.tree.size() == index {
@@ -310,10 +321,10 @@ impl Run {
         Ok(())
     }
 
-    fn columns(&mut self, index: u64, row: &Stored, hash: Digest) {
+    fn columns(&mut self, conn: &mut Conn, index: u64, row: &Stored, hash: Digest) -> QueryResult<()> {
         let Ok(leaf) = Leaf::from_bytes(&row.body) else {
             self.report.add(Some(index), "the body is no leaf in canonical form");
-            return;
+            return Ok(());
         };
         let same = row.rid == leaf.rid.as_bytes()
             && row.kind == leaf.kind.as_str()
@@ -329,9 +340,15 @@ impl Run {
         if row.facts.is_none() {
             self.report.add(Some(index), "the leaf has no row in the search index");
         }
+        if let Some(what) = self.uncertified(conn, index, &leaf, row.detail.is_some())? {
+            self.report.add(Some(index), what);
+        }
         let Some((message, message_salt, note, note_salt)) = &row.detail else {
             self.report.without_detail += 1;
-            return;
+            if row.facts.as_ref().is_some_and(|facts| Facts::from_row(facts.clone()).ok() != Some(Facts::default())) {
+                self.report.add(Some(index), "the search index says something of an entry that says nothing");
+            }
+            return Ok(());
         };
         if !commits(leaf.message, message_salt, message) {
             self.report.add(Some(index), "the message is not the one that the leaf commits to");
@@ -341,6 +358,25 @@ impl Run {
         } else if row.facts.as_ref().is_some_and(|facts| !append::says(note, facts)) {
             self.report.add(Some(index), "the search index says something else than the note");
         }
+        Ok(())
+    }
+
+    /// What is wrong with what is there, or not, of an entry. Certificates may have come since they were read: what is missing in
+    /// this state of the database has its certificate in this state, too.
+    fn uncertified(
+        &mut self,
+        conn: &mut Conn,
+        index: u64,
+        leaf: &Leaf,
+        has_detail: bool,
+    ) -> QueryResult<Option<&'static str>> {
+        let what = self.certified.objection(index, leaf, has_detail);
+        if what.is_none() || self.reread {
+            return Ok(what);
+        }
+        self.certified = Arc::new(Certified::load(conn)?);
+        self.reread = true;
+        Ok(self.certified.objection(index, leaf, has_detail))
     }
 
     /// Holds the entry `index`, appended at `at`, to the one before it.
@@ -395,11 +431,12 @@ impl Run {
 fn stretch(
     conn: &mut Conn,
     number: u64,
+    certified: Arc<Certified>,
     progress: &mut dyn FnMut(u64),
     cancel: &AtomicBool,
 ) -> Result<Run, VerifyError> {
     snapshot(conn, |conn| {
-        let mut run = Run::from(number * STRETCH);
+        let mut run = Run::from(number * STRETCH, certified);
         let end = (number + 1) * STRETCH;
         run.entries(conn, Some(end), progress, cancel)?;
         while run.tree.size() < end && run.tree.push_stored(conn, &mut run.report)? {}
@@ -414,6 +451,7 @@ fn commits(commitment: Digest, salt: &[u8], bytes: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::trail::deleted::MISSING;
     use crate::trail::note::LogSigner as _;
     use crate::trail::testing::{TestTrail, draft};
 
@@ -539,12 +577,18 @@ mod tests {
     }
 
     #[test]
-    fn a_deleted_detail_is_counted_and_a_missing_fact_is_found() {
+    fn a_detail_that_is_missing_without_a_certificate_and_a_missing_fact_are_found() {
         let trail = trail();
-        trail.tamper("DELETE FROM detail WHERE idx < 5; DELETE FROM fact WHERE idx = 9");
+        trail.tamper("DELETE FROM detail WHERE idx = 4; DELETE FROM fact WHERE idx = 9");
         let report = report(&trail);
-        assert_eq!(report.without_detail, 5);
-        assert_eq!(report.problems, [Problem { index: Some(9), what: "the leaf has no row in the search index" }]);
+        assert_eq!(report.without_detail, 1);
+        let problem = |index, what| Problem { index: Some(index), what };
+        let expected = [
+            problem(4, MISSING),
+            problem(4, "the search index says something of an entry that says nothing"),
+            problem(9, "the leaf has no row in the search index"),
+        ];
+        assert_eq!(report.problems, expected);
     }
 
     #[test]

@@ -91,6 +91,7 @@ fn every_fault_in_the_files_is_named_at_once() {
     let wrong = text
         .replace("rate_per_second = 20", "rate_per_second = 0")
         .replace("in_flight", "in_flihgt")
+        .replace("details_kept_years = 2", "details_kept_years = 1")
         .replace("registry = \"sqlite:registry.db\"", "registry = { env = \"CONCORDAT_NO_SUCH\" }");
     fs::write(&path, wrong).unwrap();
     // Keys and certificates: exposed, gone, another's.
@@ -102,6 +103,8 @@ fn every_fault_in_the_files_is_named_at_once() {
     assert_eq!(ran.code, 2, "{}", ran.stdout);
     says(&ran, "configuration", "fail", "did you mean `peer.in_flight`?");
     says(&ran, "configuration", "fail", "peer.rate_per_second (line");
+    says(&ran, "configuration", "fail", "trail.details_kept_years (line");
+    says(&ran, "configuration", "fail", "kept for two years at least (V-14, IX-05)");
     says(&ran, "secrets", "fail", "CONCORDAT_NO_SUCH");
     says(&ran, "keys", "fail", "chmod 600");
     says(&ran, "keys", "fail", "witness.key");

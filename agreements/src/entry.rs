@@ -105,6 +105,12 @@ pub enum Kind {
     /// A partner's log signed two heads that exclude each other: nothing is exchanged with it any more.
     #[serde(rename = "trail.forked")]
     TrailForked,
+    /// A new epoch of the trail's log began, because its registry was restored from a backup.
+    #[serde(rename = "epoch.opened")]
+    EpochOpened,
+    /// An own event of the epoch before, which the registry had lost, was taken back from the partner that has it.
+    #[serde(rename = "event.recovered")]
+    EventRecovered,
     /// The trail was searched.
     #[serde(rename = "trail.searched")]
     TrailSearched,
@@ -175,6 +181,8 @@ impl Kind {
             Self::ReadsIngested => "reads.ingested",
             Self::RefusedCounted => "refused.counted",
             Self::TrailForked => "trail.forked",
+            Self::EpochOpened => "epoch.opened",
+            Self::EventRecovered => "event.recovered",
             Self::TrailSearched => "trail.searched",
             Self::TrailExported => "trail.exported",
             Self::HotlistLoaded => "hotlist.loaded",

@@ -18,6 +18,7 @@ pub mod demo;
 pub mod desk;
 pub mod doctor;
 pub mod document;
+pub mod epoch;
 pub mod evidence;
 pub mod exchange;
 pub mod exporting;

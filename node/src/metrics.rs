@@ -141,6 +141,7 @@ pub struct Metrics {
     list_end: Gauge<f64, AtomicU64>,
     changed: Family<TableLabels, Gauge>,
     access: Gauge,
+    behind: Gauge,
     heartbeats: Counter,
     agents: Gauge,
     silent: Gauge,
@@ -194,6 +195,9 @@ impl Metrics {
         let help =
             "In how many things effective access is not what agreements in force give: anything but 0 is an alarm";
         registry.register("access_differences", help, access.clone());
+        let behind = Gauge::default();
+        let help = "Whether the registry was restored from a backup, so that nothing is exchanged: anything but 0 is an alarm";
+        registry.register("trail_behind", help, behind.clone());
         let witnesses = Family::default();
         registry.register("witness_answers", "Heads shown to witnesses, by what came of it", witnesses.clone());
         let quorum = Gauge::<f64, AtomicU64>::default();
@@ -214,6 +218,7 @@ impl Metrics {
             list_end,
             changed,
             access,
+            behind,
             heartbeats,
             agents,
             silent,
@@ -238,6 +243,11 @@ impl Metrics {
     /// So many things in `table` are not as the trail recorded them.
     pub fn changed_rows(&self, table: Table, count: usize) {
         self.changed.get_or_create(&TableLabels { table }).set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the registry was set back.
+    pub fn behind(&self, is: bool) {
+        self.behind.set(i64::from(is));
     }
 
     /// In so many things effective access is not what agreements in force give.

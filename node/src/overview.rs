@@ -179,7 +179,7 @@ impl StatusSource for Node {
             ready,
             alarms,
             notices: upkeep::notices(self, now).into_iter().chain(overview.reviews(self.standings())).collect(),
-            trail: TrailStatus { origin: self.config().keys.log_origin.clone(), size },
+            trail: TrailStatus { origin: self.party().node.log_origin.clone(), size },
             witnesses: witnesses(self),
             partners: self.partners().all().count() as u64,
             agreements: overview.by_status(self.standings(), now).unwrap_or_default(),

@@ -207,6 +207,9 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
         if let Err(error) = desk.registry(|conn| node.refresh_partners(conn)) {
             tracing::error!(%error, "the enrolled partners could not be read again");
         }
+        if let Err(error) = desk.registry(|conn| node.follow_behind(conn)) {
+            tracing::error!(%error, "whether the registry was set back could not be read");
+        }
         upkeep::follow(&node);
         upkeep::say(&upkeep::notices(&node, node.now()), &mut said, ticks.is_multiple_of(NOTICES_EVERY));
         if let Some(queue) = &queue {

@@ -1,5 +1,6 @@
 //! `concordat trail`: searching, verifying and proving what was recorded.
 
+mod epoch;
 mod export;
 mod forks;
 mod receipts;
@@ -57,6 +58,9 @@ pub enum TrailCommand {
         after_help = "Examples:\n  concordat trail forks\n  concordat trail forks --out fork.json \\\n      --of 2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae\n\nExit code 1 when there are any: nothing is exchanged with the owner of such a log. `concordat witness verify` checks the evidence offline, for whoever gets the file."
     )]
     Forks(forks::Forks),
+    /// Go on after the registry was restored from a backup
+    #[command(subcommand)]
+    Epoch(epoch::EpochCommand),
 }
 
 /// Which entries.
@@ -153,6 +157,7 @@ pub(super) async fn run(place: &Place, command: TrailCommand, out: &mut Output<'
         TrailCommand::Export(args) => export::run(place, args, out).await,
         TrailCommand::Receipts(args) => receipts::run(place, args, out).await,
         TrailCommand::Forks(args) => forks::run(place, args, out),
+        TrailCommand::Epoch(command) => epoch::run(place, command, out).await,
     }
 }
 

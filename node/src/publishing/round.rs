@@ -10,7 +10,7 @@ use futures_util::future::join_all;
 use tlog_tiles::Hash;
 
 use super::store::{self, Line};
-use super::{PolicyFileError, Watch};
+use super::{PolicyFileError, Watch, recall};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Conn, snapshot};
@@ -86,9 +86,21 @@ impl Round {
 }
 
 /// A witness and how to reach it.
-struct Target {
+pub(super) struct Target {
     key: CosignerKey,
     place: Place,
+}
+
+impl Target {
+    /// The name of its key.
+    pub(super) fn name(&self) -> &str {
+        self.key.name()
+    }
+
+    /// Whether its line is under `note`.
+    pub(super) fn cosigned(&self, note: &SignedText) -> bool {
+        self.key.cosigned(note).is_some()
+    }
 }
 
 enum Place {
@@ -117,7 +129,7 @@ pub(super) fn web(config: &Config, clock: Arc<dyn Clock>) -> Result<reqwest::Cli
 }
 
 /// Whom to show this node's heads to.
-fn targets(node: &Node) -> Vec<Target> {
+pub(super) fn targets(node: &Node) -> Vec<Target> {
     let partners = node.partners();
     let at_partner = |url: &str| {
         partners.all().find_map(|partner| {
@@ -176,8 +188,12 @@ fn proof(node: &Node, size: u64, old: u64) -> Result<Vec<Hash>, HeadError> {
 /// The registry cannot be read or written. A witness that fails is none: it is in the round.
 pub async fn publish(node: &Node) -> Result<Round, Failure> {
     let watch = node.watch();
-    let _turn = watch.turn.lock().await;
+    let turn = watch.turn.lock().await;
     let now = node.now();
+    if watch.behind().is_some() {
+        // What would be shown contradicts what was shown before.
+        return Ok(Round { size: 0, said: BTreeMap::new() });
+    }
     let shows = present(&mut node.registry().reader()?).map_err(unreadable)?;
     if shows.size == 0 {
         return Ok(Round { size: 0, said: BTreeMap::new() });
@@ -193,6 +209,9 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
         lines.extend(line);
     }
     watch.last.store(Arc::new(said.clone()));
+    let is = |wanted: fn(&Said) -> bool| said.iter().filter(move |(_, said)| wanted(said)).map(|(name, _)| name.clone());
+    watch.hear(is(|said| matches!(said, Said::Cosigned { .. })).collect());
+    let contradicted = is(|said| matches!(said, Said::Ahead { .. } | Said::Forked { .. })).next().is_some();
     let (size, checkpoint) = (shows.size, shows.checkpoint);
     let job = move |conn: &mut Conn| store::keep(conn, size, &checkpoint, &lines, now);
     node.registry().write("cosignatures", job).await?;
@@ -200,6 +219,10 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
     watch.refresh(&mut conn)?;
     let vouched = watch.cosigned().size;
     node.registry().write("old cosignatures", move |conn| -> QueryResult<()> { store::prune(conn, vouched) }).await?;
+    drop(turn);
+    if contradicted {
+        recall(node).await?;
+    }
     Ok(Round { size, said })
 }
 
@@ -283,26 +306,49 @@ fn cosigned(target: &Target, size: u64, signed: &SignedText, lines: &str) -> (Sa
 async fn send(node: &Node, place: &Place, body: String) -> Result<Reply, String> {
     let sending = async {
         match place {
-            Place::Nowhere => Err("the policy does not say where it is".to_owned()),
+            Place::Nowhere => Err(NOWHERE.to_owned()),
             Place::Partner(partner, path) => {
                 let path = format!("{path}/add-checkpoint");
                 node.dialer().show(partner, &path, body).await.map_err(|error| error.to_string())
             }
-            Place::Web(url) => {
-                let response = node.watch().web.post(format!("{url}/add-checkpoint")).body(body).send().await;
-                let mut response = response.map_err(|error| reason(&error))?;
-                let mut body = bytes::BytesMut::new();
-                while let Some(part) = response.chunk().await.map_err(|error| reason(&error))? {
-                    if body.len().saturating_add(part.len()) > MAX_ANSWER {
-                        return Err("its answer is too long".to_owned());
-                    }
-                    body.extend_from_slice(&part);
-                }
-                Ok(Reply { status: response.status().as_u16(), body: body.freeze() })
-            }
+            Place::Web(url) => whole(node.watch().web.post(format!("{url}/add-checkpoint")).body(body)).await,
         }
     };
-    tokio::time::timeout(PATIENCE, sending).await.map_err(|_| "no answer within a second".to_owned())?
+    within(sending).await
+}
+
+/// Gets what a witness has under `path`, below its submission prefix.
+pub(super) async fn fetch(node: &Node, target: &Target, path: &str) -> Result<Reply, String> {
+    let fetching = async {
+        match &target.place {
+            Place::Nowhere => Err(NOWHERE.to_owned()),
+            Place::Partner(partner, prefix) => {
+                let path = format!("{prefix}/{path}");
+                node.dialer().fetch(partner, &path).await.map_err(|error| error.to_string())
+            }
+            Place::Web(url) => whole(node.watch().web.get(format!("{url}/{path}"))).await,
+        }
+    };
+    within(fetching).await
+}
+
+const NOWHERE: &str = "the policy does not say where it is";
+
+async fn within(reply: impl Future<Output = Result<Reply, String>>) -> Result<Reply, String> {
+    tokio::time::timeout(PATIENCE, reply).await.map_err(|_| "no answer within a second".to_owned())?
+}
+
+/// The whole answer of a witness that is no partner.
+async fn whole(request: reqwest::RequestBuilder) -> Result<Reply, String> {
+    let mut response = request.send().await.map_err(|error| reason(&error))?;
+    let mut body = bytes::BytesMut::new();
+    while let Some(part) = response.chunk().await.map_err(|error| reason(&error))? {
+        if body.len().saturating_add(part.len()) > MAX_ANSWER {
+            return Err("its answer is too long".to_owned());
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Reply { status: response.status().as_u16(), body: body.freeze() })
 }
 
 /// The innermost cause, without the URL.

@@ -5,6 +5,7 @@
 
 pub mod append;
 pub mod cosignature;
+pub mod epoch;
 pub mod head;
 pub(crate) mod news;
 pub mod note;

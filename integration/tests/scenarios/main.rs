@@ -14,6 +14,7 @@ mod crowding;
 mod dated;
 mod doctor;
 mod documents;
+mod epochs;
 mod failover;
 mod faults;
 mod hits;

@@ -113,6 +113,8 @@ pub struct Watch {
     /// The witnesses that said so, or cosigned, since this process started, by name.
     heard: ArcSwap<BTreeSet<String>>,
     behind: ArcSwapOption<Behind>,
+    /// Whether the clock was compared with what witnesses say that it is, since this process started.
+    timed: AtomicBool,
 }
 
 impl Watch {
@@ -140,6 +142,7 @@ impl Watch {
             recalling: Mutex::default(),
             heard: ArcSwap::default(),
             behind: ArcSwapOption::empty(),
+            timed: AtomicBool::new(false),
         })
     }
 

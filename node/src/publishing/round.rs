@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agreements::time::Instant;
@@ -211,13 +212,25 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
     watch.last.store(Arc::new(said.clone()));
     let is = |wanted: fn(&Said) -> bool| said.iter().filter(move |(_, said)| wanted(said)).map(|(name, _)| name.clone());
     watch.hear(is(|said| matches!(said, Said::Cosigned { .. })).collect());
+    // A quorum of those who cosigned just now.
+    let is_new = watch.policy().is_some_and(|policy| {
+        let cosigned = |name: &str| matches!(said.get(name), Some(Said::Cosigned { .. }));
+        policy.reachable(|it| Some(&it.key) != watch.own.as_ref() && cosigned(it.key.name()))
+    });
     let contradicted = is(|said| matches!(said, Said::Ahead { .. } | Said::Forked { .. })).next().is_some();
     let (size, checkpoint) = (shows.size, shows.checkpoint);
     let job = move |conn: &mut Conn| store::keep(conn, size, &checkpoint, &lines, now);
     node.registry().write("cosignatures", job).await?;
     let mut conn = node.registry().reader()?;
     watch.refresh(&mut conn)?;
-    let vouched = watch.cosigned().size;
+    let cosigned = watch.cosigned();
+    // What they said of this very head they said now.
+    if let Some(at) = cosigned.since.filter(|at| at.micros() < i64::MAX && cosigned.size == size && is_new)
+        && !watch.timed.swap(true, Ordering::AcqRel)
+    {
+        node.clock().hear(at);
+    }
+    let vouched = cosigned.size;
     node.registry().write("old cosignatures", move |conn| -> QueryResult<()> { store::prune(conn, vouched) }).await?;
     drop(turn);
     if contradicted {

@@ -2,8 +2,10 @@
 
 use std::path::{Path, PathBuf};
 
-use concordat::changes::{self, Approval, ChangeError, ChangeId, Command};
+use concordat::changes::{self, ChangeError, ChangeId, Command};
+use concordat::demo::agency::Fiction;
 use concordat::epoch;
+use concordat::node::Node;
 use concordat::publishing;
 
 use crate::node::TestNode;
@@ -30,18 +32,21 @@ impl TestNode {
 
     /// The agreements administrator looks what is lost, and proposes a new epoch.
     pub async fn proposes_an_epoch(&self) -> Result<ChangeId, ChangeError> {
-        publishing::recall(self.node()).await.unwrap();
-        let behind = self.node().watch().behind().expect("somebody knows more of the trail");
-        let command = Command::OpenEpoch { last: behind.head.clone() };
-        let by = self.fiction.person("agreements");
-        changes::propose(self.node(), command, &by, "the disk failed and the backup of yesterday was restored").await
+        proposes_an_epoch(self.node(), &self.fiction).await
     }
+}
 
-    /// The custodian approves it, and what partners have is taken back.
-    pub async fn opens_an_epoch(&self) -> Approval {
-        let change = self.proposes_an_epoch().await.unwrap();
-        let approval = changes::approve(self.node(), change, &self.fiction.person("custodian")).await.unwrap();
-        epoch::take_back(self.node()).await.unwrap();
-        approval
-    }
+async fn proposes_an_epoch(node: &Node, fiction: &Fiction) -> Result<ChangeId, ChangeError> {
+    publishing::recall(node).await.unwrap();
+    let behind = node.watch().behind().expect("somebody knows more of the trail");
+    let command = Command::OpenEpoch { last: behind.head.clone() };
+    let by = fiction.person("agreements");
+    changes::propose(node, command, &by, "the disk failed and the backup of yesterday was restored").await
+}
+
+/// Two people of the agency open a new epoch by any process of its node, and what partners have is taken back.
+pub async fn opens_an_epoch(node: &Node, fiction: &Fiction) {
+    let change = proposes_an_epoch(node, fiction).await.unwrap();
+    changes::approve(node, change, &fiction.person("custodian")).await.unwrap();
+    epoch::take_back(node).await.unwrap();
 }

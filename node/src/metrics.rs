@@ -196,7 +196,8 @@ impl Metrics {
             "In how many things effective access is not what agreements in force give: anything but 0 is an alarm";
         registry.register("access_differences", help, access.clone());
         let behind = Gauge::default();
-        let help = "Whether the registry was restored from a backup, so that nothing is exchanged: anything but 0 is an alarm";
+        let help =
+            "Whether the registry was restored from a backup, so that nothing is exchanged: anything but 0 is an alarm";
         registry.register("trail_behind", help, behind.clone());
         let witnesses = Family::default();
         registry.register("witness_answers", "Heads shown to witnesses, by what came of it", witnesses.clone());

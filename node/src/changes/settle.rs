@@ -7,8 +7,8 @@ use agreements::time::Instant;
 use diesel::result::QueryResult;
 
 use super::{
-    Approved, Change, ChangeError, ChangeId, Command, Outcome, Refusable, Settled, State, append, apply, no,
-    preview, reasoned, record, rules,
+    Approved, Change, ChangeError, ChangeId, Command, Outcome, Refusable, Settled, State, append, apply, no, preview,
+    reasoned, record, rules,
 };
 use crate::clock::Jump;
 use crate::db::{Conn, Tx};

@@ -117,19 +117,24 @@ pub(crate) fn preview(conn: &mut Conn, last: &Lost, agreements: usize) -> QueryR
         return Ok(Err(vec![format!("a later head is known since that was proposed: propose it anew. {behind}")]));
     }
     let present = Head::read(conn).map_err(HeadError::of_store)?;
-    let present = if present.origin().is_empty() { epoch::base(&last.origin).to_owned() } else { present.origin().to_owned() };
+    let present =
+        if present.origin().is_empty() { epoch::base(&last.origin).to_owned() } else { present.origin().to_owned() };
     let origin = match next(&present, last) {
         Ok(origin) => origin,
         Err(why) => return Ok(Err(vec![why])),
     };
     Ok(Ok(vec![
         format!("the trail goes on as {origin}, after the {} entries that this registry has", behind.here),
-        format!("its first entry names the last head that {} knows: {} entries of {}", behind.witness, last.size, last.origin),
+        format!(
+            "its first entry names the last head that {} knows: {} entries of {}",
+            behind.witness, last.size, last.origin
+        ),
         format!(
             "{agreements} agreements count as suspended by this agency, each until what it said under it is back from the \
              partner and the custodian has resumed it"
         ),
-        "what was counted and entered since the backup is lost: uses of the day, findings, accounts, receipts".to_owned(),
+        "what was counted and entered since the backup is lost: uses of the day, findings, accounts, receipts"
+            .to_owned(),
     ]))
 }
 
@@ -210,9 +215,9 @@ impl Missing {
         };
         let pinned = found.agreement.party(us).map(|party| &party.node);
         let stream = found.streams.party(&found.agreement, us);
-        pinned.zip(stream).is_some_and(|(pinned, stream)| {
-            epoch::number(&stream.address(pinned, stream.len()).log_origin) < number
-        })
+        pinned
+            .zip(stream)
+            .is_some_and(|(pinned, stream)| epoch::number(&stream.address(pinned, stream.len()).log_origin) < number)
     }
 }
 
@@ -232,9 +237,8 @@ pub(crate) fn not_yet(found: &Verified) -> String {
 pub fn lacking(node: &Node) -> Result<Vec<AgreementId>, Failure> {
     let now = node.now();
     let all = node.desk().registry(|conn| lifecycle::list(conn, now))?;
-    let over = |status: &Status| {
-        matches!(status, Status::Ended { .. } | Status::Sunset { .. } | Status::Superseded { .. })
-    };
+    let over =
+        |status: &Status| matches!(status, Status::Ended { .. } | Status::Sunset { .. } | Status::Superseded { .. });
     let lacking = all.iter().filter(|(found, status)| found.streams.lost.contains(&node.ori()) && !over(status));
     Ok(lacking.map(|(found, _)| found.agreement.id).collect())
 }

@@ -81,14 +81,7 @@ pub(crate) async fn recover(node: &Node, partner: &Partner, found: &Verified) ->
     let opened = opened.ok_or_else(|| Undelivered::Other(super::not_yet(found)))?;
     let came = fetch(node, partner, found).await?;
     let count = came.len();
-    let taking = Taking {
-        us: node.ori(),
-        id,
-        came,
-        opened,
-        seal: node.seal(),
-        versions: node.versions_shared(),
-    };
+    let taking = Taking { us: node.ori(), id, came, opened, seal: node.seal(), versions: node.versions_shared() };
     let recorded = node.registry().record(move |tx| take(tx, &taking)).await.map_err(Failure::from)?;
     recorded.into_inner().map_err(Undelivered::Other)?;
     tracing::info!(agreement = %id, partner = %partner.ori(), count, "this agency's own events are back from the partner");
@@ -170,7 +163,9 @@ fn take(tx: &mut Tx<'_>, taking: &Taking) -> QueryResult<Result<(), String>> {
     if Missing::read(tx.conn())? == Missing::Anything || !found.streams.lost.contains(&us) {
         return Ok(Ok(()));
     }
-    let Some(partner) = found.agreement.other(us).map(|party| party.ori) else { return Ok(Err("not a party".to_owned())) };
+    let Some(partner) = found.agreement.other(us).map(|party| party.ori) else {
+        return Ok(Err("not a party".to_owned()));
+    };
     for Came { said, evidence } in came {
         let stream = found.streams.party(&found.agreement, us).cloned().unwrap_or_default();
         if said.document != Digest::of(&found.document) {
@@ -212,13 +207,7 @@ fn take(tx: &mut Tx<'_>, taking: &Taking) -> QueryResult<Result<(), String>> {
     Ok(Ok(()))
 }
 
-fn add(
-    found: &mut Verified,
-    us: Ori,
-    n: u32,
-    event: &Event,
-    at: agreements::time::Instant,
-) -> Result<(), String> {
+fn add(found: &mut Verified, us: Ori, n: u32, event: &Event, at: agreements::time::Instant) -> Result<(), String> {
     for (party, stream) in found.agreement.parties.iter().zip(&mut found.streams.parties) {
         if party.ori == us {
             let taken = stream.take(n, Said { event: event.clone(), at });
@@ -241,8 +230,7 @@ fn keep(
     let event = Leaf::hash_of(&leaf);
     documents::append(tx.conn(), id, us, said.n, &Kept { rid, leaf, message, salt, proof: Some(proof) })?;
     let recovered = Recovered { v: 1, agreement: id, n: said.n, event, ori: partner };
-    let facts =
-        Facts { partner: Some(partner), decision: Some(said.event.name().to_owned()), ..Facts::default() };
+    let facts = Facts { partner: Some(partner), decision: Some(said.event.name().to_owned()), ..Facts::default() };
     let rid: RequestId = fresh_rid(tx.now())?;
     let (message, note) = (canonical(&recovered)?, b"{}".to_vec());
     tx.append(Draft { kind: Kind::EventRecovered, rid, message, note, facts })?;

@@ -112,7 +112,16 @@ impl Dialer {
         hosts: BTreeMap<String, SocketAddr>,
         deadline: Duration,
     ) -> Self {
-        Self { own, trust, clock, hosts, deadline, clients: Mutex::default(), contacts: Contacts::default(), silent: AtomicBool::new(false) }
+        Self {
+            own,
+            trust,
+            clock,
+            hosts,
+            deadline,
+            clients: Mutex::default(),
+            contacts: Contacts::default(),
+            silent: AtomicBool::new(false),
+        }
     }
 
     /// Whether nothing is to be said to partners: what they are asked for without saying anything, they still are.

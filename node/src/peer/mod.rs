@@ -19,8 +19,8 @@ use agreements::message::Outcome;
 use agreements::protocol::Spoken;
 use futures_util::stream::{self, StreamExt as _};
 
-use crate::exchange::versions::Description;
 use crate::exchange::lifecycle::Wanted;
+use crate::exchange::versions::Description;
 use crate::exchange::{answer, lifecycle};
 use crate::hotlists::asserting;
 use crate::metrics::Decided;

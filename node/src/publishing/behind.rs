@@ -93,8 +93,7 @@ pub(super) fn keep(
     {
         return Ok(true);
     }
-    let said =
-        (behind::checkpoint.eq(checkpoint), behind::witness.eq(witness), behind::seen_at.eq(now.micros()));
+    let said = (behind::checkpoint.eq(checkpoint), behind::witness.eq(witness), behind::seen_at.eq(now.micros()));
     each!(conn, c => diesel::insert_into(behind::table)
         .values((behind::id.eq(1), said))
         .on_conflict(behind::id)

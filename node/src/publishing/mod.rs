@@ -223,6 +223,12 @@ impl Watch {
             })
     }
 
+    /// Whether the clock was compared with what witnesses say that it is, since this process started, where there are any.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.policy.is_none() || self.timed.load(Ordering::Acquire)
+    }
+
     /// Whether this node may disclose anything at `now`: with a policy, while its quorum vouches for a head not too long
     /// ago.
     ///

@@ -36,10 +36,27 @@ pub async fn recall(node: &Node) -> Result<(), Failure> {
 }
 
 async fn ask_all(node: &Node) -> Result<(), Failure> {
+    ask_these(node, &targets(node)).await?;
+    node.watch().recalled.store(true, Ordering::Release);
+    Ok(())
+}
+
+/// Asks those of `targets` who have not said yet, since this process started, what they know. Nobody is shown a head before it
+/// has said which one it knows: after a restored backup the two could convict this log.
+pub(super) async fn ask_unheard(node: &Node, targets: Vec<Target>) -> Result<Vec<Target>, Failure> {
+    let heard = |target: &Target| node.watch().heard.load().contains(target.name());
+    if !targets.iter().all(heard) {
+        let unheard: Vec<Target> = targets.iter().filter(|target| !heard(target)).cloned().collect();
+        let _turn = node.watch().recalling.lock().await;
+        ask_these(node, &unheard).await?;
+    }
+    Ok(targets)
+}
+
+async fn ask_these(node: &Node, targets: &[Target]) -> Result<(), Failure> {
     let watch = node.watch();
     let origin = node.party().node.log_origin.clone();
     let keys = node.desk().registry(|conn| rotation::log_keys(conn, node))?;
-    let targets = targets(node);
     let words = join_all(targets.iter().map(|target| word(node, target, &origin, &keys))).await;
     let mut heard = BTreeSet::new();
     let mut shown = Vec::new();
@@ -59,12 +76,16 @@ async fn ask_all(node: &Node) -> Result<(), Failure> {
         let (by, of) = (witness.clone(), head.origin.clone());
         let keep = move |conn: &mut Conn| behind::keep(conn, &head, &text, &by, now);
         if node.registry().write("a head that is not here", keep).await? {
-            tracing::error!(witness, origin = of, size, "ALARM: the registry does not have a head that its log signed: it was set back");
+            tracing::error!(
+                witness,
+                origin = of,
+                size,
+                "ALARM: the registry does not have a head that its log signed: it was set back"
+            );
         }
     }
     watch.hear(heard);
     node.follow_behind(&mut node.registry().reader()?)?;
-    watch.recalled.store(true, Ordering::Release);
     Ok(())
 }
 
@@ -95,7 +116,8 @@ async fn word(node: &Node, target: &Target, origin: &str, keys: &[[u8; 32]]) -> 
                     tracing::warn!(witness = target.name(), "it shows a head of this trail without its own line");
                 }
             }
-            404 if number == epoch::number(origin) => {}
+            // A door that is not there says that it keeps nothing that could be shown.
+            404 | 405 | 501 if number == epoch::number(origin) => {}
             404 => break,
             status if found.is_empty() => return Word::Nothing(format!("status {status}")),
             _ => break,

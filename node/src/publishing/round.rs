@@ -87,6 +87,7 @@ impl Round {
 }
 
 /// A witness and how to reach it.
+#[derive(Clone)]
 pub(super) struct Target {
     key: CosignerKey,
     place: Place,
@@ -104,6 +105,7 @@ impl Target {
     }
 }
 
+#[derive(Clone)]
 enum Place {
     /// At a partner's peer port: the path below `/peer/v1/`.
     Partner(Arc<Partner>, String),
@@ -191,6 +193,7 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
     let watch = node.watch();
     let turn = watch.turn.lock().await;
     let now = node.now();
+    let targets = recall::ask_unheard(node, targets(node)).await?;
     if watch.behind().is_some() {
         // What would be shown contradicts what was shown before.
         return Ok(Round { size: 0, said: BTreeMap::new() });
@@ -200,8 +203,14 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
         return Ok(Round { size: 0, said: BTreeMap::new() });
     }
     let signed = SignedText::parse(&shows.checkpoint).map_err(|error| unreadable(error.into()))?;
-    let targets = targets(node);
-    let asked = join_all(targets.iter().map(|target| ask(node, target, &shows, &signed))).await;
+    let heard = watch.heard.load_full();
+    let asked = join_all(targets.iter().map(async |target| {
+        if heard.contains(target.name()) {
+            return ask(node, target, &shows, &signed).await;
+        }
+        (Said::Failed("it has not said yet which head it knows".to_owned()), None)
+    }))
+    .await;
     let (mut said, mut lines) = (BTreeMap::new(), Vec::new());
     for (target, (came, line)) in targets.iter().zip(asked) {
         node.metrics().witness(came.answered());
@@ -210,7 +219,8 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
         lines.extend(line);
     }
     watch.last.store(Arc::new(said.clone()));
-    let is = |wanted: fn(&Said) -> bool| said.iter().filter(move |(_, said)| wanted(said)).map(|(name, _)| name.clone());
+    let is =
+        |wanted: fn(&Said) -> bool| said.iter().filter(move |(_, said)| wanted(said)).map(|(name, _)| name.clone());
     watch.hear(is(|said| matches!(said, Said::Cosigned { .. })).collect());
     // A quorum of those who cosigned just now.
     let is_new = watch.policy().is_some_and(|policy| {

@@ -64,8 +64,7 @@ pub fn see(conn: &mut Conn, origin: Ori, head: &Checkpoint, text: &str, now: Ins
 /// Puts a partner's heads of the log `log` aside: it goes on under another name, and no later head will have them as its
 /// beginning. They stay what its log signed.
 pub fn put_aside(conn: &mut Conn, origin: Ori, log: &str) -> QueryResult<()> {
-    let rows: Vec<Row> =
-        seen_head::table.filter(seen_head::origin.eq(origin.as_str())).select(COLUMNS).load(conn)?;
+    let rows: Vec<Row> = seen_head::table.filter(seen_head::origin.eq(origin.as_str())).select(COLUMNS).load(conn)?;
     for (size, root, text, at, _) in rows {
         let row = (
             past_head::origin.eq(origin.as_str()),

@@ -10,7 +10,7 @@ use crate::changes::{self, ChangeId, Command};
 use crate::cli::change::{self, Propose};
 use crate::cli::exit::Exit;
 use crate::cli::place::{As, Place};
-use crate::cli::{Output, Problem, local};
+use crate::cli::{Output, Problem};
 use crate::epoch::{self, Opened};
 use crate::exchange::lifecycle::Apart;
 use crate::node::Node;
@@ -111,7 +111,10 @@ fn said(shown: &Shown) -> String {
         Some(lacking) => format!("NOTHING IS EXCHANGED: {}", lacking.says),
         None => "Nobody who answers knows more of this trail than this registry.".to_owned(),
     }];
-    lines.push(format!("The trail's log is {}; whoever keeps a list of logs needs the line\n  log {}", shown.origin, shown.vkey));
+    lines.push(format!(
+        "The trail's log is {}; whoever keeps a list of logs needs the line\n  log {}",
+        shown.origin, shown.vkey
+    ));
     lines.extend(shown.epochs.iter().map(|opened| {
         format!(
             "{} was opened by {} and {} after {} entries of {}: {}",
@@ -132,32 +135,40 @@ async fn approve(node: &Node, id: ChangeId, by: &str, out: &mut Output<'_>) -> R
         out.one(&json!({"change": id, "state": change.state(node.now())}), |_| done.clone())?;
         return Ok(Exit::Done);
     };
-    let mut agreements = Vec::new();
-    for (agreement, came) in epoch::take_back(node).await? {
-        agreements.push(match came {
-            Ok(status) => json!({"agreement": agreement, "status": status}),
-            Err(why @ (Apart::Refused(_) | Apart::Failed(_))) => json!({"agreement": agreement, "pending": why.to_string()}),
-        });
-    }
+    let agreements: Vec<Back> = epoch::take_back(node).await?.into_iter().map(Back::of).collect();
     let party = node.party();
     let (origin, vkey) = (&party.node.log_origin, &party.node.log_vkey);
-    let value = json!({"change": id, "origin": origin, "vkey": vkey, "agreements": agreements, "at": local::shown(node.now())});
-    out.one(&value, |_| {
-        let mut lines = vec![format!(
+    out.one(&json!({"change": id, "origin": origin, "vkey": vkey, "agreements": agreements}), |_| {
+        let first = format!(
             "The trail goes on as {origin}. Whoever keeps a list of logs, as a witness that is no partner, needs the line\n  log {vkey}"
-        )];
-        for one in &agreements {
-            let agreement = one["agreement"].as_str().unwrap_or_default();
-            lines.push(match one["pending"].as_str() {
-                Some(why) => format!("Agreement {agreement}: not back yet ({why}): concordat agreement sync {agreement}"),
-                None => {
-                    let status: Option<Status> = serde_json::from_value(one["status"].clone()).ok();
-                    let says = status.map(|status| status.says()).unwrap_or_default();
-                    format!("Agreement {agreement}: {says}. Look at it, then: concordat agreement resume {agreement}")
-                }
-            });
-        }
-        lines.join("\n")
+        );
+        [first].into_iter().chain(agreements.iter().map(Back::says)).collect::<Vec<_>>().join("\n")
     })?;
     Ok(Exit::Done)
+}
+
+/// What came of taking back what was said under an agreement.
+#[derive(Serialize)]
+struct Back {
+    agreement: AgreementId,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    status: Option<Status>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pending: Option<String>,
+}
+
+impl Back {
+    fn of((agreement, came): (AgreementId, Result<Status, Apart>)) -> Self {
+        let pending = came.as_ref().err().map(ToString::to_string);
+        Self { agreement, status: came.ok(), pending }
+    }
+
+    fn says(&self) -> String {
+        let id = self.agreement;
+        let status = self.status.as_ref().map(Status::says).unwrap_or_default();
+        match &self.pending {
+            Some(why) => format!("Agreement {id}: not back yet ({why}): concordat agreement sync {id}"),
+            None => format!("Agreement {id}: {status}. Look at it, then: concordat agreement resume {id}"),
+        }
+    }
 }

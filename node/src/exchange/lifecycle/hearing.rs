@@ -19,9 +19,9 @@ use crate::exchange::standing::{self, Verified};
 use crate::exchange::sworn::{self, Evidence, Sworn};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Node, fresh_rid};
-use crate::registry::{ag, heads};
 use crate::registry::agreements::{self as documents, Kept};
 use crate::registry::exchanged::{self, Heard};
+use crate::registry::{ag, heads};
 use crate::trail::{Draft, Facts};
 
 /// Takes a partner's offer: verifies and keeps the document, and acknowledges. The text of the acknowledgement.

@@ -73,9 +73,10 @@ async fn says_nothing(watched: &Watched, known: u64) {
     let (row, _) = birch.newest();
     assert_eq!(caller.get(&format!("/peer/v1/log/entry/{}", row.rid)).await.status, 503);
     // What it shows of its log is what witnesses have seen, and it goes on being a witness.
-    let head = caller.get("/peer/v1/log/checkpoint").await;
-    let head = Checkpoint::verify(head.text(), &log_of(birch)).unwrap();
-    assert!(head.size <= known);
+    let shown = caller.get("/peer/v1/log/checkpoint").await;
+    let head = Checkpoint::verify(shown.text(), &log_of(birch)).unwrap();
+    assert!(head.size <= known && shown.text() != birch.checkpoint(), "and not what it has recorded since");
+    assert_eq!(Some(shown.text()), birch.node().watch().text().as_deref());
     let origin = Digest::of(log_of(&watched.alder).name().as_bytes());
     assert_eq!(caller.get(&format!("/peer/v1/witness/{origin}/checkpoint")).await.status, 200);
     let before = watched.birch.trail_size();

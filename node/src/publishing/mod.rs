@@ -213,14 +213,12 @@ impl Watch {
         self.heard.rcu(|known| known.union(&witnesses).cloned().collect::<BTreeSet<_>>());
     }
 
-    /// Whether everybody was asked since this process started and, with a policy, a quorum of it said what it knows.
+    /// Whether everybody was asked since this process started; with a policy, whether a quorum of it said what it knows.
     #[must_use]
     pub fn is_heard(&self) -> bool {
+        let Some(policy) = &self.policy else { return self.recalled.load(Ordering::Acquire) };
         let heard = self.heard.load();
-        self.recalled.load(Ordering::Acquire)
-            && self.policy.as_ref().is_none_or(|policy| {
-                policy.reachable(|it| Some(&it.key) != self.own.as_ref() && heard.contains(it.key.name()))
-            })
+        policy.reachable(|it| Some(&it.key) != self.own.as_ref() && heard.contains(it.key.name()))
     }
 
     /// Whether the clock was compared with what witnesses say that it is, since this process started, where there are any.

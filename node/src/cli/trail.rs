@@ -59,7 +59,7 @@ pub enum TrailCommand {
     )]
     Forks(forks::Forks),
     /// Go on after the registry was restored from a backup
-    #[command(subcommand)]
+    #[command(subcommand, after_help = "Example:\n  concordat trail epoch show")]
     Epoch(epoch::EpochCommand),
 }
 

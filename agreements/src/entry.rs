@@ -114,6 +114,12 @@ pub enum Kind {
     /// The custodian closed such a case with what explains it.
     #[serde(rename = "discrepancy.closed")]
     DiscrepancyClosed,
+    /// A new epoch of the trail's log began, because its registry was restored from a backup.
+    #[serde(rename = "epoch.opened")]
+    EpochOpened,
+    /// An own event of the epoch before, which the registry had lost, was taken back from the partner that has it.
+    #[serde(rename = "event.recovered")]
+    EventRecovered,
     /// The trail was searched.
     #[serde(rename = "trail.searched")]
     TrailSearched,
@@ -169,7 +175,7 @@ pub enum Kind {
 
 impl Kind {
     /// All kinds.
-    pub const ALL: [Self; 50] = [
+    pub const ALL: [Self; 52] = [
         Self::QueryAsked,
         Self::QueryAnswered,
         Self::QueryReceived,
@@ -203,6 +209,8 @@ impl Kind {
         Self::TrailReconciled,
         Self::DiscrepancyOpened,
         Self::DiscrepancyClosed,
+        Self::EpochOpened,
+        Self::EventRecovered,
         Self::TrailSearched,
         Self::TrailExported,
         Self::HotlistLoaded,
@@ -259,6 +267,8 @@ impl Kind {
             Self::TrailReconciled => "trail.reconciled",
             Self::DiscrepancyOpened => "discrepancy.opened",
             Self::DiscrepancyClosed => "discrepancy.closed",
+            Self::EpochOpened => "epoch.opened",
+            Self::EventRecovered => "event.recovered",
             Self::TrailSearched => "trail.searched",
             Self::TrailExported => "trail.exported",
             Self::HotlistLoaded => "hotlist.loaded",

@@ -44,7 +44,8 @@ impl Kind {
             Self::AgreementOffered | Self::AgreementEvent | Self::AgreementAcknowledged => {
                 Details::Kept("agreements and their event streams are computed from it")
             }
-            Self::PeerEnrolled | Self::KeysChanged | Self::TrailForked => {
+            Self::EventRecovered => Details::Kept("the own event streams are computed from it"),
+            Self::PeerEnrolled | Self::KeysChanged | Self::TrailForked | Self::EpochOpened => {
                 Details::Kept("it says whose keys count, and since when")
             }
             Self::AgFinding | Self::AgCheck | Self::RegisterImported => {

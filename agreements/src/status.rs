@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::agreement::Agreement;
 use crate::ids::{AgreementId, Ori};
 use crate::register::{AG_CHECK_ACTIVATION, Register, Trigger};
-use crate::stream::Streams;
+use crate::stream::{Stream, Streams};
 use crate::time::Instant;
 
 /// Where an agreement stands at an instant. A partner may be told it: it says nothing about data.
@@ -110,7 +110,8 @@ impl Status {
         if !missing.is_empty() {
             return Self::Unsigned { missing };
         }
-        let by: Vec<Ori> = parties().filter(|(_, stream)| stream.suspended()).map(|(ori, _)| ori).collect();
+        let suspends = |(ori, stream): &(Ori, &Stream)| stream.suspended() || streams.lost.contains(ori);
+        let by: Vec<Ori> = parties().filter(suspends).map(|(ori, _)| ori).collect();
         if !by.is_empty() {
             return Self::Suspended { by };
         }

@@ -288,6 +288,9 @@ pub struct Streams {
     pub parties: [Stream; 2],
     /// What supersedes it: see [`heirs`].
     pub heirs: Vec<Heir>,
+    /// The parties that said more than is known here, which it may be that they suspended it: each counts as suspending until
+    /// what they said is known again.
+    pub lost: Vec<Ori>,
 }
 
 /// An agreement that takes another one's place.
@@ -303,7 +306,7 @@ impl Streams {
     /// Both streams of an agreement that nothing supersedes.
     #[must_use]
     pub fn of(parties: [Stream; 2]) -> Self {
-        Self { parties, heirs: Vec::new() }
+        Self { parties, heirs: Vec::new(), lost: Vec::new() }
     }
 
     /// The stream of a party.

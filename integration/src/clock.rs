@@ -17,11 +17,13 @@ pub struct TestClock {
     /// By how many microseconds it was set without that time having passed.
     jumped: Arc<AtomicI64>,
     hook: Arc<Mutex<Option<Hook>>>,
+    /// How often the machine was started again.
+    boots: Arc<AtomicI64>,
 }
 
 impl TestClock {
     pub fn at(now: Instant) -> Self {
-        Self { time: SetClock::at(now), jumped: Arc::default(), hook: Arc::default() }
+        Self { time: SetClock::at(now), jumped: Arc::default(), hook: Arc::default(), boots: Arc::default() }
     }
 
     pub fn set(&self, now: Instant) {
@@ -32,6 +34,11 @@ impl TestClock {
     pub fn jumps(&self, now: Instant) {
         self.jumped.fetch_add(now.since(self.time.now()), Ordering::SeqCst);
         self.time.set(now);
+    }
+
+    /// The machine is started again: what was counted since its last start means nothing.
+    pub fn reboots(&self) {
+        self.boots.fetch_add(1, Ordering::SeqCst);
     }
 
     pub fn forward(&self, micros: i64) {
@@ -61,7 +68,7 @@ impl Clock for TestClock {
     }
 
     fn boot(&self) -> Option<String> {
-        Some("test".to_owned())
+        Some(format!("test {}", self.boots.load(Ordering::SeqCst)))
     }
 }
 

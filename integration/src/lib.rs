@@ -9,6 +9,7 @@ pub mod compliance;
 pub mod counterparties;
 pub mod cut;
 pub mod database;
+pub mod epochs;
 pub mod federation;
 pub mod feeding;
 pub mod forge;

@@ -12,6 +12,7 @@ use jiff::civil::Date;
 use crate::config::Config;
 use crate::node::{OpenError, log_vkey, read_key};
 use crate::trail::cosignature::CosignerKey;
+use crate::trail::epoch;
 
 /// Why this agency cannot be described.
 #[derive(Debug, thiserror::Error)]
@@ -39,10 +40,10 @@ impl From<OpenError> for AgencyError {
     }
 }
 
-/// The name of a node's witness, from the origin of its log.
+/// The name of a node's witness, from the origin of its log: the same in every epoch, because policies have it.
 #[must_use]
 pub fn witness_name(log_origin: &str) -> String {
-    format!("{log_origin}/witness")
+    format!("{}/witness", epoch::base(log_origin))
 }
 
 /// The key of a node's witness; nothing where it is no Ed25519 key.
@@ -68,7 +69,7 @@ pub fn party(config: &Config, tls_spki: Digest, now: Instant) -> Result<Party, A
     };
     let elements = &policy.elements;
     let key = |path: std::path::PathBuf| -> Result<String, AgencyError> { Ok(read_key(&path)?.public().to_string()) };
-    let witness = witness_key(config)?;
+    let (log, witness) = (log_vkey(config)?, witness_key(config)?);
     Ok(Party {
         ori: agency.ori,
         legal_name: agency.legal_name.clone(),
@@ -105,8 +106,8 @@ pub fn party(config: &Config, tls_spki: Digest, now: Instant) -> Result<Party, A
             url: config.peer.url.as_str().to_owned(),
             tls_spki,
             seal_key: key(config.keys.seal_key())?,
-            log_origin: config.keys.log_origin.clone(),
-            log_vkey: log_vkey(config)?.to_string(),
+            log_origin: log.name().to_owned(),
+            log_vkey: log.to_string(),
             witness_vkey: witness.ok_or(AgencyError::Missing("a witness key of Ed25519"))?.to_string(),
         },
         contacts: agency.contacts.clone(),

@@ -37,6 +37,10 @@ pub trait Clock: Debug + Send + Sync {
         Err("the clock has not jumped: there is nothing to accept".to_owned())
     }
 
+    /// Others whom this node believes say that it is `at`: a clock that is suddenly far ahead of that has jumped while nobody
+    /// looked, as in a machine that was off.
+    fn hear(&self, _: Instant) {}
+
     /// Follows the jump from now on.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ pub mod desk;
 pub mod doctor;
 pub mod document;
 pub mod doors;
+pub mod epoch;
 pub mod evidence;
 pub mod exchange;
 pub mod exporting;

@@ -143,6 +143,7 @@ pub struct Metrics {
     access: Gauge,
     unreconciled: Gauge,
     unchecked: Gauge,
+    behind: Gauge,
     heartbeats: Counter,
     agents: Gauge,
     silent: Gauge,
@@ -204,6 +205,10 @@ impl Metrics {
         let unchecked = Gauge::default();
         let help = "Entries from before the start whose columns were not held to them yet";
         registry.register("trail_entries_unchecked", help, unchecked.clone());
+        let behind = Gauge::default();
+        let help =
+            "Whether the registry was restored from a backup, so that nothing is exchanged: anything but 0 is an alarm";
+        registry.register("trail_behind", help, behind.clone());
         let witnesses = Family::default();
         registry.register("witness_answers", "Heads shown to witnesses, by what came of it", witnesses.clone());
         let quorum = Gauge::<f64, AtomicU64>::default();
@@ -231,6 +236,7 @@ impl Metrics {
             access,
             unreconciled,
             unchecked,
+            behind,
             heartbeats,
             agents,
             silent,
@@ -268,6 +274,11 @@ impl Metrics {
     /// So many entries from before the start were not held to their columns yet.
     pub fn unchecked(&self, count: u64) {
         self.unchecked.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Whether the registry was set back.
+    pub fn behind(&self, is: bool) {
+        self.behind.set(i64::from(is));
     }
 
     /// In so many things effective access is not what agreements in force give.

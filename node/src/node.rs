@@ -35,7 +35,7 @@ use crate::jobs::Bell;
 use crate::mail::Mailer;
 use crate::metrics::Metrics;
 use crate::overview::Overview;
-use crate::publishing::{Standing, Watch};
+use crate::publishing::{Standing, Unheard, Watch, behind};
 use crate::reads::store::ReadsDb;
 use crate::registry::roster::Rosters;
 use crate::rotation;
@@ -53,7 +53,7 @@ use limits::{INTRODUCTIONS, RefusedCounts};
 use rate::Questions;
 
 pub use limits::{Place, Uncounted};
-pub use open::{OpenError, log_vkey, next_log_signer, open_reads, open_registry, read_key};
+pub use open::{OpenError, epoch_signer, log_vkey, next_log_signer, open_reads, open_registry, read_key};
 
 /// No epoch: partners are to be read anew, whatever the trail says of them since.
 const UNREAD: i64 = -1;
@@ -164,6 +164,7 @@ impl Node {
         node.set_rate(changes::rules::counting(&mut node.registry.reader()?, &node.owner.rules)?.rate_per_minute);
         node.refresh_partners(&mut node.registry.reader()?)?;
         node.watch.refresh(&mut node.registry.reader()?)?;
+        node.follow_behind(&mut node.registry.reader()?)?;
         Ok(Arc::new(node))
     }
 
@@ -465,6 +466,24 @@ impl Node {
         self.scrub.left()
     }
 
+    /// Takes over whether the registry was set back, as any process of this node found. Called every second by a running node.
+    ///
+    /// # Errors
+    /// The registry cannot be read.
+    pub fn follow_behind(&self, conn: &mut Conn) -> QueryResult<()> {
+        let found = behind::read(conn)?;
+        self.metrics.behind(found.is_some());
+        self.dialer.keep_silent(found.is_some());
+        if self.watch.follow_behind(found) {
+            if let Some(behind) = self.watch.behind() {
+                tracing::error!(%behind, "ALARM: nothing is said to any partner");
+            }
+            self.standings.forget();
+            self.overview.forget();
+        }
+        Ok(())
+    }
+
     /// How it stands with the witnesses of this node's trail.
     ///
     /// # Errors
@@ -491,6 +510,11 @@ impl Node {
             reasons.push(format!(
                 "{jump}: set the clock right; if it is right, let two people decide so: concordat change accept-clock"
             ));
+        }
+        if let Some(behind) = self.watch.behind() {
+            reasons.push(behind.says());
+        } else if self.watch.policy().is_some() && !self.watch.is_heard() {
+            reasons.push(format!("{Unheard}: see which of them do not answer (`concordat doctor`)"));
         }
         if self.hides_entries() {
             reasons.push(

@@ -182,7 +182,7 @@ impl StatusSource for Node {
             alarms,
             notices: upkeep::notices(self, now).into_iter().chain(overview.reviews(self.standings())).collect(),
             trail: TrailStatus {
-                origin: self.config().keys.log_origin.clone(),
+                origin: self.party().node.log_origin.clone(),
                 size,
                 check: self.checking().now().says(),
             },

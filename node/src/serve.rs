@@ -22,6 +22,8 @@ use crate::reads::images::ImageError;
 use crate::registry::agents;
 use crate::{checking, hotlists, ops, peer, publishing, tampering, upkeep, webhook};
 
+/// For so many ticks at most what ends by the clock waits at start for witnesses to say what time it is.
+const TIME_KNOWN: u32 = 10;
 /// How often files and enrolments are looked at again.
 const TICK: Duration = Duration::from_secs(1);
 /// After how many ticks rows are held to the trail and aggregate entries are written.
@@ -98,7 +100,13 @@ pub fn start(node: &Arc<Node>, ringer: Ringer) -> Result<Running, ServeError> {
             })
         })
         .collect();
-    tasks.push(rt::spawn(jobs::serve(Arc::clone(node), ringer, stopped.clone())));
+    let (jobs, mut until) = (jobs::serve(Arc::clone(node), ringer, stopped.clone()), stopped.clone());
+    let timed = Arc::clone(node);
+    tasks.push(rt::spawn(async move {
+        if time_is_known(&timed, &mut until).await {
+            jobs.await;
+        }
+    }));
     // Before the first tick, so that no metric says nought.
     upkeep::follow(node);
     let again = Arc::new(Notify::new());
@@ -191,11 +199,29 @@ async fn refresh(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
     }
 }
 
+/// Waits until witnesses, if there are any, have said what time it is: in a machine that was off the clock may have become
+/// another one, and nothing ends by that. Not for long, where they do not answer. Whether the node still runs.
+async fn time_is_known(node: &Node, stopped: &mut watch::Receiver<Stop>) -> bool {
+    for _ in 0..TIME_KNOWN {
+        if node.watch().is_timed() {
+            break;
+        }
+        tokio::select! {
+            _ = stopped.changed() => return false,
+            () = tokio::time::sleep(TICK) => {}
+        }
+    }
+    true
+}
+
 /// Follows what other processes change: certificates, revocation lists, enrolments, agents.
 async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::Receiver<Stop>, again: Arc<Notify>) {
     let mut said = BTreeSet::new();
     let desk = node.desk();
     let mut ticks: u32 = 0;
+    if !time_is_known(&node, &mut stopped).await {
+        return;
+    }
     erase(&node).await;
     hold_rules(&node).await;
     if let Err(error) = changes::rules::tell(&node).await {
@@ -209,6 +235,9 @@ async fn look_after(node: Arc<Node>, queue: Option<Queue>, mut stopped: watch::R
         }
         if let Err(error) = desk.registry(|conn| node.refresh_partners(conn)) {
             tracing::error!(%error, "the enrolled partners could not be read again");
+        }
+        if let Err(error) = desk.registry(|conn| node.follow_behind(conn)) {
+            tracing::error!(%error, "whether the registry was set back could not be read");
         }
         upkeep::follow(&node);
         upkeep::say(&upkeep::notices(&node, node.now()), &mut said, ticks.is_multiple_of(NOTICES_EVERY));

@@ -4,7 +4,8 @@
 //! have decided that it is right now (see [`crate::changes::Command::AcceptClock`]).
 //!
 //! The processes of one node agree on it by a file beside its keys: a command that starts after the jump would see none.
-//! After a restart of the machine nothing here knows what time it was before.
+//! After a restart of the machine nothing here knows what time it was before: then the witnesses' word for the first head that
+//! this process shows them is what it is compared with, where there is a policy.
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -142,6 +143,14 @@ impl Clock for SteadyClock {
         if ticks.saturating_sub(line.ticks) > ANEW && (-BEHIND..=JUMP).contains(&ahead) {
             *line = Line::drawn(&*self.machine, &self.boot);
             self.keep(&line);
+        }
+    }
+
+    fn hear(&self, at: Instant) {
+        if self.machine.now().since(at) > JUMP {
+            let line = Line { boot: self.boot.clone(), at, ticks: self.machine.ticks() };
+            self.keep(&line);
+            *self.line() = line;
         }
     }
 

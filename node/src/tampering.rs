@@ -101,13 +101,14 @@ impl fmt::Display for Changed {
 
 /// What is looked up by the index of what entries are about, and decides something: an entry that the index hides could be a
 /// suspension, narrower rules, or an authorization taken back.
-const BY_INDEX: [Kind; 10] = [
+const BY_INDEX: [Kind; 11] = [
     Kind::AgreementAcknowledged,
     Kind::AgreementEvent,
     Kind::ApprovalGiven,
     Kind::AuthorizationGiven,
     Kind::ChangeProposed,
     Kind::ChangeSettled,
+    Kind::EventRecovered,
     Kind::PacketReceived,
     Kind::PacketSent,
     Kind::PeerEnrolled,

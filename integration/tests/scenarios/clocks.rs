@@ -7,9 +7,11 @@ use concordat::exchange::Failure;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::exchange::lifecycle::ActError;
 use concordat::hotlists::refresh;
+use concordat::publishing;
 use concordat::trail::head;
 use integration::federation::start;
 use integration::wire::plain_get;
+use integration::witnesses::Watched;
 use integration::{Pair, Terms, TestNode};
 
 const PLATE: &str = "7CLK036";
@@ -132,4 +134,26 @@ async fn s36_two_people_let_time_be_what_the_clock_says() {
     assert_eq!(ready(&pair.birch).await.0, 200);
     assert!(pair.birch.clock_now() > start());
     assert_eq!(pair.birch.trail_problems(), []);
+}
+
+#[actix_web::test]
+async fn s36_a_machine_that_starts_with_a_clock_a_year_ahead_learns_the_time_from_its_witnesses() {
+    let mut watched = Watched::in_force().await;
+    let birch = &mut watched.birch;
+    birch.ingests(PLATE, birch.clock_now().plus(-Instant::HOUR)).await;
+    let before = birch.clock_now();
+    birch.stop();
+    birch.clock.jumps(before.plus(YEAR));
+    birch.clock.reboots();
+    birch.try_start().unwrap();
+    publishing::publish(birch.node()).await.unwrap();
+    let (status, why) = ready(birch).await;
+    assert!(status == 503 && why.contains("clock") && why.contains("accept-clock"), "{status} {why}");
+    assert!(birch.node().now().since(before) < Instant::MINUTE, "it goes on by the witnesses' time");
+    let out = birch.asks(birch.asking(&watched.alder, PLATE)).await;
+    assert!(matches!(out, Err(AskError::Failure(Failure::Jumped(_)))), "{out:?}");
+    assert!(mark(birch) < before.plus(Instant::MINUTE), "the mark is not raised");
+    birch.clock.jumps(before);
+    let (status, why) = ready(birch).await;
+    assert_eq!(status, 200, "{why}");
 }

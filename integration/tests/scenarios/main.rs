@@ -15,6 +15,7 @@ mod dated;
 mod doctor;
 mod documents;
 mod doors;
+mod epochs;
 mod failover;
 mod faults;
 mod hits;

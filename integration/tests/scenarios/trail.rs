@@ -2,12 +2,14 @@
 
 use std::path::PathBuf;
 
+use concordat::publishing;
 use concordat::trail::head;
 use diesel::prelude::*;
 use diesel::sql_types::Text;
 use integration::node::{problems_of, refused_for_its_trail};
 use integration::pair::Pair;
 use integration::tamper;
+use integration::witnesses::Watched;
 
 const PLATE: &str = "7TRL220";
 
@@ -177,4 +179,33 @@ async fn no_record_no_answer_while_the_registry_takes_none() {
     let reply = pair.alder.posts_query(&pair.birch, &text).await;
     assert_eq!(reply.status, 200, "it returns by itself, and the id was not burned: {}", reply.text());
     assert_eq!(pair.birch.trail_problems(), []);
+}
+
+#[actix_web::test]
+async fn s22_a_trail_that_was_cut_off_consistently_is_found_by_the_partners_who_witness_it() {
+    let mut watched = Watched::in_force().await;
+    let (file, kept) = (watched.birch.registry_file(), watched.federation.folder().join("kept.db"));
+    tamper::copy(&file, &kept);
+    let cut = watched.birch.trail_size();
+    for _ in 0..3 {
+        watched.birch.writes_an_entry().await;
+    }
+    watched.publish().await;
+    watched.birch.stop();
+    // The newest entries are gone, with their tiles, and the head is one that the log's own key signed.
+    tamper::run(
+        &file,
+        &format!(
+            "ATTACH '{}' AS kept; DELETE FROM detail WHERE idx >= {cut}; DELETE FROM fact WHERE idx >= {cut}; \
+             DELETE FROM leaf WHERE idx >= {cut}; DELETE FROM tile; INSERT INTO tile SELECT * FROM kept.tile; \
+             DELETE FROM head; INSERT INTO head SELECT * FROM kept.head;",
+            kept.display()
+        ),
+    );
+    assert_eq!(problems_of(&mut tamper::open(&file), watched.birch.settings()), [], "the file alone shows nothing");
+    watched.birch.try_start().unwrap();
+    let said = publishing::settled(watched.birch.node()).await.unwrap_err().to_string();
+    assert!(said.contains("witness") && said.contains("epoch"), "{said}");
+    let behind = watched.birch.node().watch().behind().unwrap();
+    assert_eq!((behind.here, behind.head.size), (cut, cut + 3));
 }

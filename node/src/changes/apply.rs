@@ -6,6 +6,7 @@ use diesel::result::QueryResult;
 use super::{Change, Command, Refusable, authorizing, rules};
 use crate::compliance::{self, policies, reviews};
 use crate::db::Tx;
+use crate::epoch;
 use crate::exchange::lifecycle::{self, Act, Actor};
 
 /// That two people decided a change: only an approval makes one.
@@ -67,6 +68,7 @@ pub(super) fn apply(tx: &mut Tx<'_>, actor: &Actor, approved: &Approved<'_>) -> 
         Command::CloseReview { closing } => told(reviews::apply_closing(tx, closing, approved)?),
         // The clock follows once that is recorded: see `super::settle`.
         Command::AcceptClock { .. } => Ok(Ok(())),
+        Command::OpenEpoch { last } => epoch::open(tx, actor.opening.as_ref(), last, approved),
         Command::AcceptPolicy { ori, text } => told(policies::apply_acceptance(tx, *ori, *text, approved)?),
     }
 }

@@ -34,6 +34,7 @@ use crate::exchange::failure::Failure;
 use crate::exchange::standing::{self, Owner};
 use crate::jobs;
 use crate::node::{Node, fresh_rid};
+use crate::publishing::Lost;
 use crate::registry::accounts::{self, Action};
 use crate::registry::agreements as documents;
 use crate::trail::policy::Policy;
@@ -99,6 +100,11 @@ pub enum Command {
         /// What it would have said without the jump.
         should: Instant,
     },
+    /// To open a new epoch of the trail's log, because the registry was restored from a backup.
+    OpenEpoch {
+        /// The last head that was witnessed.
+        last: Lost,
+    },
 }
 
 impl Command {
@@ -110,7 +116,8 @@ impl Command {
             | Self::Resume { .. }
             | Self::Authorize { .. }
             | Self::WidenRules { .. }
-            | Self::AcceptClock { .. } => Action::ManageAgreements,
+            | Self::AcceptClock { .. }
+            | Self::OpenEpoch { .. } => Action::ManageAgreements,
             Self::ClearFinding { .. } | Self::CloseReview { .. } | Self::AcceptPolicy { .. } => Action::KeepRegister,
         }
     }
@@ -126,7 +133,8 @@ impl Command {
             | Self::ClearFinding { .. }
             | Self::CloseReview { .. }
             | Self::AcceptPolicy { .. }
-            | Self::AcceptClock { .. } => true,
+            | Self::AcceptClock { .. }
+            | Self::OpenEpoch { .. } => true,
         }
     }
 
@@ -139,7 +147,8 @@ impl Command {
             | Self::ClearFinding { .. }
             | Self::CloseReview { .. }
             | Self::AcceptPolicy { .. }
-            | Self::AcceptClock { .. } => None,
+            | Self::AcceptClock { .. }
+            | Self::OpenEpoch { .. } => None,
         }
     }
 
@@ -153,7 +162,8 @@ impl Command {
             | Self::Authorize { .. }
             | Self::WidenRules { .. }
             | Self::CloseReview { .. }
-            | Self::AcceptClock { .. } => None,
+            | Self::AcceptClock { .. }
+            | Self::OpenEpoch { .. } => None,
         }
     }
 
@@ -169,6 +179,7 @@ impl Command {
             Self::CloseReview { .. } => "close_review",
             Self::AcceptPolicy { .. } => "accept_policy",
             Self::AcceptClock { .. } => "accept_clock",
+            Self::OpenEpoch { .. } => "open_epoch",
         }
     }
 }
@@ -183,6 +194,7 @@ impl fmt::Display for Command {
             Self::ClearFinding { ori, .. } => write!(f, "clear a finding against {ori}"),
             Self::CloseReview { closing } => write!(f, "close the early review {}", closing.review),
             Self::AcceptPolicy { ori, .. } => write!(f, "accept the policy that {ori} publishes"),
+            Self::OpenEpoch { last } => write!(f, "open a new epoch after {} entries of {}", last.size, last.origin),
             Self::AcceptClock { says, should } => write!(f, "accept that it is {says} where it would be {should}"),
         }
     }

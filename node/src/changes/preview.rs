@@ -13,6 +13,7 @@ use diesel::result::QueryResult;
 
 use super::{Command, Position, Positions, Refusable, authorizing, no, reopening, rules};
 use crate::db::Conn;
+use crate::epoch;
 use crate::exchange::answer::canonical;
 use crate::exchange::standing::{self, Owner};
 use crate::registry::{ag, agreements as documents};
@@ -85,6 +86,16 @@ pub(super) fn of(
                 "whatever ends between the two has ended then, and nothing brings it back".to_owned(),
             ];
             let positions = Positions { agreement: None, shown: digest(&(says, should))? };
+            Ok(Ok(Shown { positions, lines, before: Vec::new(), after: Vec::new(), partner: None }))
+        }
+        Command::OpenEpoch { last } => {
+            let agreements = documents::ids(conn, None)?.len();
+            let lines = match epoch::preview(conn, last, agreements)? {
+                Ok(lines) => lines,
+                Err(why) => return Ok(Err(why)),
+            };
+            // Entries of this node's own do not change what is decided.
+            let positions = Positions { agreement: None, shown: digest(last)? };
             Ok(Ok(Shown { positions, lines, before: Vec::new(), after: Vec::new(), partner: None }))
         }
         Command::ClearFinding { .. } | Command::CloseReview { .. } | Command::AcceptPolicy { .. } => {
@@ -209,7 +220,7 @@ fn supposing(
         }
         let mut cases = cases.to_vec();
         if let Some(case) = cases.iter_mut().find(|case| case.agreement.id == id) {
-            case.streams = Streams { parties, heirs: Vec::new() };
+            case.streams = Streams { parties, heirs: Vec::new(), lost: target.streams.lost.clone() };
         }
         cases
     };
@@ -263,7 +274,8 @@ fn objections(command: &Command, target: &Case, world: &World, now: Instant) -> 
         | Command::ClearFinding { .. }
         | Command::CloseReview { .. }
         | Command::AcceptPolicy { .. }
-        | Command::AcceptClock { .. } => Vec::new(),
+        | Command::AcceptClock { .. }
+        | Command::OpenEpoch { .. } => Vec::new(),
     }
 }
 

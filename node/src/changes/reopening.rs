@@ -134,7 +134,8 @@ fn about(conn: &mut Conn, command: &Command, now: Instant) -> QueryResult<Result
         | Command::Resume { .. }
         | Command::Authorize { .. }
         | Command::WidenRules { .. }
-        | Command::AcceptClock { .. } => Err("that clears nothing".to_owned()),
+        | Command::AcceptClock { .. }
+        | Command::OpenEpoch { .. } => Err("that clears nothing".to_owned()),
     })
 }
 

@@ -8,11 +8,12 @@ use diesel::result::QueryResult;
 
 use super::telling::{self, Told};
 use super::{
-    Approved, Change, ChangeError, ChangeId, Command, Outcome, Proposed, Refusable, Settled, State, append, apply, no,
-    preview, reasoned, record, rules,
+    Approved, Change, ChangeError, ChangeId, Command, Outcome, Refusable, Settled, State, append, apply, no, preview,
+    reasoned, record, rules,
 };
 use crate::clock::Jump;
 use crate::db::{Conn, Tx};
+use crate::epoch::{self, Opening};
 use crate::exchange::failure::Failure;
 use crate::exchange::lifecycle::{self, Actor, Delivery};
 use crate::exchange::standing::{self, Owner};
@@ -33,11 +34,16 @@ pub struct Approval {
 /// # Errors
 /// `by` proposed it, or may not; it does not wait any more; or something moved that it was decided on.
 pub async fn approve(node: &Node, id: ChangeId, by: &str) -> Result<Approval, ChangeError> {
-    let (owner, actor, by) = (node.owner().clone(), Actor::of(node), by.to_owned());
-    if let Ok(Some(Change { proposed: Proposed { command: Command::AcceptClock { says, should }, .. }, .. })) =
-        node.desk().registry(|conn| record::find(conn, id))?
-    {
-        node.clock().acceptable(Jump { says, should }).map_err(|why| ChangeError::Refused(vec![why]))?;
+    let (owner, mut actor, by) = (node.owner().clone(), Actor::of(node), by.to_owned());
+    let found = node.desk().registry(|conn| record::find(conn, id))?.ok().flatten();
+    match found.map(|change| change.proposed.command) {
+        Some(Command::AcceptClock { says, should }) => {
+            node.clock().acceptable(Jump { says, should }).map_err(|why| ChangeError::Refused(vec![why]))?;
+        }
+        Some(Command::OpenEpoch { .. }) => {
+            actor.opening = Opening::of(node).map_err(|why| ChangeError::Refused(vec![why]))?;
+        }
+        _ => {}
     }
     let job = move |tx: &mut Tx<'_>| approving(tx, &owner, &actor, id, &by);
     let recorded = node.registry().record(job).await.map_err(Failure::from)?;
@@ -45,6 +51,9 @@ pub async fn approve(node: &Node, id: ChangeId, by: &str) -> Result<Approval, Ch
     // Recorded by the time that it was before.
     if let Command::AcceptClock { says, should } = change.proposed.command {
         node.clock().accept(Jump { says, should }).map_err(|why| ChangeError::Refused(vec![why]))?;
+    }
+    if matches!(change.proposed.command, Command::OpenEpoch { .. }) {
+        epoch::follow(node)?;
     }
     Ok(Approval { delivery: delivered(node, &change).await, change })
 }

@@ -325,6 +325,13 @@ impl Explain for PeopleError {
 }
 
 impl Explain for Failure {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::Behind(_) | Self::Unheard(_) => Exit::Refused,
+            _ => Exit::Failure,
+        }
+    }
+
     fn hint(&self) -> Option<String> {
         match self {
             Self::Record(error) => error.hint(),

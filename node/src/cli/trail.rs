@@ -1,5 +1,6 @@
 //! `concordat trail`: searching, verifying and proving what was recorded.
 
+mod epoch;
 mod export;
 mod forks;
 mod receipts;
@@ -66,6 +67,9 @@ pub enum TrailCommand {
         after_help = "Examples:\n  concordat trail reconcile --all --as alder.custodian\n  concordat trail reconcile CA0990100 --day 2026-11-22 --as alder.auditor\n\nThe partner lists what its trail has for this agency on that day; what it lists must be in the log that witnesses see, and what this agency holds must be on the list. Exit code 1 while a discrepancy with it is open (`concordat discrepancy list`), 3 when a day was not reconciled. Ctrl-C stops after the day in work."
     )]
     Reconcile(reconcile::Reconcile),
+    /// Go on after the registry was restored from a backup
+    #[command(subcommand, after_help = "Example:\n  concordat trail epoch show")]
+    Epoch(epoch::EpochCommand),
 }
 
 /// Which entries.
@@ -163,6 +167,7 @@ pub(super) async fn run(place: &Place, command: TrailCommand, out: &mut Output<'
         TrailCommand::Receipts(args) => receipts::run(place, args, out).await,
         TrailCommand::Forks(args) => forks::run(place, args, out),
         TrailCommand::Reconcile(args) => reconcile::run(place, args, out).await,
+        TrailCommand::Epoch(command) => epoch::run(place, command, out).await,
     }
 }
 

@@ -180,7 +180,7 @@ pub(super) fn checked_head(conn: &mut Conn, vkey: &Vkey) -> Result<Head, DbError
 /// The trail's head, checked, and who signed it: `signer`, or the key that came in its place.
 pub(super) fn signed_head(conn: &mut Conn, signer: Arc<dyn LogSigner>) -> Result<(Head, Arc<dyn LogSigner>), DbError> {
     let refused = match checked_head(conn, signer.vkey()) {
-        Err(DbError::Trail(refused @ HeadError::Checkpoint(NoteError::Signature))) => refused,
+        Err(DbError::Trail(refused @ HeadError::Checkpoint(NoteError::Signature | NoteError::Origin))) => refused,
         checked => return Ok((checked?, signer)),
     };
     for other in signer.others() {

@@ -6,14 +6,19 @@ use super::Findings;
 use crate::agency;
 use crate::config::Config;
 use crate::db::Conn;
-use crate::publishing::{self, Last, Standing};
+use crate::publishing::{self, Last, Standing, behind};
 use crate::registry::agencies;
 use crate::witness::evidence;
 
-pub(super) const CHECKS: [&str; 2] = ["witnesses", "forks"];
+pub(super) const CHECKS: [&str; 3] = ["witnesses", "forks", "backup"];
 
 pub(super) fn look(found: &mut Findings, conn: &mut Conn, config: &Config, now: Instant) {
-    let [witnesses, forks] = CHECKS;
+    let [witnesses, forks, backup] = CHECKS;
+    match behind::read(conn) {
+        Ok(None) => found.ok(backup, "no witness was found to know more of this trail than the registry"),
+        Ok(Some(behind)) => found.fail(backup, behind.says(), "concordat trail epoch show"),
+        Err(error) => found.fail(backup, error.to_string(), "see store.registry"),
+    }
     match publishing::policy_of(config) {
         Ok(policy) => {
             // The way to the key is said by another check.
@@ -45,7 +50,7 @@ pub(super) fn look(found: &mut Findings, conn: &mut Conn, config: &Config, now: 
 }
 
 fn say(found: &mut Findings, standing: &Standing, now: Instant) {
-    let [check, _] = CHECKS;
+    let [check, ..] = CHECKS;
     let one = |last: &Last| match last.cosigned {
         Some((size, at)) => format!("{}: {size} entries at {at}", last.witness),
         None => format!("{}: nothing yet", last.witness),

@@ -126,6 +126,9 @@ pub const ALL: &[(&str, Recorded)] = &[
     ("review open", Recorded::First(&[Kind::ReviewOpened])),
     ("review show", Recorded::Not("an early review of a partner, which is built from entries")),
     ("serve", Recorded::Not("each of its doors says it for itself")),
+    ("trail epoch approve", Recorded::First(&[Kind::ChangeSettled, Kind::EpochOpened])),
+    ("trail epoch propose", Recorded::First(&[Kind::ChangeProposed])),
+    ("trail epoch show", Recorded::Not("signed heads of this log, and which agreements wait: no entry is shown")),
     ("trail export", Recorded::First(&[Kind::TrailExported])),
     ("trail forks", Recorded::Not("logs of partners that showed two trails, and the signed heads that convict them")),
     (

@@ -30,6 +30,7 @@ use super::window::{self, WindowError};
 use super::wire::{self, Bulk, Envelope};
 use crate::db::Tx;
 use crate::node::{Desk, Node, fresh_rid};
+use crate::publishing;
 use crate::reads::Read;
 use crate::registry::accounts::{self, Account, Action};
 use crate::registry::exchanged::{self, Receipt};
@@ -130,6 +131,7 @@ pub async fn ask(node: &Node, desk: &Desk, ask: Ask) -> Result<Report, AskError>
     if let Some(jump) = node.clock().jump() {
         return Err(Failure::Jumped(jump).into());
     }
+    publishing::heard(node).await?;
     let account = person(node, desk, &ask.username)?;
     window::check(ask.from, ask.until, now)?;
     let mut targets = targets(node, desk, &ask.whom, now)?;

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, ThreadId};
 use std::time::Duration;
@@ -38,6 +39,9 @@ pub enum DialError {
     /// The connection failed, or the peer is not the pinned partner.
     #[error("cannot reach it: {0}")]
     Connect(String),
+    /// This node must say nothing.
+    #[error("this node is unready: its registry was restored from a backup (`concordat trail epoch show`)")]
+    Silent,
     /// The reply is longer than [`MAX_REPLY`].
     #[error("its reply is longer than {} MiB", MAX_REPLY >> 20)]
     Long,
@@ -81,6 +85,8 @@ pub struct Dialer {
     deadline: Duration,
     clients: Mutex<HashMap<Line, Kept>>,
     contacts: Contacts,
+    /// Whether nothing may be said to partners.
+    silent: AtomicBool,
 }
 
 /// To whom a client speaks, and from which thread: a connection is driven by the runtime that opened it, and must not
@@ -106,7 +112,25 @@ impl Dialer {
         hosts: BTreeMap<String, SocketAddr>,
         deadline: Duration,
     ) -> Self {
-        Self { own, trust, clock, hosts, deadline, clients: Mutex::default(), contacts: Contacts::default() }
+        Self {
+            own,
+            trust,
+            clock,
+            hosts,
+            deadline,
+            clients: Mutex::default(),
+            contacts: Contacts::default(),
+            silent: AtomicBool::new(false),
+        }
+    }
+
+    /// Whether nothing is to be said to partners: what they are asked for without saying anything, they still are.
+    pub(crate) fn keep_silent(&self, silent: bool) {
+        self.silent.store(silent, Ordering::Release);
+    }
+
+    fn may_speak(&self) -> Result<(), DialError> {
+        if self.silent.load(Ordering::Acquire) { Err(DialError::Silent) } else { Ok(()) }
     }
 
     /// When each partner was in touch.
@@ -126,6 +150,7 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`]. Whether the partner got the body is unknown then.
     pub async fn post(&self, partner: &Partner, path: &str, body: String) -> Result<Reply, DialError> {
+        self.may_speak()?;
         let reply = self.whole(self.send(partner, post(self.url(partner, path), body))).await;
         self.noted(partner, reply)
     }
@@ -164,7 +189,7 @@ impl Dialer {
             // We are a stranger there: it hears nothing that we say.
             Ok(reply) if reply.status == 404 => {}
             Ok(_) | Err(DialError::Long) => self.contacts.heard(partner.ori(), self.clock.now()),
-            Err(DialError::Tls(_)) => {}
+            Err(DialError::Tls(_) | DialError::Silent) => {}
             Err(DialError::Deadline(_) | DialError::Connect(_)) => self.contacts.missed(partner.ori()),
         }
         reply
@@ -177,6 +202,7 @@ impl Dialer {
     /// # Errors
     /// See [`DialError`].
     pub async fn open(&self, partner: &Partner, path: &str, body: String) -> Result<Incoming, DialError> {
+        self.may_speak()?;
         let patience = self.deadline.max(PREPARING);
         let client = self.build((partner.ori(), partner.party().node.tls_spki))?;
         let sending = post(self.url(partner, path), body)(&client).send();

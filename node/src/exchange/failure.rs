@@ -1,11 +1,13 @@
 //! Why an exchange gave no sworn answer. A domain "no" is not here: that is an answer.
 
+use std::sync::Arc;
+
 use agreements::json::StrictError;
 
 use super::sworn::SwornError;
 use crate::clock::Jump;
 use crate::db::RecordError;
-use crate::publishing::Unwitnessed;
+use crate::publishing::{Behind, Unheard, Unwitnessed};
 use crate::reads::store::StoreError;
 
 /// Why there is no sworn answer.
@@ -43,6 +45,12 @@ pub enum Failure {
     /// No quorum of witnesses vouches for this node's trail, so nothing is disclosed.
     #[error("{0}, so it discloses nothing; the administrator has to reach the witnesses")]
     Unwitnessed(#[from] Unwitnessed),
+    /// This node's registry was restored from a backup, so nothing is said to any partner.
+    #[error("this node is unready: {0}")]
+    Behind(Arc<Behind>),
+    /// Its witnesses have not said yet which head they know.
+    #[error("{0}, so it discloses nothing; the administrator has to reach the witnesses")]
+    Unheard(#[from] Unheard),
     /// The machine's clock has jumped.
     #[error("this node is unready: {0}; set the clock right, or let two people accept it")]
     Jumped(Jump),

@@ -14,6 +14,7 @@ use diesel::result::{Error, QueryResult};
 use super::descriptor;
 use super::standing::{self, OFFER_RECEIVED, Verified};
 use crate::db::Conn;
+use crate::epoch::Missing;
 use crate::registry::agencies;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::trail;
@@ -45,14 +46,20 @@ struct Rows {
     kept: BTreeMap<(String, String), i64>,
     /// The identity key with which each partner is enrolled; none where its file names none.
     identities: BTreeMap<Ori, Option<String>>,
+    /// What of this agency's own streams is missing.
+    missing: Missing,
 }
 
 impl Rows {
     /// Those of all agreements, or of those with one partner.
     fn read(conn: &mut Conn, with: Option<Ori>) -> QueryResult<Self> {
         // The trail is read first: what another process adds in between is then more than it says, not less.
-        let recorded =
-            [recorded(conn, Kind::AgreementEvent, with)?, recorded(conn, Kind::AgreementAcknowledged, with)?];
+        let mut ours = recorded(conn, Kind::AgreementEvent, with)?;
+        for (partner, count) in recorded(conn, Kind::EventRecovered, with)? {
+            let all = ours.entry(partner).or_default();
+            *all = all.saturating_add(count);
+        }
+        let recorded = [ours, recorded(conn, Kind::AgreementAcknowledged, with)?];
         let (all, (streams, unreadable)) = (documents::all(conn, with)?, documents::streams(conn, with)?);
         let mut kept: BTreeMap<(String, String), i64> = BTreeMap::new();
         for (id, partner, _) in &all {
@@ -66,7 +73,8 @@ impl Rows {
             None => agencies::descriptors(conn)?,
         };
         let identities = files.into_iter().map(|(ori, file)| (ori, descriptor::names(&file))).collect();
-        Ok(Self { documents: all, streams, unreadable, recorded, kept, identities })
+        let missing = Missing::read(conn)?;
+        Ok(Self { documents: all, streams, unreadable, recorded, kept, identities, missing })
     }
 
     /// Whether as many events are kept as the trail recorded with `partner`: see [`standing::complete`].
@@ -196,7 +204,12 @@ impl Known {
         if !rows.complete(first, second) || !rows.complete(second, first) {
             return Ok(Err(format!("events between {first} and {second} are missing that the trail recorded")));
         }
-        Ok(Ok(Verified { agreement: agreement.clone(), document, streams: streams.clone() }))
+        let mut found = Verified { agreement: agreement.clone(), document, streams: streams.clone() };
+        let us = if with.ori == first { second } else { first };
+        if rows.missing.is_of(&found, us) {
+            found.streams.lost.push(us);
+        }
+        Ok(Ok(found))
     }
 
     /// Forgets everything, so that the rows are verified again.

@@ -56,6 +56,8 @@ pub struct Renewed {
     pub renewed: u64,
     /// How many had one.
     pub had: u64,
+    /// How many are of an epoch of the log that is over: nobody cosigns its heads any more, and their proofs stay as they are.
+    pub past: u64,
     /// How many no quorum has seen yet.
     pub waiting: u64,
     /// Which do not verify as they are kept, and why: `trail receipts --verify` says more.
@@ -163,7 +165,9 @@ async fn of_partner(
         let Some(end) = page.last() else { break };
         (after, last) = (Some((end.of, end.leaf_hash)), Some(made(end.of)));
         looked += page.len() as u64;
-        let (had, wanting): (Vec<_>, Vec<_>) = page.into_iter().partition(|it| looking.has(&it.proof));
+        let (present, past): (Vec<_>, Vec<_>) = page.into_iter().partition(|it| looking.is_present(&it.proof));
+        looking.done.past += past.len() as u64;
+        let (had, wanting): (Vec<_>, Vec<_>) = present.into_iter().partition(|it| looking.has(&it.proof));
         looking.done.had += had.len() as u64;
         let Some(first) = wanting.first().map(|first| made(first.of)) else { continue };
         match looking.renew(wanting).await {
@@ -212,6 +216,11 @@ struct Looking<'a> {
 }
 
 impl Looking<'_> {
+    /// Whether a proof is under a head of the epoch that the partner's log is in.
+    fn is_present(&self, text: &str) -> bool {
+        proof::checkpoint(text).lines().next() == Some(self.partner.log().name())
+    }
+
     /// Whether a proof is under a head that counts as witnessed.
     fn has(&mut self, text: &str) -> bool {
         let checkpoint = proof::checkpoint(text);

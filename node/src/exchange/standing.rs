@@ -22,6 +22,7 @@ use diesel::result::QueryResult;
 use super::known::Known;
 use crate::changes::{authorizing, rules};
 use crate::db::Conn;
+use crate::epoch::recovering;
 use crate::registry::agreements::Kept;
 use crate::registry::{ag, agreements as documents, exchanged};
 use crate::trail;
@@ -110,7 +111,14 @@ pub(super) fn told(
             let known = if party.ori == partner {
                 acknowledged(conn, partner, row)?
             } else {
-                trail::append::stored(conn, row.rid)?.is_some_and(|entry| entry.leaf == row.leaf)
+                match &row.proof {
+                    None => trail::append::stored(conn, row.rid)?.is_some_and(|entry| entry.leaf == row.leaf),
+                    // Our trail of before has it, and this one says that the partner gave it back.
+                    Some(_) => match recovering::recovered(conn, partner)? {
+                        Ok(recovered) => recovered.contains(&Leaf::hash_of(&row.leaf)),
+                        Err(what) => return Ok(Err(what)),
+                    },
+                }
             };
             if !known {
                 return Ok(Err(format!("event {n} of {} is none that the trail recorded", party.ori)));
@@ -134,7 +142,8 @@ fn acknowledged(conn: &mut Conn, partner: Ori, row: &Kept) -> QueryResult<bool> 
 /// `partner` is this agency itself there are none.
 pub(crate) fn complete(conn: &mut Conn, us: Ori, partner: Ori) -> QueryResult<bool> {
     // The trail is read first: what another process adds in between is then more than it says, not less.
-    let said = trail::search::count(conn, Kind::AgreementEvent, partner, OFFER_RECEIVED)?;
+    let said = trail::search::count(conn, Kind::AgreementEvent, partner, OFFER_RECEIVED)?
+        .saturating_add(trail::search::count(conn, Kind::EventRecovered, partner, OFFER_RECEIVED)?);
     let heard = trail::search::count(conn, Kind::AgreementAcknowledged, partner, OFFER_RECEIVED)?;
     Ok(said <= documents::events(conn, partner, us)? && heard <= documents::events(conn, partner, partner)?)
 }

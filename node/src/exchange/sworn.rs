@@ -16,6 +16,7 @@ use super::wire::Envelope;
 use crate::db::Conn;
 use crate::publishing::NotHeld;
 use crate::registry::heads;
+use crate::trail::epoch;
 use crate::trail::note::Checkpoint;
 use crate::trail::proof::{self, CheckpointCache, ProofError};
 
@@ -58,6 +59,12 @@ pub struct Evidence {
 }
 
 impl Evidence {
+    /// Where it stands among all that its log ever said, whichever epoch that was: what is newer stands later.
+    #[must_use]
+    pub fn place(&self) -> u64 {
+        epoch::place(&self.head.origin, self.index)
+    }
+
     /// Remembers the head that it stands on: a later one must have it as its beginning.
     pub fn see_head(&self, conn: &mut Conn, now: Instant) -> QueryResult<()> {
         heads::see(conn, self.origin, &self.head, proof::checkpoint(&self.proof), now)

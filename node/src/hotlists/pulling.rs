@@ -25,6 +25,7 @@ use crate::exchange::standing;
 use crate::exchange::sworn::{self, Evidence, Sworn, SwornError};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Node, fresh_rid};
+use crate::publishing;
 use crate::registry::{accepted, ag, exchanged};
 use crate::trail::{self, Draft, Facts};
 
@@ -140,6 +141,7 @@ fn under(conn: &mut Conn, us: Ori, owner: Ori, list: &str, now: Instant) -> Quer
 /// # Errors
 /// See [`PullError`].
 pub async fn pull(node: &Arc<Node>, owner: Ori, list: &str) -> Result<Pulled, PullError> {
+    publishing::heard(node).await?;
     let partner = node.partners().find(owner).cloned();
     let partner = partner.ok_or_else(|| PullError::NotNow(format!("{owner} is not enrolled: `concordat peer add`")))?;
     let desk = node.desk();
@@ -300,7 +302,7 @@ async fn settle(
         Ok(What::List { asserted, .. }) => Some(asserted.version),
         _ => None,
     };
-    let index = evidence.as_ref().map(|evidence| evidence.index);
+    let index = evidence.as_ref().map(Evidence::place);
     let message = Received {
         assertion: evidence.as_ref().map(|evidence| evidence.leaf_hash),
         list: list.to_owned(),
@@ -388,7 +390,7 @@ fn keep(
         allowed = Err("it came, and is not used: the key that swore it was replaced meanwhile".to_owned());
         message.assertion = None;
     } else if let Some(evidence) = evidence {
-        let index = evidence.index;
+        let index = evidence.place();
         evidence.see_head(tx.conn(), now)?;
         exchanged::keep(tx.conn(), &receipt_of(evidence, rid), now)?;
         if message.outcome == "held" {

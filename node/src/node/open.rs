@@ -9,8 +9,8 @@ use diesel::result::Error;
 
 use crate::agency::AgencyError;
 use crate::clock::Clock;
-use crate::config::Config;
-use crate::db::{Db, DbError, OnFatal};
+use crate::config::{Config, DatabaseUrl};
+use crate::db::{self, Db, DbError, OnFatal};
 use crate::exchange::Failure;
 use crate::hotlists::matching::Matcher;
 use crate::hotlists::shared::{SharedError, SharedLists};
@@ -20,6 +20,8 @@ use crate::reads::store::{ReadsDb, StoreError};
 use crate::rotation::{self, RotationError};
 use crate::steady::SteadyClock;
 use crate::tls::TlsError;
+use crate::trail::epoch;
+use crate::trail::head::Head;
 use crate::trail::note::{LogSigner, SignError, Vkey};
 
 /// Why a node is not opened. Each says what to do.
@@ -76,8 +78,8 @@ impl From<RotationError> for OpenError {
 struct LogKey {
     key: SigningKey,
     vkey: Vkey,
-    /// Where keys of this log are: the one in use, and the one that takes its place.
-    files: [PathBuf; 2],
+    /// Where keys of this log are: the one in use, and the one that takes its place. And where its head is.
+    config: Config,
 }
 
 impl LogSigner for LogKey {
@@ -90,9 +92,30 @@ impl LogSigner for LogKey {
     }
 
     fn others(&self) -> Vec<Arc<dyn LogSigner>> {
-        let keys = self.files.iter().filter_map(|file| Self::read(file, self.vkey.name(), &self.files).ok());
+        // Another process may have begun a new epoch, too.
+        let origin = stated_origin(&self.config);
+        let keys = files(&self.config).into_iter().filter_map(|file| Self::read(&file, &origin, &self.config).ok());
         keys.filter(|other| other.vkey != self.vkey).map(|other| Arc::new(other) as _).collect()
     }
+}
+
+fn files(config: &Config) -> [PathBuf; 2] {
+    [config.keys.log_key(), config.keys.next("log.key")]
+}
+
+/// The origin of the log's present epoch, as the trail's head states it; that of the configuration where there is no head, or
+/// one of another log. It counts as far as the log's key signed it: see [`crate::trail::head`].
+fn stated_origin(config: &Config) -> String {
+    let base = &config.keys.log_origin;
+    // Whoever opens a file that is not there makes one.
+    let is_there = match &config.store.registry {
+        DatabaseUrl::Sqlite(path) => path.exists(),
+        DatabaseUrl::Postgres(_) | DatabaseUrl::Elsewhere(_) => true,
+    };
+    let read = || Head::read(&mut db::reader_of(&config.store.registry.to_string()).ok()?).ok();
+    let head = if is_there { read() } else { None };
+    let stated = head.map(|head| head.origin().to_owned());
+    stated.filter(|origin| epoch::base(origin) == base).unwrap_or_else(|| base.clone())
 }
 
 /// Reads a private key, readable by its owner alone.
@@ -113,18 +136,17 @@ pub fn log_vkey(config: &Config) -> Result<Vkey, OpenError> {
 }
 
 impl LogKey {
-    fn read(path: &Path, origin: &str, files: &[PathBuf; 2]) -> Result<Self, OpenError> {
+    fn read(path: &Path, origin: &str, config: &Config) -> Result<Self, OpenError> {
         let key = read_key(path)?;
         let bad = |what: &str| OpenError::Key(path.to_owned(), what.to_owned());
         let public = key.public().ed25519_bytes().ok_or_else(|| bad("it is no Ed25519 key"))?;
         let vkey = Vkey::new(origin, public).map_err(|error| bad(&error.to_string()))?;
-        Ok(Self { key, vkey, files: files.clone() })
+        Ok(Self { key, vkey, config: config.clone() })
     }
 }
 
 fn log_key(config: &Config) -> Result<LogKey, OpenError> {
-    let files = [config.keys.log_key(), config.keys.next("log.key")];
-    LogKey::read(&config.keys.log_key(), &config.keys.log_origin, &files)
+    LogKey::read(&config.keys.log_key(), &stated_origin(config), config)
 }
 
 /// What signs this node's log with the key that is to take the place of the one in use.
@@ -132,8 +154,15 @@ fn log_key(config: &Config) -> Result<LogKey, OpenError> {
 /// # Errors
 /// See [`read_key`].
 pub fn next_log_signer(config: &Config) -> Result<Arc<dyn LogSigner>, OpenError> {
-    let files = [config.keys.log_key(), config.keys.next("log.key")];
-    Ok(Arc::new(LogKey::read(&config.keys.next("log.key"), &config.keys.log_origin, &files)?))
+    Ok(Arc::new(LogKey::read(&config.keys.next("log.key"), &stated_origin(config), config)?))
+}
+
+/// What signs the epoch of this node's log that `origin` names, with the key in use.
+///
+/// # Errors
+/// See [`read_key`].
+pub fn epoch_signer(config: &Config, origin: &str) -> Result<Arc<dyn LogSigner>, OpenError> {
+    Ok(Arc::new(LogKey::read(&config.keys.log_key(), origin, config)?))
 }
 
 /// Opens the registry alone: all that commands about people, findings and the trail need. Keys whose change is in the trail

@@ -26,6 +26,7 @@ use crate::exchange::lifecycle::introduction;
 use crate::exchange::partner::Partner;
 use crate::metrics::Door;
 use crate::node::{Node, Place, Uncounted};
+use crate::publishing;
 
 /// What the handshake proved: kept for the connection.
 #[derive(Clone)]
@@ -123,6 +124,12 @@ pub async fn admit(
         response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
         return Ok(request.into_response(response));
     }
+    if let Err(failure) = may_say(&request, &node).await {
+        node.metrics().request(Door::Peer, 503);
+        let mut response = Problem::Failure(failure).error_response();
+        response.head_mut().set_connection_type(actix_web::http::ConnectionType::Close);
+        return Ok(request.into_response(response));
+    }
     // Heads come each second from whoever serves: they say nothing of what was missed.
     if !request.path().starts_with("/peer/v1/witness/") {
         node.dialer().contacts().heard(partner.ori(), node.now());
@@ -143,6 +150,15 @@ fn asks(request: &ServiceRequest) -> bool {
     let path = request.path();
     let pulls = path.starts_with("/peer/v1/hotlists/") && path.ends_with("/pull");
     request.method() == Method::POST && (path == "/peer/v1/queries" || pulls)
+}
+
+/// Whether what the door would answer may be said: whatever is sworn stands on a head of this log, and after a restored backup
+/// that is another one than was shown before. Being a witness, and what says nothing of this log, goes on: two nodes that
+/// start at the same time must not wait for each other.
+async fn may_say(request: &ServiceRequest, node: &Node) -> Result<(), Failure> {
+    let path = request.path().strip_prefix("/peer/v1/").unwrap_or_default();
+    let sworn = request.method() == Method::POST || path.starts_with("log/entry/");
+    if sworn && !path.starts_with("witness/") { publishing::settled(node).await } else { Ok(()) }
 }
 
 fn recognise(request: &ServiceRequest, node: &Node) -> Option<(Arc<Partner>, Arc<Identity>, SocketAddr)> {
@@ -168,6 +184,9 @@ async fn introduced(mut request: ServiceRequest, node: &Arc<Node>) -> Result<Ser
     let identity = request.conn_data::<Caller>().and_then(|caller| caller.identity.clone());
     let Some(identity) = identity else { return Err(request) };
     if node.trust().objection(&identity, node.now()).is_some() || node.over_introductions(identity.ori) {
+        return Err(request);
+    }
+    if publishing::settled(node).await.is_err() {
         return Err(request);
     }
     let payload = request.extract::<actix_web::web::Payload>().await;

@@ -21,6 +21,7 @@ use agreements::protocol::Spoken;
 use futures_util::stream::{self, StreamExt as _};
 
 use crate::doors::{self, Door, Port, Recorded, Table, Verb};
+use crate::exchange::lifecycle::Wanted;
 use crate::exchange::versions::Description;
 use crate::exchange::{answer, lifecycle};
 use crate::hotlists::asserting;
@@ -185,8 +186,8 @@ async fn agreement(
     request: HttpRequest,
     id: Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let after = after(request.query_string())?;
-    let view = lifecycle::show(&node, &desk(&request, &node), peer.partner(), parsed(&id)?, after)?;
+    let wanted = wanted(request.query_string())?;
+    let view = lifecycle::show(&node, &desk(&request, &node), peer.partner(), parsed(&id)?, wanted)?;
     let text = serde_json::to_string(&view.ok_or(Problem::NotBetweenUs)?);
     Ok(json_reply(HttpResponse::Ok(), text.map_err(|error| crate::exchange::Failure::Internal(error.into()))?))
 }
@@ -221,13 +222,17 @@ fn parsed(id: &str) -> Result<AgreementId, Problem> {
     id.parse().map_err(|error: agreements::ids::IdError| Problem::NoSuchId(error.to_string()))
 }
 
-/// How many of this agency's events the partner has, as the query of a path says it: `after=3`.
-fn after(query: &str) -> Result<u32, Problem> {
-    let Some(value) = query.split('&').find_map(|part| part.strip_prefix("after=")) else { return Ok(0) };
-    value.parse().map_err(|_| {
-        let why = "`after` in the path is the number of this agency's events that you have, such as after=3";
-        crate::exchange::Failure::Unacceptable(why.to_owned()).into()
-    })
+/// How many of this agency's events the partner has, and of its own if it wants those back, as the query of a path says it:
+/// `after=3`, `yours=1`.
+fn wanted(query: &str) -> Result<Wanted, Problem> {
+    let read = |name: &str| -> Result<Option<u32>, Problem> {
+        let part = query.split('&').find_map(|part| part.strip_prefix(name)?.strip_prefix('='));
+        part.map(str::parse).transpose().map_err(|_| {
+            let why = format!("`{name}` in the path is the number of events that you have, such as {name}=3");
+            crate::exchange::Failure::Unacceptable(why).into()
+        })
+    };
+    Ok(Wanted { after: read("after")?.unwrap_or(0), yours: read("yours")? })
 }
 
 /// This worker's connections.

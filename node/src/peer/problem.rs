@@ -93,6 +93,8 @@ impl Problem {
                 | Failure::Unwitnessed(_)
                 | Failure::Hidden
                 | Failure::Jumped(_)
+                | Failure::Behind(_)
+                | Failure::Unheard(_)
                 | Failure::Record(_)
                 | Failure::Reads(_)
                 | Failure::Registry(_)
@@ -116,7 +118,7 @@ impl Problem {
     /// What is told: of our own failures only that there was one; their details are for our log.
     fn detail(&self) -> String {
         match self {
-            Self::Failure(Failure::Jumped(_) | Failure::Record(RecordError::ClockBack { .. })) => {
+            Self::Failure(Failure::Jumped(_) | Failure::Behind(_) | Failure::Record(RecordError::ClockBack { .. })) => {
                 "this node is unready and records nothing now, so it does not answer; try again later".to_owned()
             }
             Self::Failure(

@@ -7,19 +7,22 @@
 //! With a witness policy its quorum counts, and what no quorum vouches for any more is not disclosed. Without one partners
 //! witness each other: then nothing is enforced, and whoever asks is told that no third party watches.
 
+pub(crate) mod behind;
 mod hold;
+mod recall;
 mod round;
 mod standing;
 pub mod store;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use agreements::ids::Ori;
 use agreements::time::Instant;
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use diesel::result::QueryResult;
 use tokio::sync::{Mutex, watch};
 
@@ -34,7 +37,9 @@ use crate::trail::cosignature::{CosignerKey, SignedText};
 use crate::trail::head;
 use crate::trail::policy::{self, Policy};
 
+pub use behind::{Behind, Lost};
 pub use hold::NotHeld;
+pub use recall::{heard, recall, settled};
 pub use round::{Round, Said, publish};
 pub use standing::{Last, SILENCE, Standing};
 
@@ -110,6 +115,14 @@ pub struct Watch {
     /// Partners' cosigned heads.
     held: hold::Held,
     overdue: ArcSwap<BTreeMap<Ori, u64>>,
+    /// Whether everybody was asked once what they know of this log.
+    recalled: AtomicBool,
+    recalling: Mutex<()>,
+    /// The witnesses that said so, or cosigned, since this process started, by name.
+    heard: ArcSwap<BTreeSet<String>>,
+    behind: ArcSwapOption<Behind>,
+    /// Whether the clock was compared with what witnesses say that it is, since this process started.
+    timed: AtomicBool,
 }
 
 impl Watch {
@@ -133,6 +146,11 @@ impl Watch {
             max_unwitnessed: config.trail.max_unwitnessed(),
             held: hold::Held::default(),
             overdue: ArcSwap::default(),
+            recalled: AtomicBool::new(false),
+            recalling: Mutex::default(),
+            heard: ArcSwap::default(),
+            behind: ArcSwapOption::empty(),
+            timed: AtomicBool::new(false),
         })
     }
 
@@ -180,6 +198,41 @@ impl Watch {
         let newest = newest_cosigned(conn, |note| self.quorum(note))?;
         self.cosigned.store(Arc::new(newest));
         Ok(())
+    }
+
+    /// Whether the registry was set back; then nothing is said to any partner.
+    #[must_use]
+    pub fn behind(&self) -> Option<Arc<Behind>> {
+        self.behind.load_full()
+    }
+
+    /// Takes over what is kept of that. Whether it is news.
+    pub(crate) fn follow_behind(&self, found: Option<Behind>) -> bool {
+        let before = self.behind.load_full();
+        let news = before.as_deref() != found.as_ref();
+        if news {
+            self.behind.store(found.map(Arc::new));
+        }
+        news
+    }
+
+    /// These witnesses said what they know.
+    fn hear(&self, witnesses: BTreeSet<String>) {
+        self.heard.rcu(|known| known.union(&witnesses).cloned().collect::<BTreeSet<_>>());
+    }
+
+    /// Whether everybody was asked since this process started; with a policy, whether a quorum of it said what it knows.
+    #[must_use]
+    pub fn is_heard(&self) -> bool {
+        let Some(policy) = &self.policy else { return self.recalled.load(Ordering::Acquire) };
+        let heard = self.heard.load();
+        policy.reachable(|it| Some(&it.key) != self.own.as_ref() && heard.contains(it.key.name()))
+    }
+
+    /// Whether the clock was compared with what witnesses say that it is, since this process started, where there are any.
+    #[must_use]
+    pub fn is_timed(&self) -> bool {
+        self.policy.is_none() || self.timed.load(Ordering::Acquire)
     }
 
     /// Whether this node may disclose anything at `now`: with a policy, while its quorum vouches for a head not too long
@@ -232,12 +285,26 @@ pub struct Unwitnessed {
     pub since: Option<Instant>,
 }
 
+/// No quorum of witnesses has said yet, since this process started, which head of this log it knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no quorum of witnesses has said yet which head of this node's trail it knows")]
+pub struct Unheard;
+
 /// Shows each new head to the witnesses until it is told to stop.
 pub async fn serve(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
     let (mut shown, mut at) = (0, Instant::from_micros(i64::MIN));
     let mut settled = true;
     let desk = node.desk();
     loop {
+        if !node.watch().is_heard() {
+            let asked = tokio::select! {
+                _ = stopped.changed() => return,
+                asked = recall(&node) => asked,
+            };
+            if let Err(error) = asked {
+                tracing::error!(%error, "what witnesses know of this trail could not be asked for");
+            }
+        }
         tokio::select! {
             _ = stopped.changed() => return,
             () = tokio::time::sleep(TICK) => {}
@@ -269,11 +336,12 @@ pub async fn serve(node: Arc<Node>, mut stopped: watch::Receiver<Stop>) {
 /// clock or its network may have been away for longer than their word counts.
 ///
 /// # Errors
-/// [`Failure::Hidden`] or [`Failure::Unwitnessed`].
+/// [`Failure::Hidden`], [`Failure::Behind`], [`Failure::Unheard`] or [`Failure::Unwitnessed`].
 pub async fn disclosable(node: &Node) -> Result<(), Failure> {
     if node.hides_entries() {
         return Err(Failure::Hidden);
     }
+    heard(node).await?;
     let watch = node.watch();
     if watch.may_disclose(node.now()).is_ok() {
         return Ok(());

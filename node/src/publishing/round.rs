@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use agreements::time::Instant;
@@ -10,7 +11,7 @@ use futures_util::future::join_all;
 use tlog_tiles::Hash;
 
 use super::store::{self, Line};
-use super::{PolicyFileError, Watch};
+use super::{PolicyFileError, Watch, recall};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::db::{Conn, snapshot};
@@ -86,11 +87,25 @@ impl Round {
 }
 
 /// A witness and how to reach it.
-struct Target {
+#[derive(Clone)]
+pub(super) struct Target {
     key: CosignerKey,
     place: Place,
 }
 
+impl Target {
+    /// The name of its key.
+    pub(super) fn name(&self) -> &str {
+        self.key.name()
+    }
+
+    /// Whether its line is under `note`.
+    pub(super) fn cosigned(&self, note: &SignedText) -> bool {
+        self.key.cosigned(note).is_some()
+    }
+}
+
+#[derive(Clone)]
 enum Place {
     /// At a partner's peer port: the path below `/peer/v1/`.
     Partner(Arc<Partner>, String),
@@ -117,7 +132,7 @@ pub(super) fn web(config: &Config, clock: Arc<dyn Clock>) -> Result<reqwest::Cli
 }
 
 /// Whom to show this node's heads to.
-fn targets(node: &Node) -> Vec<Target> {
+pub(super) fn targets(node: &Node) -> Vec<Target> {
     let partners = node.partners();
     let at_partner = |url: &str| {
         partners.all().find_map(|partner| {
@@ -176,15 +191,26 @@ fn proof(node: &Node, size: u64, old: u64) -> Result<Vec<Hash>, HeadError> {
 /// The registry cannot be read or written. A witness that fails is none: it is in the round.
 pub async fn publish(node: &Node) -> Result<Round, Failure> {
     let watch = node.watch();
-    let _turn = watch.turn.lock().await;
+    let turn = watch.turn.lock().await;
     let now = node.now();
+    let targets = recall::ask_unheard(node, targets(node)).await?;
+    if watch.behind().is_some() {
+        // What would be shown contradicts what was shown before.
+        return Ok(Round { size: 0, said: BTreeMap::new() });
+    }
     let shows = present(&mut node.registry().reader()?).map_err(unreadable)?;
     if shows.size == 0 {
         return Ok(Round { size: 0, said: BTreeMap::new() });
     }
     let signed = SignedText::parse(&shows.checkpoint).map_err(|error| unreadable(error.into()))?;
-    let targets = targets(node);
-    let asked = join_all(targets.iter().map(|target| ask(node, target, &shows, &signed))).await;
+    let heard = watch.heard.load_full();
+    let asked = join_all(targets.iter().map(async |target| {
+        if heard.contains(target.name()) {
+            return ask(node, target, &shows, &signed).await;
+        }
+        (Said::Failed("it has not said yet which head it knows".to_owned()), None)
+    }))
+    .await;
     let (mut said, mut lines) = (BTreeMap::new(), Vec::new());
     for (target, (came, line)) in targets.iter().zip(asked) {
         node.metrics().witness(came.answered());
@@ -193,13 +219,33 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
         lines.extend(line);
     }
     watch.last.store(Arc::new(said.clone()));
+    let is =
+        |wanted: fn(&Said) -> bool| said.iter().filter(move |(_, said)| wanted(said)).map(|(name, _)| name.clone());
+    watch.hear(is(|said| matches!(said, Said::Cosigned { .. })).collect());
+    // A quorum of those who cosigned just now.
+    let is_new = watch.policy().is_some_and(|policy| {
+        let cosigned = |name: &str| matches!(said.get(name), Some(Said::Cosigned { .. }));
+        policy.reachable(|it| Some(&it.key) != watch.own.as_ref() && cosigned(it.key.name()))
+    });
+    let contradicted = is(|said| matches!(said, Said::Ahead { .. } | Said::Forked { .. })).next().is_some();
     let (size, checkpoint) = (shows.size, shows.checkpoint);
     let job = move |conn: &mut Conn| store::keep(conn, size, &checkpoint, &lines, now);
     node.registry().write("cosignatures", job).await?;
     let mut conn = node.registry().reader()?;
     watch.refresh(&mut conn)?;
-    let vouched = watch.cosigned().size;
+    let cosigned = watch.cosigned();
+    // What they said of this very head they said now.
+    if let Some(at) = cosigned.since.filter(|at| at.micros() < i64::MAX && cosigned.size == size && is_new)
+        && !watch.timed.swap(true, Ordering::AcqRel)
+    {
+        node.clock().hear(at);
+    }
+    let vouched = cosigned.size;
     node.registry().write("old cosignatures", move |conn| -> QueryResult<()> { store::prune(conn, vouched) }).await?;
+    drop(turn);
+    if contradicted {
+        recall(node).await?;
+    }
     Ok(Round { size, said })
 }
 
@@ -295,26 +341,49 @@ fn cosigned(target: &Target, size: u64, signed: &SignedText, lines: &str) -> (Sa
 async fn send(node: &Node, place: &Place, body: String) -> Result<Reply, String> {
     let sending = async {
         match place {
-            Place::Nowhere => Err("the policy does not say where it is".to_owned()),
+            Place::Nowhere => Err(NOWHERE.to_owned()),
             Place::Partner(partner, path) => {
                 let path = format!("{path}/add-checkpoint");
                 node.dialer().show(partner, &path, body).await.map_err(|error| error.to_string())
             }
-            Place::Web(url) => {
-                let response = node.watch().web.post(format!("{url}/add-checkpoint")).body(body).send().await;
-                let mut response = response.map_err(|error| reason(&error))?;
-                let mut body = bytes::BytesMut::new();
-                while let Some(part) = response.chunk().await.map_err(|error| reason(&error))? {
-                    if body.len().saturating_add(part.len()) > MAX_ANSWER {
-                        return Err("its answer is too long".to_owned());
-                    }
-                    body.extend_from_slice(&part);
-                }
-                Ok(Reply { status: response.status().as_u16(), body: body.freeze() })
-            }
+            Place::Web(url) => whole(node.watch().web.post(format!("{url}/add-checkpoint")).body(body)).await,
         }
     };
-    tokio::time::timeout(PATIENCE, sending).await.map_err(|_| "no answer within a second".to_owned())?
+    within(sending).await
+}
+
+/// Gets what a witness has under `path`, below its submission prefix.
+pub(super) async fn fetch(node: &Node, target: &Target, path: &str) -> Result<Reply, String> {
+    let fetching = async {
+        match &target.place {
+            Place::Nowhere => Err(NOWHERE.to_owned()),
+            Place::Partner(partner, prefix) => {
+                let path = format!("{prefix}/{path}");
+                node.dialer().fetch(partner, &path).await.map_err(|error| error.to_string())
+            }
+            Place::Web(url) => whole(node.watch().web.get(format!("{url}/{path}"))).await,
+        }
+    };
+    within(fetching).await
+}
+
+const NOWHERE: &str = "the policy does not say where it is";
+
+async fn within(reply: impl Future<Output = Result<Reply, String>>) -> Result<Reply, String> {
+    tokio::time::timeout(PATIENCE, reply).await.map_err(|_| "no answer within a second".to_owned())?
+}
+
+/// The whole answer of a witness that is no partner.
+async fn whole(request: reqwest::RequestBuilder) -> Result<Reply, String> {
+    let mut response = request.send().await.map_err(|error| reason(&error))?;
+    let mut body = bytes::BytesMut::new();
+    while let Some(part) = response.chunk().await.map_err(|error| reason(&error))? {
+        if body.len().saturating_add(part.len()) > MAX_ANSWER {
+            return Err("its answer is too long".to_owned());
+        }
+        body.extend_from_slice(&part);
+    }
+    Ok(Reply { status: response.status().as_u16(), body: body.freeze() })
 }
 
 /// The innermost cause, without the URL.

@@ -40,6 +40,13 @@ pub fn keep(conn: &mut Conn, size: u64, checkpoint: &str, lines: &[Line], now: I
     Ok(())
 }
 
+/// Forgets everything: a new epoch begins, and nobody has said anything of its heads yet.
+pub fn begin_anew(conn: &mut Conn) -> QueryResult<()> {
+    diesel::delete(cosignature::table).execute(conn)?;
+    diesel::delete(published::table).execute(conn)?;
+    Ok(())
+}
+
 /// Forgets heads before `size`, and lines about them but the newest of each witness.
 pub fn prune(conn: &mut Conn, size: u64) -> QueryResult<()> {
     let size = size.cast_signed();

@@ -26,7 +26,7 @@ pub struct Kept {
     pub message: Vec<u8>,
     /// The message's salt.
     pub salt: Salt,
-    /// The proof of a partner's event; our own is proven by our trail.
+    /// The proof of a partner's event, or of an own one that came back from the partner; all else is proven by our trail.
     pub proof: Option<String>,
 }
 
@@ -190,6 +190,8 @@ pub fn unacknowledged(conn: &mut Conn, us: Ori) -> QueryResult<Vec<AgreementId>>
     let events: Vec<String> = stream_event::table
         .left_join(receipt::table.on(receipt::of.eq(stream_event::rid)))
         .filter(stream_event::party.eq(us.as_str()))
+        // What came back from the partner it has.
+        .filter(stream_event::proof.is_null())
         .filter(receipt::of.is_null())
         .select(stream_event::agreement)
         .distinct()

@@ -7,7 +7,7 @@ use agreements::time::Instant;
 use diesel::prelude::*;
 
 use super::parsed;
-use super::schema::seen_head;
+use super::schema::{past_head, seen_head};
 use crate::db::{Conn, each};
 use crate::trail::note::Checkpoint;
 use crate::witness::evidence::{self, Fork};
@@ -59,6 +59,24 @@ pub fn see(conn: &mut Conn, origin: Ori, head: &Checkpoint, text: &str, now: Ins
         }
     }
     Ok(())
+}
+
+/// Puts a partner's heads of the log `log` aside: it goes on under another name, and no later head will have them as its
+/// beginning. They stay what its log signed.
+pub fn put_aside(conn: &mut Conn, origin: Ori, log: &str) -> QueryResult<()> {
+    let rows: Vec<Row> = seen_head::table.filter(seen_head::origin.eq(origin.as_str())).select(COLUMNS).load(conn)?;
+    for (size, root, text, at, _) in rows {
+        let row = (
+            past_head::origin.eq(origin.as_str()),
+            past_head::log.eq(log),
+            past_head::size.eq(size),
+            past_head::root.eq(root),
+            past_head::checkpoint.eq(text),
+            past_head::seen_at.eq(at),
+        );
+        each!(conn, c => diesel::insert_into(past_head::table).values(row).on_conflict_do_nothing().execute(c))?;
+    }
+    diesel::delete(seen_head::table.filter(seen_head::origin.eq(origin.as_str()))).execute(conn).map(drop)
 }
 
 /// A partner's newest head that was seen, and when.

@@ -113,6 +113,17 @@ diesel::table! {
 }
 
 diesel::table! {
+    past_head (origin, log, size) {
+        origin -> Text,
+        log -> Text,
+        size -> BigInt,
+        root -> Binary,
+        checkpoint -> Text,
+        seen_at -> BigInt,
+    }
+}
+
+diesel::table! {
     seen_head (origin, size) {
         origin -> Text,
         size -> BigInt,

@@ -19,6 +19,7 @@ use crate::exchange::sworn::{self, Sworn};
 use crate::exchange::versions;
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Node, fresh_rid};
+use crate::publishing;
 use crate::registry::{agreements as documents, exchanged, papers};
 use crate::trail::{Draft, Facts};
 
@@ -114,6 +115,7 @@ pub async fn send(node: &Node, owed: &Owed) -> Sent {
 
 async fn try_send(node: &Node, owed: &Owed) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
+    publishing::settled(node).await.map_err(|error| failed(&error))?;
     let partner = node.partners().find(owed.partner).cloned().ok_or("it is not enrolled")?;
     let v = versions::agree(node, std::slice::from_ref(&partner)).await.v;
     let id = owed.packet;

@@ -27,6 +27,7 @@ use futures_util::stream::{self, StreamExt as _};
 use serde::{Deserialize, Serialize};
 
 use crate::db::{Conn, Tx};
+use crate::epoch;
 use crate::exchange::answer::canonical;
 use crate::exchange::failure::Failure;
 use crate::exchange::lifecycle::{self, ActError, Delivery};
@@ -36,7 +37,7 @@ use crate::node::{Node, fresh_rid, next_log_signer};
 use crate::registry::accounts::{self, Action};
 use crate::registry::agreements as documents;
 use crate::seal::Seal;
-use crate::trail::note::LogSigner;
+use crate::trail::note::{LogSigner, Vkey};
 use crate::trail::told::{self, Which};
 use crate::trail::{Draft, Facts};
 use crate::upkeep;
@@ -63,16 +64,39 @@ struct KeysChanged {
     v: u16,
 }
 
-/// The keys that the trail says are this agency's own since its last rotation; `None` when there was none.
+/// The keys that the trail says are this agency's own since its last rotation or its last epoch; `None` when there was none.
 pub(crate) fn announced(conn: &mut Conn) -> QueryResult<Option<Keys>> {
+    let mut all = changed(conn)?;
+    all.extend(epoch::opened(conn)?.into_iter().map(|(index, opened)| (index, opened.keys)));
+    Ok(all.into_iter().max_by_key(|(index, _)| *index).map(|(_, keys)| keys))
+}
+
+/// All keys that rotations brought, each with the position of the entry that says so.
+fn changed(conn: &mut Conn) -> QueryResult<Vec<(u64, Keys)>> {
     let told = told::told(conn, Kind::KeysChanged, Which::All)?.unwrap_or_else(|what| {
         tracing::error!(what, "ALARM: the trail's entries about this node's keys were changed by other hands");
         Vec::new()
     });
-    let keys = told.iter().rev().find_map(|told| match json::parse::<KeysChanged>(&told.message).ok()?.change {
-        Changed::Rekeyed { keys, .. } => Some(keys),
+    let keys = told.iter().filter_map(|told| match json::parse::<KeysChanged>(&told.message).ok()?.change {
+        Changed::Rekeyed { keys, .. } => Some((told.index, keys)),
         Changed::Moved { .. } => None,
     });
+    Ok(keys.collect())
+}
+
+/// The keys that signed this node's log at one time or another: today's, those that the trail tells of, and those that
+/// agreements pin.
+pub(crate) fn log_keys(conn: &mut Conn, node: &Node) -> QueryResult<Vec<[u8; 32]>> {
+    let mut all = vec![node.party().node.log_vkey.clone()];
+    all.extend(changed(conn)?.into_iter().map(|(_, keys)| keys.log_vkey));
+    all.extend(epoch::opened(conn)?.into_iter().map(|(_, opened)| opened.keys.log_vkey));
+    for document in documents::texts(conn)? {
+        let ours = Agreement::from_bytes(&document).ok();
+        all.extend(ours.and_then(|it| it.party(node.ori()).map(|party| party.node.log_vkey.clone())));
+    }
+    let mut keys: Vec<[u8; 32]> = all.iter().filter_map(|text| Some(*text.parse::<Vkey>().ok()?.key())).collect();
+    keys.sort_unstable();
+    keys.dedup();
     Ok(keys)
 }
 
@@ -266,6 +290,9 @@ fn say(tx: &mut Tx<'_>, saying: Saying) -> QueryResult<Result<u32, Vec<String>>>
         if over || was_told(&found.agreement, us, stream, &change) {
             continue;
         }
+        if found.streams.lost.contains(&us) {
+            return Ok(Err(vec![epoch::not_yet(&found)]));
+        }
         let event = match event(&found, us, stream, &change, &order.reason, &voucher) {
             Ok(event) => event,
             Err(error) => return Ok(Err(vec![format!("the key does not sign: {error}")])),
@@ -312,6 +339,13 @@ fn was_told(agreement: &Agreement, us: Ori, stream: &Stream, change: &Changed) -
             address.url == *url && told.unwrap_or(&pinned.contacts) == contacts
         }
     }
+}
+
+/// Our event that tells the partner of a new epoch's name for the log, sealed.
+pub(crate) fn renamed(found: &Verified, us: Ori, keys: &Keys, reason: &str, seal: Arc<Seal>) -> Result<Event, String> {
+    let stream = found.streams.party(&found.agreement, us).ok_or("this agency is no party to it")?;
+    let change = Changed::Rekeyed { keys: keys.clone(), compromised: false };
+    event(found, us, stream, &change, reason, &Voucher::Seal(seal)).map_err(|error| error.to_string())
 }
 
 fn event(

@@ -6,6 +6,7 @@
 pub mod append;
 pub mod cosignature;
 pub mod deleted;
+pub mod epoch;
 pub(crate) mod expiring;
 pub mod head;
 pub(crate) mod news;

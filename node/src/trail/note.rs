@@ -180,6 +180,12 @@ impl Checkpoint {
         Ok(head)
     }
 
+    /// The head that `text` states, whoever signed it.
+    pub(crate) fn stated(text: &str) -> Result<Self, NoteError> {
+        let note = Note::from_bytes(text.as_bytes()).map_err(|_| NoteError::Form)?;
+        Self::parse(std::str::from_utf8(note.text()).map_err(|_| NoteError::Form)?)
+    }
+
     fn body(&self) -> String {
         format!("{}\n{}\n{}\n", self.origin, self.size, STANDARD.encode(self.root.0))
     }

@@ -71,6 +71,15 @@ diesel::table! {
     }
 }
 
+diesel::table! {
+    behind (id) {
+        id -> BigInt,
+        checkpoint -> Text,
+        witness -> Text,
+        seen_at -> BigInt,
+    }
+}
+
 diesel::allow_tables_to_appear_in_same_query!(leaf, detail, fact);
 diesel::allow_tables_to_appear_in_same_query!(published, cosignature);
 diesel::joinable!(detail -> leaf (idx));

@@ -20,6 +20,7 @@ use crate::clock::Clock;
 use crate::db::{self, Conn, DbError, immediate};
 use crate::keyfile::{self, KeyFileError};
 use crate::trail::cosignature::{Cosigner, CosignerKey, SignedText};
+use crate::trail::epoch;
 use crate::trail::note::Vkey;
 use crate::trail::policy::{Policy, PolicyError};
 
@@ -231,7 +232,11 @@ impl Alone {
     /// The file failed: nothing was cosigned.
     pub fn add_checkpoint(&self, body: &[u8]) -> Result<Done, AloneError> {
         let logs = self.logs.load();
-        let known = |origin: &str| logs.iter().filter(|key| key.name() == origin).cloned().collect();
+        // A log goes on in a new epoch with the same key.
+        let same = |key: &&Vkey, origin: &str| epoch::base(key.name()) == epoch::base(origin);
+        let known = |origin: &str| {
+            logs.iter().filter(|key| same(key, origin)).filter_map(|key| Vkey::new(origin, *key.key()).ok()).collect()
+        };
         let asked = match super::verified(body, known) {
             Ok(asked) => asked,
             Err(refusal) => return Ok(Done::Refused(refusal)),

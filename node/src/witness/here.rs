@@ -7,22 +7,27 @@ use crate::agency::witness_name;
 use crate::exchange::Failure;
 use crate::node::{Desk, Node, read_key};
 use crate::trail::cosignature::Cosigner;
+use crate::trail::epoch;
 use crate::trail::note::Vkey;
 use crate::trail::policy::Policy;
 
 /// The keys of the log `origin` that count here. A policy that names logs gives the origins; the key of the day is the
-/// enrolled partner's, which changes without the policy. Never this node's own log: nobody witnesses itself.
+/// enrolled partner's, which changes without the policy. Whoever's log has to go on in a new epoch (see [`epoch`]) is the same
+/// with the same key. Never this node's own log: nobody witnesses itself.
 fn keys(node: &Node, origin: &str) -> Vec<Vkey> {
-    if node.party().node.log_origin == origin {
+    let base = epoch::base(origin);
+    if epoch::base(&node.party().node.log_origin) == base {
         return Vec::new();
     }
+    let same = |log: &Vkey| epoch::base(log.name()) == base;
+    let under = |log: &Vkey| Vkey::new(origin, *log.key()).ok();
     let logs = node.watch().policy().map(Policy::logs).unwrap_or_default();
-    let named: Vec<Vkey> = logs.iter().filter(|log| log.vkey.name() == origin).map(|log| log.vkey.clone()).collect();
+    let named: Vec<Vkey> = logs.iter().filter(|log| same(&log.vkey)).filter_map(|log| under(&log.vkey)).collect();
     if named.is_empty() && !logs.is_empty() {
         return Vec::new();
     }
     let partners = node.partners();
-    let enrolled = partners.all().find(|partner| partner.log().name() == origin).map(|partner| partner.log().clone());
+    let enrolled = partners.all().find(|partner| same(partner.log())).and_then(|partner| under(partner.log()));
     enrolled.map_or(named, |key| vec![key])
 }
 

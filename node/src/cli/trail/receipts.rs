@@ -185,13 +185,14 @@ async fn renew(place: &Place, args: Renew, out: &mut Output<'_>) -> Result<Exit,
     bar.finish_and_clear();
     let items: Vec<OfPartner> = renewed?.into_iter().map(|(partner, came)| OfPartner { partner, came }).collect();
     out.list(
-        &["partner", "renewed", "had one", "not cosigned yet", "do not verify", "what hinders"],
+        &["partner", "renewed", "had one", "past epoch", "not cosigned yet", "do not verify", "what hinders"],
         &items,
         |item| {
             vec![
                 item.partner.to_string(),
                 item.came.renewed.to_string(),
                 item.came.had.to_string(),
+                item.came.past.to_string(),
                 item.came.waiting.to_string(),
                 item.came.refused.len().to_string(),
                 item.came.pending.clone().unwrap_or_default(),

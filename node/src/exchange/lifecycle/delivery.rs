@@ -15,6 +15,7 @@ use serde_json::value::RawValue;
 
 use super::{hear_event, introduction, other, stream_of};
 use crate::db::{Conn, Tx};
+use crate::epoch::recovering;
 use crate::exchange::ask::{problem, receipt_of};
 use crate::exchange::dial::{DialError, Reply};
 use crate::exchange::failure::Failure;
@@ -23,6 +24,7 @@ use crate::exchange::standing::{self, Verified};
 use crate::exchange::sworn::{self, Sworn};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Desk, Node};
+use crate::publishing;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::registry::{ag, exchanged};
 use crate::trail;
@@ -89,7 +91,10 @@ impl From<DialError> for Undelivered {
 
 impl From<Failure> for Undelivered {
     fn from(error: Failure) -> Self {
-        Self::Other(error.to_string())
+        match error {
+            Failure::Behind(_) => Self::Away(error.to_string()),
+            error => Self::Other(error.to_string()),
+        }
     }
 }
 
@@ -232,10 +237,17 @@ async fn again_if_overtaken(node: &Node, id: AgreementId) -> Result<Together, Un
 }
 
 async fn together(node: &Node, id: AgreementId) -> Result<Together, Undelivered> {
+    publishing::settled(node).await?;
     let desk = node.desk();
     let found = desk.registry(|conn| standing::verified(conn, id))?;
     let found = found.ok_or_else(|| Undelivered::Other("there is no such agreement".to_owned()))?;
     let partner = other(node, &found.agreement).map_err(|error| Undelivered::Other(error.to_string()))?;
+    let found = if found.streams.lost.contains(&node.ori()) {
+        recovering::recover(node, &partner, &found).await?;
+        desk.registry(|conn| standing::verified(conn, id))?.unwrap_or(found)
+    } else {
+        found
+    };
     let have = stream_of(&found, partner.ori()).map_or(0, Stream::len);
     let known = view(node, &partner, id, have).await?;
     let received = known.as_ref().map(|view| view.received);
@@ -302,10 +314,10 @@ async fn send_missing(
         _ => {}
     }
     let received = received.map_or(0, |received| usize::try_from(received).unwrap_or(usize::MAX));
-    let rids: Vec<RequestId> =
-        desk.registry(|conn| Ok(documents::stream(conn, id, node.ori())?.into_iter().map(|kept| kept.rid).collect()))?;
-    for (n, rid) in rids.into_iter().enumerate() {
-        if n >= received || !acknowledged(rid)? {
+    let ours = desk.registry(|conn| documents::stream(conn, id, node.ori()))?;
+    for (n, Kept { rid, proof, .. }) in ours.into_iter().enumerate() {
+        // What came back from the partner it has.
+        if proof.is_none() && (n >= received || !acknowledged(rid)?) {
             there = Some(send(node, partner, &format!("agreements/{id}/events"), rid, None).await?);
         }
     }
@@ -366,6 +378,10 @@ pub struct View {
     pub said: Option<u32>,
     /// Its own events after those that were asked for, as sworn entries: at most a page of them.
     pub events: Vec<Box<RawValue>>,
+    /// The asking party's own events after those that it asked for, as that one swore them: at most a page of them. Only for
+    /// whoever asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub yours: Option<Vec<Box<RawValue>>>,
 }
 
 impl Versioned for View {}
@@ -377,6 +393,23 @@ impl Versioned for View {}
 /// It does not answer, or not as it should.
 pub async fn view(node: &Node, partner: &Partner, id: AgreementId, after: u32) -> Result<Option<View>, Undelivered> {
     let page = if after == 0 { String::new() } else { format!("?after={after}") };
+    view_at(node, partner, id, &page).await
+}
+
+/// The same with this agency's own events after the first `have`, which its registry may have lost.
+///
+/// # Errors
+/// As [`view`].
+pub(crate) async fn view_ours(
+    node: &Node,
+    partner: &Partner,
+    id: AgreementId,
+    have: u32,
+) -> Result<Option<View>, Undelivered> {
+    view_at(node, partner, id, &format!("?yours={have}")).await
+}
+
+async fn view_at(node: &Node, partner: &Partner, id: AgreementId, page: &str) -> Result<Option<View>, Undelivered> {
     let reply = node.dialer().get(partner, &format!("agreements/{id}{page}")).await?;
     match reply.status {
         200 => protocol::read(&reply.body).map(Some).map_err(|error| Undelivered::Other(error.to_string())),
@@ -388,14 +421,30 @@ pub async fn view(node: &Node, partner: &Partner, id: AgreementId, after: u32) -
 /// So many events are in one view at most.
 pub const PAGE: usize = 20;
 
-/// What `partner` may know of the agreement `id`, with a page of our events after the first `after`: `None` unless it is
-/// a party to it.
+/// What a partner asks of an agreement.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// Our events after so many.
+    pub after: u32,
+    /// And its own after so many, if it asks for them.
+    pub yours: Option<u32>,
+}
+
+/// What `partner` may know of the agreement `id`, with a page of our events and, where it asks for them, of its own: `None`
+/// unless it is a party to it. A node whose registry was set back shows no events of its own: they would stand on another head
+/// than the one that was shown before.
 ///
 /// # Errors
 /// The registry failed.
-pub fn show(node: &Node, desk: &Desk, partner: &Partner, id: AgreementId, after: u32) -> Result<Option<View>, Failure> {
-    let after = usize::try_from(after).unwrap_or(usize::MAX);
-    let now = node.now();
+pub fn show(
+    node: &Node,
+    desk: &Desk,
+    partner: &Partner,
+    id: AgreementId,
+    wanted: Wanted,
+) -> Result<Option<View>, Failure> {
+    let from = |after: u32| usize::try_from(after).unwrap_or(usize::MAX);
+    let (now, silent) = (node.now(), node.watch().behind().is_some());
     let shown = desk.registry(|conn| {
         let Some(found) = standing::verified(conn, id)? else { return Ok(None) };
         let Some(stream) = stream_of(&found, partner.ori()) else { return Ok(None) };
@@ -403,17 +452,31 @@ pub fn show(node: &Node, desk: &Desk, partner: &Partner, id: AgreementId, after:
         let status = Status::of_grants(node.ori(), &found.agreement, &found.streams, &ag::register(conn)?, now);
         let (received, said) = (stream.len(), stream_of(&found, node.ori()).map(Stream::len));
         let mut events = Vec::new();
-        for kept in documents::stream(conn, id, node.ori())?.into_iter().skip(after).take(PAGE) {
-            let proof =
-                trail::search::prove(conn, kept.rid).map_err(|error| Error::DeserializationError(error.into()))?;
+        let ours = if silent { Vec::new() } else { documents::stream(conn, id, node.ori())? };
+        for kept in ours.into_iter().skip(from(wanted.after)).take(PAGE) {
+            let proof = match &kept.proof {
+                Some(proof) => Some(proof.clone()),
+                None => {
+                    trail::search::prove(conn, kept.rid).map_err(|error| Error::DeserializationError(error.into()))?
+                }
+            };
             events.push((kept, proof.ok_or(Error::NotFound)?));
         }
-        Ok(Some((status, received, said, events)))
+        let yours = match wanted.yours {
+            None => None,
+            Some(have) => {
+                let theirs = documents::stream(conn, id, partner.ori())?.into_iter().skip(from(have)).take(PAGE);
+                Some(theirs.filter_map(|kept| Some((kept.clone(), kept.proof?))).collect::<Vec<_>>())
+            }
+        };
+        Ok(Some((status, received, said, events, yours)))
     })?;
-    let Some((status, received, said, events)) = shown else { return Ok(None) };
-    let events =
-        events.iter().map(|(kept, proof)| raw(kept, proof)).collect::<Result<_, _>>().map_err(Failure::Internal)?;
-    Ok(Some(View { v: PROTOCOL, status, received, said, events }))
+    let Some((status, received, said, events, yours)) = shown else { return Ok(None) };
+    let raws = |all: Vec<(Kept, String)>| {
+        all.iter().map(|(kept, proof)| raw(kept, proof)).collect::<Result<Vec<_>, _>>().map_err(Failure::Internal)
+    };
+    let (events, yours) = (raws(events)?, yours.map(raws).transpose()?);
+    Ok(Some(View { v: PROTOCOL, status, received, said, events, yours }))
 }
 
 fn raw(kept: &Kept, proof: &str) -> Result<Box<RawValue>, json::StrictError> {

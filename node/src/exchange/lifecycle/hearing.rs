@@ -19,9 +19,9 @@ use crate::exchange::standing::{self, Verified};
 use crate::exchange::sworn::{self, Evidence, Sworn};
 use crate::exchange::wire::{self, Bulk, Envelope};
 use crate::node::{Node, fresh_rid};
-use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
 use crate::registry::exchanged::{self, Heard};
+use crate::registry::{ag, heads};
 use crate::trail::{Draft, Facts};
 
 /// Takes a partner's offer: verifies and keeps the document, and acknowledges. The text of the acknowledgement.
@@ -200,10 +200,14 @@ pub(super) fn keep_event(
     if let Err(why) = decided_on(said, ours) {
         return Ok(Err(Refused::Unacceptable(why)));
     }
-    if is_change(&said.event)
-        && let Err(why) = from.heed(id, said)
-    {
-        return Ok(Err(Refused::Unacceptable(why)));
+    if is_change(&said.event) {
+        let before = from.log().name().to_owned();
+        if let Err(why) = from.heed(id, said) {
+            return Ok(Err(Refused::Unacceptable(why)));
+        }
+        if before != from.log().name() {
+            heads::put_aside(tx.conn(), party, &before)?;
+        }
     }
     let receipts = named_before(tx.conn(), &found, said)?;
     let Evidence { rid, leaf, message, salt, proof, .. } = evidence.clone();

@@ -164,7 +164,8 @@ fn pending(conn: &mut crate::db::Conn, id: AgreementId, us: Ori) -> diesel::Quer
     let mut rids = Vec::new();
     let mut until = 0;
     for kept in documents::stream(conn, id, us)? {
-        if rids.is_empty() && !exchanged::receipts(conn, Some(kept.rid), 1)?.is_empty() {
+        // What came back from the partner it has.
+        if kept.proof.is_some() || rids.is_empty() && !exchanged::receipts(conn, Some(kept.rid), 1)?.is_empty() {
             continue;
         }
         rids.push(kept.rid);

@@ -29,8 +29,10 @@ use super::standing::{self, AGREEMENT_TYP, RESUMPTION_TYP, Verified};
 use super::versions::{self, Versions};
 use crate::changes::Approved;
 use crate::db::{Conn, Tx};
+use crate::epoch;
 use crate::node::{Node, fresh_rid};
 
+use crate::publishing;
 use crate::registry::accounts::{self, Action};
 use crate::registry::ag;
 use crate::registry::agreements::{self as documents, Kept};
@@ -38,7 +40,7 @@ use crate::renewal::{held, renew, signing};
 use crate::seal::Seal;
 use crate::trail::{self, Draft, Facts};
 
-pub use delivery::{Apart, Delivery, PAGE, View, deliver, reconcile, show, sync};
+pub use delivery::{Apart, Delivery, PAGE, View, Wanted, deliver, reconcile, show, sync};
 pub use hearing::{hear_event, hear_offer};
 
 /// What a person does about an agreement.
@@ -137,6 +139,7 @@ impl<'a> By<'a> {
 /// `by` may not, or the document has problems, is not between us and an enrolled partner, or describes either of us
 /// otherwise than the descriptors do.
 pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(AgreementId, Delivery), ActError> {
+    publishing::settled(node).await?;
     let agreement = acceptable(node, &document)?;
     let id = agreement.id;
     let partner = other(node, &agreement)?;
@@ -237,12 +240,14 @@ pub(crate) struct Actor {
     pub(crate) us: Ori,
     pub(crate) seal: Arc<Seal>,
     versions: Arc<Versions>,
+    /// What it takes to open a new epoch, for whoever approves one.
+    pub(crate) opening: Option<epoch::Opening>,
 }
 
 impl Actor {
     /// This node.
     pub(crate) fn of(node: &Node) -> Self {
-        Self { us: node.ori(), seal: node.seal(), versions: node.versions_shared() }
+        Self { us: node.ori(), seal: node.seal(), versions: node.versions_shared(), opening: None }
     }
 }
 
@@ -266,7 +271,7 @@ pub(crate) fn say_decided(
 }
 
 fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By<'_>) -> QueryResult<Refusable<()>> {
-    let Actor { us, seal, versions } = actor;
+    let Actor { us, seal, versions, .. } = actor;
     let us = *us;
     let now = tx.now();
     let Some(found) = standing::verified(tx.conn(), id)? else {
@@ -275,6 +280,9 @@ fn carry_out(tx: &mut Tx<'_>, actor: &Actor, id: AgreementId, act: &Act, by: &By
         )]));
     };
     let Some(stream) = stream_of(&found, us) else { return Ok(Err(vec!["this agency is no party to it".to_owned()])) };
+    if found.streams.lost.contains(&us) {
+        return Ok(Err(vec![epoch::not_yet(&found)]));
+    }
     let register = ag::register(tx.conn())?;
     let official = match act {
         Act::Sign => match held::settled(signing::official_signature(tx.conn(), us, &found))? {

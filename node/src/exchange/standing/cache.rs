@@ -45,8 +45,15 @@ struct All {
 }
 
 /// What says something of agreements: whoever such an entry since is about, all agreements with it are read again.
-const KINDS: [Kind; 4] =
-    [Kind::PeerEnrolled, Kind::AgreementOffered, Kind::AgreementEvent, Kind::AgreementAcknowledged];
+/// An epoch is about all of them.
+const KINDS: [Kind; 6] = [
+    Kind::PeerEnrolled,
+    Kind::AgreementOffered,
+    Kind::AgreementEvent,
+    Kind::AgreementAcknowledged,
+    Kind::EpochOpened,
+    Kind::EventRecovered,
+];
 
 /// The agreement in force under which a partner may be asked.
 #[derive(Debug, Clone, Copy)]

@@ -1,0 +1,2 @@
+DROP TABLE past_head;
+DROP TABLE behind;

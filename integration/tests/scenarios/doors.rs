@@ -73,6 +73,7 @@ impl Knocking {
                 let filter = Filter { kind: Some(Kind::AgreementAcknowledged), limit: 1, ..Filter::default() };
                 (at("{rid}", &birch.entries(&filter)[0].rid), String::new())
             }
+            "/peer/v1/log/day/{day}" => (at("{day}", &"2026-11-23"), String::new()),
             "/peer/v1/witness/add-checkpoint" => (door.path.to_owned(), Shown::body(0, &[], &alder.checkpoint())),
             "/peer/v1/witness/{origin}/checkpoint" => (at("{origin}", &origin), String::new()),
             "/peer/v1/queries" => (door.path.to_owned(), self.pair.question_text(PLATE).await),

@@ -70,7 +70,16 @@ impl Check {
     /// What somebody has to do about it.
     #[must_use]
     pub fn alarm(&self) -> Option<String> {
-        let Self::Done { report, .. } = self else { return None };
+        let report = match self {
+            Self::Done { report, .. } => report,
+            Self::Failed { why, .. } => {
+                return Some(format!(
+                    "the trail cannot be recomputed, so that nobody knows whether it is whole: {why}; `concordat trail verify` tries at \
+                     once"
+                ));
+            }
+            Self::Waiting | Self::Running { .. } => return None,
+        };
         let first = report.problems.first()?;
         let at = first.index.map_or_else(String::new, |index| format!(" (entry {index})"));
         Some(format!(
@@ -149,15 +158,15 @@ pub fn check(node: &Node, share: u32) {
         Err(CheckError::Verify(VerifyError::Cancelled)) => Check::Waiting,
         Err(error) => Check::Failed { at: node.now(), why: error.to_string() },
     };
-    match &said {
-        Check::Failed { .. } => tracing::error!(what = said.says(), "the trail"),
-        said => match said.alarm() {
-            Some(alarm) => tracing::error!(alarm, "ALARM"),
-            None => tracing::info!(what = said.says(), "the trail"),
-        },
+    match said.alarm() {
+        Some(alarm) => tracing::error!(alarm, "ALARM"),
+        None => tracing::info!(what = said.says(), "the trail"),
     }
-    if let Check::Done { report, .. } = &said {
-        node.metrics().trail_checked(report.entries, report.problems.len());
+    match &said {
+        Check::Done { report, .. } => node.metrics().trail_checked(report.entries, report.problems.len()),
+        // No entry was seen to be sound.
+        Check::Failed { .. } => node.metrics().trail_checked(0, 1),
+        Check::Waiting | Check::Running { .. } => {}
     }
     checking.now.store(Arc::new(said));
 }

@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::db::{Db, RecordError, Tx};
 use crate::exchange::descriptor::{self, DescriptorError};
-use crate::exchange::partner;
+use crate::exchange::partner::{self, Partners};
 use crate::node::fresh_rid;
 use crate::registry::accounts::{self, Account, Action, Role, operator};
 use crate::registry::agencies::{self, Enrolled, PeerEnrolled};
@@ -294,6 +294,14 @@ pub async fn enrol(
             return Ok(Err(format!(
                 "the determination by which {ori} is a public agency (Civ. Code 1798.90.5(f)) counts no longer since {over}: \
                  it sends a descriptor with a new one"
+            )));
+        }
+        if let Ok(log) = party.node.log_vkey.parse()
+            && let Some(other) = Partners::load(tx.conn())?.named_alike(ori, &log)
+        {
+            return Ok(Err(format!(
+                "{} is the log of {other}, and every log has a name of its own: {ori} sends a descriptor with another keys.log_origin",
+                log.name()
             )));
         }
         let again = agencies::descriptor(tx.conn(), ori)?;

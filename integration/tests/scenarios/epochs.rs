@@ -11,12 +11,14 @@ use concordat::clock::Clock as _;
 use concordat::exchange::Failure;
 use concordat::exchange::ask::{AskError, Gave};
 use concordat::exchange::lifecycle::{self, Act, ActError};
-use concordat::exchange::{following, standing};
+use concordat::exchange::{descriptor, following, standing};
+use concordat::people::PeopleError;
 use concordat::publishing::{self, Cosigned};
 use concordat::receipts::{self, Demands, Parts};
 use concordat::trail::note::{Checkpoint, Vkey};
 use concordat::trail::search::Filter;
 use concordat::witness::evidence;
+use integration::rotation::rekeyed;
 use integration::wire::plain_get;
 use integration::witnesses::Watched;
 use integration::{Pair, TestNode};
@@ -72,6 +74,11 @@ async fn says_nothing(watched: &Watched, known: u64) {
     assert_eq!((view.status, &view.json()["events"]), (200, &serde_json::json!([])), "{}", view.text());
     let (row, _) = birch.newest();
     assert_eq!(caller.get(&format!("/peer/v1/log/entry/{}", row.rid)).await.status, 503);
+    assert_eq!(
+        caller.get("/peer/v1/log/day/2026-11-23").await.status,
+        503,
+        "it would be under a head that contradicts"
+    );
     // What it shows of its log is what witnesses have seen, and it goes on being a witness.
     let shown = caller.get("/peer/v1/log/checkpoint").await;
     let head = Checkpoint::verify(shown.text(), &log_of(birch)).unwrap();
@@ -116,6 +123,41 @@ async fn goes_on(watched: &mut Watched, backup: &std::path::Path, origin: &str) 
     assert_eq!(message["origin"], origin);
     // Until its own words are back, nothing flows, whoever asks.
     assert!(matches!(birch.status(watched.id), Status::Suspended { by } if by.contains(&birch.ori())));
+}
+
+#[actix_web::test]
+async fn a_log_goes_on_under_its_own_name_and_no_other() {
+    let pair = Pair::in_force().await;
+    let (alder, birch) = (&pair.alder, &pair.birch);
+    let (own, others) = (log_of(alder), log_of(birch));
+    let n = u32::try_from(birch.streams(pair.id)[1].events().len()).unwrap() + 1;
+    let under = async |name: &str| {
+        let mut keys = birch.knows(alder);
+        keys.log_vkey = Vkey::new(name, *own.key()).unwrap().to_string();
+        keys.log_origin = name.to_owned();
+        let said = rekeyed(birch, (alder.ori(), pair.id), n, &keys, &alder.seal_key());
+        let (_, text) = alder.forger().swears(Kind::AgreementEvent, None, &said).await;
+        alder.calls(birch).post(&format!("/peer/v1/agreements/{}/events", pair.id), &text).await
+    };
+    for name in [others.name(), &format!("{}/epoch-2", others.name()), "alpr.cedar.test/trail"] {
+        let refused = under(name).await;
+        assert!(
+            refused.status == 422 && refused.text().contains("goes on under that name"),
+            "{name}: {}",
+            refused.text()
+        );
+    }
+    assert_eq!(birch.knows(alder).log_vkey, own.to_string());
+    // Nor is anybody enrolled whose log has the name of another's.
+    let mut party = agreements::party::Party::clone(&alder.node().party());
+    party.ori = "CA0980001".parse().unwrap();
+    party.node.log_vkey = Vkey::new(own.name(), *others.key()).unwrap().to_string();
+    let file = descriptor::write(&party, &alder.identity_key()).unwrap();
+    let fingerprint = descriptor::spoken(descriptor::read(&file).unwrap().1);
+    let enrolled = birch.enrols_file(file, &fingerprint).await;
+    assert!(matches!(&enrolled, Err(PeopleError::Refused(why)) if why.contains("is the log of")), "{enrolled:?}");
+    let taken = under(&format!("{}/epoch-2", own.name())).await;
+    assert_eq!(taken.status, 200, "{}", taken.text());
 }
 
 #[actix_web::test]

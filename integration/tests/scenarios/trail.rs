@@ -159,6 +159,9 @@ async fn s22_a_head_rolled_back_under_a_running_node_ends_its_recording_before_i
         reply.problem(503, "unavailable");
         assert!(!reply.text().contains(PLATE));
     }
+    // Whoever answered 503 first, the writer or somebody who saw that the log was set back: nothing is recorded any more.
+    let recording = pair.birch.node().registry().record(|_| Ok(())).await;
+    assert!(recording.is_err());
     let fatal = pair.birch.fatal.lock().unwrap().clone();
     assert_eq!(fatal.len(), 1, "{fatal:?}");
 }

@@ -1,5 +1,6 @@
 //! Witnesses: every head is shown to them, what no quorum vouches for is not disclosed nor taken, and forks are convicted.
 
+use agreements::entry::Kind;
 use agreements::time::Instant;
 use concordat::clock::Clock as _;
 use concordat::exchange::ask::Gave;
@@ -7,8 +8,9 @@ use concordat::exchange::following;
 use concordat::publishing::{self, Said};
 use concordat::registry::heads;
 use concordat::trail::cosignature::SignedText;
-use concordat::trail::note::Checkpoint;
+use concordat::trail::note::{Checkpoint, Vkey};
 use concordat::witness::evidence;
+use integration::rotation::rekeyed;
 use integration::witnesses::Watched;
 use integration::{Pair, TestNode, tamper};
 
@@ -219,6 +221,19 @@ async fn s35_a_log_that_shows_each_its_own_trail_is_convicted_and_stopped() {
         assert!(matches!(&back, Gave::NotAsked { why } if why.contains(&kept[0].0.to_string())), "{back:?}");
         watched.birch.restart();
     }
+    // Another name for the same log does not lift it.
+    let (alder, birch) = (&watched.alder, &watched.birch);
+    let mut keys = birch.knows(alder);
+    let own: Vkey = keys.log_vkey.parse().unwrap();
+    keys.log_origin = format!("{}/epoch-2", own.name());
+    keys.log_vkey = Vkey::new(&keys.log_origin, *own.key()).unwrap().to_string();
+    let n = u32::try_from(birch.streams(watched.id)[1].events().len()).unwrap() + 1;
+    let said = rekeyed(birch, (alder.ori(), watched.id), n, &keys, &alder.seal_key());
+    let (_, text) = alder.forger().swears(Kind::AgreementEvent, None, &said).await;
+    let told = alder.calls(birch).post(&format!("/peer/v1/agreements/{}/events", watched.id), &text).await;
+    assert_eq!(told.status, 200, "{}", told.text());
+    let back = birch.queries(alder, PLATE).await;
+    assert!(matches!(&back, Gave::NotAsked { why } if why.contains(&kept[0].0.to_string())), "{back:?}");
     // Who saw one trail only goes on with it.
     assert_eq!(evidence::all(&mut watched.cedar.conn()).unwrap(), []);
 }
@@ -230,7 +245,7 @@ async fn a_head_that_came_with_what_was_refused_convicts_as_well() {
     let forger = watched.alder.fork(watched.federation.folder());
     // Of no kind that this door takes: nothing comes of it, and nothing is recorded.
     let size = watched.birch.trail_size();
-    let (_, text) = forger.swears(agreements::entry::Kind::TrailSearched, None, &serde_json::json!({"v": 1})).await;
+    let (_, text) = forger.swears(Kind::TrailSearched, None, &serde_json::json!({"v": 1})).await;
     watched.alder.posts_query(&watched.birch, &text).await.problem(400, "unsworn");
     assert_eq!(watched.birch.trail_size(), size);
     for _ in 0..3 {

@@ -17,6 +17,7 @@ use diesel::result::QueryResult;
 use super::standing;
 use crate::db::{Conn, Tx};
 use crate::registry::{agencies, agreements as documents};
+use crate::trail::epoch;
 use crate::trail::note::Vkey;
 pub(crate) use day::{Named, replaced};
 
@@ -205,6 +206,12 @@ impl Partner {
         let mut party = self.party.clone();
         party.node = party.node.with_keys(keys);
         let log = log_key(&party).map_err(|error| error.to_string())?;
+        let (before, after) = (self.log.name(), log.name());
+        if epoch::base(before) != epoch::base(after) || epoch::number(after) < epoch::number(before) {
+            return Err(format!(
+                "a log that was {before} goes on under that name or a later epoch of it, and not as {after}"
+            ));
+        }
         seal_key(&party).map_err(|error| error.to_string())?;
         self.past.push(Past {
             keys: old,
@@ -271,6 +278,14 @@ impl Partners {
     #[must_use]
     pub fn recognise(&self, ori: Ori, spki: Digest) -> Option<&Arc<Partner>> {
         self.find(ori).filter(|partner| partner.party.node.tls_spki == spki)
+    }
+
+    /// Whose log has the name of `log`, or another epoch of it, and another key, if it is not `ori`'s.
+    pub(crate) fn named_alike(&self, ori: Ori, log: &Vkey) -> Option<Ori> {
+        let alike = |it: &&Arc<Partner>| {
+            it.ori() != ori && it.log().key() != log.key() && epoch::base(it.log().name()) == epoch::base(log.name())
+        };
+        self.all().find(alike).map(|it| it.ori())
     }
 
     /// Every partner, in no order.

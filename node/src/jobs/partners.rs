@@ -9,6 +9,8 @@ use super::work::JobError;
 use crate::exchange::partner::News;
 use crate::mail::{Audience, MAX_AGE, Notice};
 use crate::node::Node;
+use crate::trail::epoch;
+use crate::trail::note::Vkey;
 
 /// The source of these notices.
 pub(super) struct Partners;
@@ -47,8 +49,17 @@ impl Source for Partners {
 
 fn due(Changed { ori, name, news }: &Changed) -> Option<Due> {
     let (what, body) = match &news.event {
-        Event::Rekeyed { compromised, reason, .. } => {
-            let (what, then) = if *compromised {
+        Event::Rekeyed { compromised, reason, keys, .. } => {
+            let epoch = keys.log_vkey.parse::<Vkey>().map_or(1, |log| epoch::number(log.name()));
+            let (what, then) = if !*compromised && epoch > 1 {
+                (
+                    "may have restored its registry from a backup",
+                    "If its log has this name since today, what it recorded after the backup is lost, and its trail has to be taken at \
+                     its word for that time. Call the partner on a number that you know; compare with what is kept here \
+                     (`concordat trail reconcile`, `concordat trail receipts --verify`), and suspend what you grant it until you are \
+                     content (`concordat agreement suspend`).",
+                )
+            } else if *compromised {
                 (
                     "has new keys: old ones may be in other hands",
                     "An old key is known or feared to be in other hands. Call the partner on a number that you know, and review what was exchanged under the agreements with it since (V-28): `concordat trail search --partner` and `concordat trail receipts --verify` show it.",

@@ -157,8 +157,16 @@ fn asks(request: &ServiceRequest) -> bool {
 /// start at the same time must not wait for each other.
 async fn may_say(request: &ServiceRequest, node: &Node) -> Result<(), Failure> {
     let path = request.path().strip_prefix("/peer/v1/").unwrap_or_default();
-    let sworn = request.method() == Method::POST || path.starts_with("log/entry/");
-    if sworn && !path.starts_with("witness/") { publishing::settled(node).await } else { Ok(()) }
+    if path.starts_with("witness/") || path == "node" {
+        return Ok(());
+    }
+    // What bears a head or a proof under the present one.
+    let sworn = request.method() == Method::POST || path.starts_with("log/entry/") || path.starts_with("log/day/");
+    match publishing::heard(node).await {
+        // Those that are left look themselves: of an agreement no event is given, and of the log what witnesses cosigned.
+        Err(Failure::Behind(_) | Failure::Unheard(_)) if !sworn => Ok(()),
+        said => said,
+    }
 }
 
 fn recognise(request: &ServiceRequest, node: &Node) -> Option<(Arc<Partner>, Arc<Identity>, SocketAddr)> {
@@ -186,7 +194,7 @@ async fn introduced(mut request: ServiceRequest, node: &Arc<Node>) -> Result<Ser
     if node.trust().objection(&identity, node.now()).is_some() || node.over_introductions(identity.ori) {
         return Err(request);
     }
-    if publishing::settled(node).await.is_err() {
+    if publishing::heard(node).await.is_err() {
         return Err(request);
     }
     let payload = request.extract::<actix_web::web::Payload>().await;

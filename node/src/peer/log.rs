@@ -24,10 +24,11 @@ const STAYS: HeaderValue = HeaderValue::from_static("private, max-age=31536000, 
 /// The newest checkpoint, with what witnesses said of it.
 pub(super) async fn checkpoint(_: Peer, node: Data<Node>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let desk = desk(&request, &node);
-    let text = match node.watch().behind() {
-        None => desk.registry(|conn| static_log::checkpoint(conn).map_err(HeadError::of_store))?,
-        // What the registry has since it was set back contradicts what was shown.
-        Some(_) => node.watch().text(),
+    let watch = node.watch();
+    let text = match watch.behind() {
+        None if watch.is_heard() => desk.registry(|conn| static_log::checkpoint(conn).map_err(HeadError::of_store))?,
+        // What the registry has since it was set back, or may have been, contradicts what was shown.
+        _ => watch.text(),
     };
     let text = text.ok_or(Problem::NotInLog)?;
     let mut reply = HttpResponse::Ok();

@@ -14,7 +14,7 @@ mod round;
 mod standing;
 pub mod store;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -117,9 +117,10 @@ pub struct Watch {
     overdue: ArcSwap<BTreeMap<Ori, u64>>,
     /// Whether everybody was asked once what they know of this log.
     recalled: AtomicBool,
-    recalling: Mutex<()>,
-    /// The witnesses that said so, or cosigned, since this process started, by name.
-    heard: ArcSwap<BTreeSet<String>>,
+    /// One recall at a time; when the last one began for which somebody waited.
+    recalling: Mutex<Option<tokio::time::Instant>>,
+    /// The witnesses that said so, or cosigned, since this process started, by name; and whether they showed a head.
+    heard: ArcSwap<BTreeMap<String, bool>>,
     behind: ArcSwapOption<Behind>,
     /// Whether the clock was compared with what witnesses say that it is, since this process started.
     timed: AtomicBool,
@@ -217,16 +218,23 @@ impl Watch {
     }
 
     /// These witnesses said what they know.
-    fn hear(&self, witnesses: BTreeSet<String>) {
-        self.heard.rcu(|known| known.union(&witnesses).cloned().collect::<BTreeSet<_>>());
+    fn hear(&self, witnesses: BTreeMap<String, bool>) {
+        self.heard.rcu(|known| {
+            let mut all = BTreeMap::clone(known);
+            all.extend(witnesses.clone());
+            all
+        });
     }
 
     /// Whether everybody was asked since this process started; with a policy, whether a quorum of it said what it knows.
     #[must_use]
     pub fn is_heard(&self) -> bool {
         let Some(policy) = &self.policy else { return self.recalled.load(Ordering::Acquire) };
-        let heard = self.heard.load();
-        policy.reachable(|it| Some(&it.key) != self.own.as_ref() && heard.contains(it.key.name()))
+        let (heard, last) = (self.heard.load(), self.last.load());
+        // Whoever showed nothing when it was asked, and says since that it knows another trail, has not said what it knows.
+        let doubts = |name: &str| matches!(last.get(name), Some(Said::Ahead { .. } | Said::Forked { .. }));
+        let counts = |name: &str| heard.get(name).is_some_and(|showed| *showed || !doubts(name));
+        policy.reachable(|it| Some(&it.key) != self.own.as_ref() && counts(it.key.name()))
     }
 
     /// Whether the clock was compared with what witnesses say that it is, since this process started, where there are any.

@@ -1,7 +1,7 @@
 //! Asking whoever watches this log for the newest head that they know of it: at start, and whenever a witness says that it
 //! knows another one than it is shown.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -17,6 +17,9 @@ use crate::rotation;
 use crate::trail::cosignature::SignedText;
 use crate::trail::epoch;
 use crate::trail::note::Checkpoint;
+
+/// How many epochs after the registry's are asked for: a witness need not have been there in each of them.
+const EPOCHS: u32 = 4;
 
 /// What somebody who watches this log knows of it.
 enum Word {
@@ -44,7 +47,7 @@ async fn ask_all(node: &Node) -> Result<(), Failure> {
 /// Asks those of `targets` who have not said yet, since this process started, what they know. Nobody is shown a head before it
 /// has said which one it knows: after a restored backup the two could convict this log.
 pub(super) async fn ask_unheard(node: &Node, targets: Vec<Target>) -> Result<Vec<Target>, Failure> {
-    let heard = |target: &Target| node.watch().heard.load().contains(target.name());
+    let heard = |target: &Target| node.watch().heard.load().contains_key(target.name());
     if !targets.iter().all(heard) {
         let unheard: Vec<Target> = targets.iter().filter(|target| !heard(target)).cloned().collect();
         let _turn = node.watch().recalling.lock().await;
@@ -58,14 +61,14 @@ async fn ask_these(node: &Node, targets: &[Target]) -> Result<(), Failure> {
     let origin = node.party().node.log_origin.clone();
     let keys = node.desk().registry(|conn| rotation::log_keys(conn, node))?;
     let words = join_all(targets.iter().map(|target| word(node, target, &origin, &keys))).await;
-    let mut heard = BTreeSet::new();
+    let mut heard = BTreeMap::new();
     let mut shown = Vec::new();
     for (target, word) in targets.iter().zip(words) {
         let witness = target.name();
         match word {
             Word::Nothing(why) => tracing::info!(witness, why, "what it knows of this trail is not known"),
             Word::Heads(heads) => {
-                heard.insert(witness.to_owned());
+                heard.insert(witness.to_owned(), !heads.is_empty());
                 shown.extend(heads.into_iter().map(|(head, text)| (head, text, witness.to_owned())));
             }
         }
@@ -92,7 +95,8 @@ async fn ask_these(node: &Node, targets: &[Target]) -> Result<(), Failure> {
 /// The newest heads of this log that one witness knows, of this epoch and of later ones: a backup may be of before them.
 async fn word(node: &Node, target: &Target, origin: &str, keys: &[[u8; 32]]) -> Word {
     let mut found = Vec::new();
-    for number in epoch::number(origin)..=epoch::LAST {
+    let present = epoch::number(origin);
+    for number in present..=present.saturating_add(EPOCHS).min(epoch::LAST) {
         let name = epoch::named(origin, number);
         let path = format!("{}/checkpoint", Digest::of(name.as_bytes()));
         let reply = match fetch(node, target, &path).await {
@@ -117,8 +121,8 @@ async fn word(node: &Node, target: &Target, origin: &str, keys: &[[u8; 32]]) -> 
                 }
             }
             // A door that is not there says that it keeps nothing that could be shown.
-            404 | 405 | 501 if number == epoch::number(origin) => {}
-            404 => break,
+            // It knows none; a later one it may know.
+            404 => {}
             status if found.is_empty() => return Word::Nothing(format!("status {status}")),
             _ => break,
         }
@@ -155,10 +159,15 @@ pub async fn heard(node: &Node) -> Result<(), Failure> {
     if watch.is_heard() {
         return Ok(());
     }
-    let _turn = watch.recalling.lock().await;
-    if !watch.is_heard() {
+    // Of those who wait for their turn the first asks for all of them.
+    let since = tokio::time::Instant::now();
+    let mut turn = watch.recalling.lock().await;
+    if !watch.is_heard() && turn.is_none_or(|asked| asked < since) {
+        let begun = tokio::time::Instant::now();
         ask_all(node).await?;
+        *turn = Some(begun);
     }
+    drop(turn);
     match watch.behind() {
         Some(behind) => Err(Failure::Behind(behind)),
         None if watch.is_heard() => Ok(()),

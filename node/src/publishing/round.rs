@@ -205,7 +205,7 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
     let signed = SignedText::parse(&shows.checkpoint).map_err(|error| unreadable(error.into()))?;
     let heard = watch.heard.load_full();
     let asked = join_all(targets.iter().map(async |target| {
-        if heard.contains(target.name()) {
+        if heard.contains_key(target.name()) {
             return ask(node, target, &shows, &signed).await;
         }
         (Said::Failed("it has not said yet which head it knows".to_owned()), None)
@@ -221,7 +221,7 @@ pub async fn publish(node: &Node) -> Result<Round, Failure> {
     watch.last.store(Arc::new(said.clone()));
     let is =
         |wanted: fn(&Said) -> bool| said.iter().filter(move |(_, said)| wanted(said)).map(|(name, _)| name.clone());
-    watch.hear(is(|said| matches!(said, Said::Cosigned { .. })).collect());
+    watch.hear(is(|said| matches!(said, Said::Cosigned { .. })).map(|name| (name, true)).collect());
     // A quorum of those who cosigned just now.
     let is_new = watch.policy().is_some_and(|policy| {
         let cosigned = |name: &str| matches!(said.get(name), Some(Said::Cosigned { .. }));

@@ -11,6 +11,7 @@ use agreements::time::Instant;
 use diesel::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::head;
 use super::schema::{detail, leaf};
 use crate::db::Conn;
 
@@ -74,6 +75,9 @@ pub struct Certified {
     deletions: Vec<Deletion>,
 }
 
+/// How many entries a certificate is of at most: far more than those of one commit.
+const LARGEST: u64 = 100_000;
+
 /// How many certificates are read in one go.
 const PAGE: i64 = 256;
 
@@ -120,10 +124,13 @@ pub const MISSING: &str = "what it says is missing, and no certificate says that
 fn each(conn: &mut Conn, mut each: impl FnMut(Certificate)) -> QueryResult<()> {
     type Row = (i64, Vec<u8>, Vec<u8>, Vec<u8>);
     let mut after = -1;
+    // What is beyond the head is no entry.
+    let size = head::extent(conn).optional()?.map_or(i64::MAX, |(size, _)| size.cast_signed());
     loop {
         let page: Vec<Row> = leaf::table
             .inner_join(detail::table)
             .filter(leaf::kind.eq(Kind::RetentionDeleted.as_str()).and(leaf::idx.gt(after)))
+            .filter(leaf::idx.lt(size))
             .order(leaf::idx)
             .limit(PAGE)
             .select((leaf::idx, leaf::body, detail::message, detail::message_salt))
@@ -140,6 +147,20 @@ fn certificate((idx, body, message, salt): (i64, Vec<u8>, Vec<u8>, Vec<u8>)) -> 
     let counts = leaf.kind == Kind::RetentionDeleted && Digest::salted(&salt, &message) == leaf.message;
     let deleted: Deleted = json::parse(&message).ok()?;
     counts.then(|| Certificate { id: leaf.rid, index: idx.cast_unsigned(), at: leaf.at, deleted })
+}
+
+/// The positions of the certificates that name other entries than those for which they were made, or later ones than themselves.
+pub(super) fn of_others(conn: &mut Conn) -> QueryResult<Vec<u64>> {
+    let mut all = Vec::new();
+    each(conn, |certificate| all.push((certificate.index, certificate.deleted)))?;
+    let mut others = Vec::new();
+    for (index, deleted) in all {
+        let earlier = deleted.entries.iter().all(|(first, last)| first <= last && *last < index);
+        if !earlier || !names_its_leaves(conn, &deleted)? {
+            others.push(index);
+        }
+    }
+    Ok(others)
 }
 
 /// The newest certificates, at most `limit`, newest first.
@@ -171,6 +192,11 @@ pub(crate) fn digest_of(hashes: &[Vec<u8>]) -> Digest {
 /// Whether the leaves at the positions that a certificate names are those that it was made for.
 pub fn names_its_leaves(conn: &mut Conn, deleted: &Deleted) -> QueryResult<bool> {
     let mut hashes = Vec::new();
+    let length = |(first, last): &(u64, u64)| last.checked_sub(*first)?.checked_add(1);
+    let named = deleted.entries.iter().try_fold(0_u64, |sum, run| sum.checked_add(length(run)?));
+    if named != Some(deleted.count) || deleted.count > LARGEST {
+        return Ok(false);
+    }
     for (first, last) in &deleted.entries {
         let range = leaf::idx.ge(first.cast_signed()).and(leaf::idx.le(last.cast_signed()));
         let some: Vec<Vec<u8>> = leaf::table.filter(range).order(leaf::idx).select(leaf::hash).load(conn)?;

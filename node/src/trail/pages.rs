@@ -4,8 +4,33 @@
 use diesel::prelude::*;
 
 use super::append::FactRow;
-use super::schema::{detail, fact, leaf};
+use super::schema::detail;
 use crate::db::Conn;
+
+// Texts are read as the bytes that they are: by other hands they may have become no text, and that is to be found out.
+diesel::table! {
+    leaf (idx) {
+        idx -> BigInt,
+        rid -> Binary,
+        kind -> Binary,
+        at -> BigInt,
+        hash -> Binary,
+        body -> Binary,
+    }
+}
+
+diesel::table! {
+    fact (idx) {
+        idx -> BigInt,
+        partner -> Nullable<Binary>,
+        username -> Nullable<Binary>,
+        purpose -> Nullable<Binary>,
+        reference -> Nullable<Binary>,
+        plate -> Nullable<Binary>,
+        decision -> Nullable<Binary>,
+        rule -> Nullable<Binary>,
+    }
+}
 
 /// How many leaves are held at a time.
 const ROWS: usize = 256;
@@ -20,11 +45,12 @@ type Salted = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
 pub(super) struct Stored {
     pub(super) idx: i64,
     pub(super) rid: Vec<u8>,
-    pub(super) kind: String,
+    pub(super) kind: Vec<u8>,
     pub(super) at: i64,
     pub(super) hash: Vec<u8>,
     pub(super) body: Vec<u8>,
-    pub(super) facts: Option<FactRow>,
+    /// `None` where there is no row; the inner one where it has what is no text.
+    pub(super) facts: Option<Option<FactRow>>,
     pub(super) detail: Option<Salted>,
 }
 
@@ -37,7 +63,22 @@ pub(super) struct Page {
     pub(super) stray_detail: Option<i64>,
 }
 
-type LeafRow = (i64, Vec<u8>, String, i64, Vec<u8>, Vec<u8>);
+type LeafRow = (i64, Vec<u8>, Vec<u8>, i64, Vec<u8>, Vec<u8>);
+type Bytes = Option<Vec<u8>>;
+type Facts = (Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes);
+
+fn texts((partner, username, purpose, reference, plate, decision, rule): Facts) -> Option<FactRow> {
+    let text = |bytes: Bytes| bytes.map(String::from_utf8).transpose().ok();
+    Some((
+        text(partner)?,
+        text(username)?,
+        text(purpose)?,
+        text(reference)?,
+        text(plate)?,
+        text(decision)?,
+        text(rule)?,
+    ))
+}
 
 impl Page {
     /// The leaves behind the position `after` and before `end`, as many as a page has.
@@ -51,7 +92,7 @@ impl Page {
             .load(conn)?;
         // The last page has whatever is behind the last leaf.
         let last = leaves.last().filter(|_| leaves.len() == ROWS).map_or(end, |row| row.0.saturating_add(1));
-        let facts: Vec<(i64, FactRow)> = fact::table
+        let facts: Vec<(i64, Facts)> = fact::table
             .filter(fact::idx.gt(after))
             .filter(fact::idx.lt(last))
             .order(fact::idx)
@@ -78,7 +119,7 @@ impl Page {
             .load(conn)?;
         let (mut facts, mut details) = (Beside::new(facts), Beside::new(details));
         let rows = leaves.into_iter().map(|(idx, rid, kind, at, hash, body)| {
-            let (facts, detail) = (facts.of(idx), details.of(idx));
+            let (facts, detail) = (facts.of(idx).map(texts), details.of(idx));
             Stored { idx, rid, kind, at, hash, body, facts, detail }
         });
         let rows = rows.collect();

@@ -11,8 +11,8 @@ use agreements::time::Instant;
 use diesel::dsl::{count_star, max};
 use diesel::prelude::*;
 
-use super::append::{self, Facts};
-use super::deleted::Certified;
+use super::append::{self, FactRow, Facts};
+use super::deleted::{self, Certified};
 use super::head::{Head, HeadError};
 use super::note::Vkey;
 use super::pages::{Page, Stored};
@@ -327,7 +327,7 @@ impl Run {
             return Ok(());
         };
         let same = row.rid == leaf.rid.as_bytes()
-            && row.kind == leaf.kind.as_str()
+            && row.kind == leaf.kind.as_str().as_bytes()
             && row.at == leaf.at.micros()
             && row.hash == hash.0;
         if !same {
@@ -345,7 +345,8 @@ impl Run {
         }
         let Some((message, message_salt, note, note_salt)) = &row.detail else {
             self.report.without_detail += 1;
-            if row.facts.as_ref().is_some_and(|facts| Facts::from_row(facts.clone()).ok() != Some(Facts::default())) {
+            let nothing = |facts: &FactRow| Facts::from_row(facts.clone()).is_ok_and(|facts| facts == Facts::default());
+            if row.facts.as_ref().is_some_and(|facts| !facts.as_ref().is_some_and(nothing)) {
                 self.report.add(Some(index), "the search index says something of an entry that says nothing");
             }
             return Ok(());
@@ -355,7 +356,8 @@ impl Run {
         }
         if !commits(leaf.note, note_salt, note) {
             self.report.add(Some(index), "the note is not the one that the leaf commits to");
-        } else if row.facts.as_ref().is_some_and(|facts| !append::says(note, facts)) {
+        } else if row.facts.as_ref().is_some_and(|facts| !facts.as_ref().is_some_and(|facts| append::says(note, facts)))
+        {
             self.report.add(Some(index), "the search index says something else than the note");
         }
         Ok(())
@@ -418,6 +420,9 @@ impl Run {
         }
         if let Some(idx) = detail {
             self.report.add(Some(idx.cast_unsigned()), "there is a detail of an entry that is not in the trail");
+        }
+        for index in deleted::of_others(conn)? {
+            self.report.add(Some(index), "the certificate is not of the entries for which it was made");
         }
         let tiles: i64 = tile::table.select(count_star()).first(conn)?;
         if tiles.cast_unsigned() > self.tree.tiles() {

@@ -14,7 +14,7 @@ use crate::compliance::reviews::{self, NewReview};
 use crate::db::{Conn, Entry, Recorded, Slot, Tx};
 use crate::exchange::answer::canonical;
 use crate::exchange::failure::Failure;
-use crate::exchange::partner::{Named, Partner};
+use crate::exchange::partner::{Named, Partner, Partners};
 use crate::exchange::standing::{self, Verified};
 use crate::exchange::sworn::{self, Evidence, Sworn};
 use crate::exchange::wire::{self, Bulk, Envelope};
@@ -204,6 +204,9 @@ pub(super) fn keep_event(
         let before = from.log().name().to_owned();
         if let Err(why) = from.heed(id, said) {
             return Ok(Err(Refused::Unacceptable(why)));
+        }
+        if let Some(other) = Partners::load(tx.conn())?.named_alike(party, from.log()) {
+            return Ok(Err(Refused::Unacceptable(format!("{} is the log of {other}", from.log().name()))));
         }
         if before != from.log().name() {
             heads::put_aside(tx.conn(), party, &before)?;

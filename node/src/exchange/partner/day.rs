@@ -19,7 +19,7 @@ use crate::registry::agencies::{self, Enrolment, Replaced};
 use crate::registry::agreements::{self as documents, KeptChange};
 use crate::registry::exchanged;
 use crate::trail::told::{self, Told, Which};
-use crate::trail::{append, head, news};
+use crate::trail::{append, epoch as trail_epoch, head, news};
 
 /// What says something of partners' enrolment, keys or places.
 const KINDS: [Kind; 2] = [Kind::PeerEnrolled, Kind::AgreementAcknowledged];
@@ -105,7 +105,9 @@ fn read(conn: &mut Conn, files: Vec<(Ori, Vec<u8>)>, only: Option<Ori>) -> Query
         partner.seen = Seen { ori, descriptor: Some(digest), changes: changes.len(), epoch };
         match follow(conn, &mut partner, enrolment, &changes)? {
             Ok(()) => {
-                partner.forked = forked.get(partner.log.name()).copied();
+                // A log does not get rid of its evidence by another epoch: that is for the people who enrol it anew.
+                let its = |origin: &str| trail_epoch::base(origin) == trail_epoch::base(partner.log.name());
+                partner.forked = forked.iter().find(|(origin, _)| its(origin)).map(|(_, evidence)| *evidence);
                 by_ori.insert(ori, Arc::new(partner));
             }
             Err(what) => {

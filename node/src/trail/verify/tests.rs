@@ -1,5 +1,9 @@
+use agreements::entry::Kind;
+use agreements::json;
+
 use super::*;
-use crate::trail::deleted::MISSING;
+use crate::trail::Draft;
+use crate::trail::deleted::{Deleted, MISSING};
 use crate::trail::note::LogSigner as _;
 use crate::trail::testing::{TestTrail, draft};
 
@@ -43,6 +47,58 @@ fn found(sql: &str) -> Vec<(Option<u64>, &'static str)> {
 fn a_changed_row_of_the_index_is_found() {
     let changed = "UPDATE fact SET username = 'somebody.else' WHERE idx = 7";
     assert_eq!(found(changed), [(Some(7), "the search index says something else than the note")]);
+}
+
+#[test]
+fn a_column_that_is_no_text_is_found_and_hides_nothing_else() {
+    let silenced = "UPDATE detail SET message = '{}' WHERE idx = 400";
+    let message = (Some(400), "the message is not the one that the leaf commits to");
+    for (sql, what) in [
+        ("UPDATE fact SET username = x'ff00' WHERE idx = 7", "the search index says something else than the note"),
+        ("UPDATE leaf SET kind = x'ff' WHERE idx = 7", "the columns say something else than the leaf"),
+    ] {
+        assert_eq!(found(&format!("{sql}; {silenced}")), [(Some(7), what), message], "{sql}");
+    }
+}
+
+#[test]
+fn a_certificate_of_other_entries_than_it_names_is_found() {
+    let trail = trail();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let leaves = Digest::of(&leaf_hash(&trail, 7));
+    for (entries, leaves, sound) in [
+        (vec![(7, 7)], leaves, true),
+        (vec![(8, 8)], leaves, false),
+        (vec![(7, 8)], leaves, false),
+        (vec![(7, 7)], Digest::of(b""), false),
+    ] {
+        let deleted = Deleted {
+            by: None,
+            clauses: Vec::new(),
+            count: 1,
+            entries,
+            kinds: BTreeMap::new(),
+            leaves,
+            newest: Instant::from_micros(0),
+            oldest: Instant::from_micros(0),
+            receipts: 0,
+            v: 1,
+            years: 2,
+        };
+        let message = json::canonical(&deleted).unwrap();
+        let job = move |tx: &mut crate::db::Tx<'_>| {
+            tx.append(Draft { kind: Kind::RetentionDeleted, message, ..draft(tx.now(), 0) }).map(drop)
+        };
+        runtime.block_on(trail.open().record(job)).unwrap();
+        let what = "the certificate is not of the entries for which it was made";
+        let last = report(&trail).entries - 1;
+        let found = report(&trail).problems.iter().any(|problem| (problem.index, problem.what) == (Some(last), what));
+        assert_eq!(found, !sound, "{last}");
+    }
+}
+
+fn leaf_hash(trail: &TestTrail, idx: i64) -> Vec<u8> {
+    leaf::table.find(idx).select(leaf::hash).first(&mut trail.connect()).unwrap()
 }
 
 #[test]

@@ -44,7 +44,22 @@ pub(super) fn says(differs: Differs, kind: Option<Kind>, them: &str) -> String {
             "The log of {them} showed two trails; nothing is exchanged with it. `concordat trail forks` has the evidence."
         ),
         Differs::Told => format!("{them} found that the two trails differ, and told this agency."),
+        Differs::NotCompared => format!(
+            "Days of the exchange with {them} were never compared, and are no longer caught up with: nobody knows whether the \
+             two trails agree on them."
+        ),
     }
+}
+
+/// What a custodian is told of what `them` found: in words of this program, with nothing of theirs but names and hashes.
+pub(super) fn told(them: &str, theirs: &Discrepancy) -> String {
+    let Discrepancy { day, differs, about, .. } = theirs;
+    let kind = theirs.kind.map(|kind| format!(" of kind `{kind}`")).unwrap_or_default();
+    let days = theirs.until.map(|until| format!(" to {until}")).unwrap_or_default();
+    format!(
+        "{them} found that the two trails differ, for {day}{days}: {differs}, about the entry {about}{kind}. Its signed entry \
+         says more: ask its custodian."
+    )
 }
 
 /// The mail about new cases of a day.

@@ -4,10 +4,17 @@ use agreements::discrepancy::{Differs, Discrepancy};
 use agreements::entry::Kind;
 use agreements::ids::Digest;
 use agreements::message::To;
+use agreements::time::Instant;
+use concordat::clock::Clock as _;
 use concordat::exchange::ask::Gave;
+use concordat::publishing;
+use concordat::reconciling::listing::day_of;
 use concordat::trail::search::{Filter, Row};
 use integration::TestNode;
 use integration::pair::Pair;
+use integration::witnesses::Watched;
+use jiff::ToSpan as _;
+use jiff::civil::Date;
 
 use super::reconcile::{CUSTODIAN, PLATE, asked_and_answered, hash, newest, today};
 
@@ -117,4 +124,79 @@ async fn two_runs_at_once_open_one_case() {
     let (first, second) = futures_util::join!(one(), one());
     assert_eq!(first.unwrap().opened.len() + second.unwrap().opened.len(), 1);
     assert_eq!(pair.alder.differs(), [Differs::LeftOut]);
+}
+
+#[actix_web::test]
+async fn days_that_a_partner_never_lists_are_a_case_when_they_are_no_longer_caught_up_with() {
+    let mut pair = Pair::in_force().await;
+    pair.alder.mails_to(&[], &[CUSTODIAN]);
+    let day = |n: i64| today().checked_add(n.days()).unwrap();
+    pair.birch.stop();
+    pair.nights_later(36);
+    pair.alder.rings().await;
+    let case = pair.alder.cases().remove(0);
+    let spans = |node: &TestNode| -> Vec<(Differs, Date, Option<Date>)> {
+        node.cases().iter().map(|case| (case.opened.differs, case.opened.day, case.opened.until)).collect()
+    };
+    assert_eq!(spans(&pair.alder), [(Differs::NotCompared, day(0), Some(day(0)))]);
+    assert!(case.opened.says.contains("1 day ") && case.opened.says.contains("--since"), "{}", case.opened.says);
+    // Days that fall while it is open are no further cases; they are when it is closed.
+    for _ in 0..3 {
+        pair.nights_later(1);
+        pair.alder.rings().await;
+    }
+    assert_eq!(pair.alder.cases().len(), 1);
+    pair.alder.closes(case.id, "custodian").await.unwrap();
+    for _ in 0..2 {
+        pair.nights_later(1);
+        pair.alder.rings().await;
+    }
+    assert_eq!(spans(&pair.alder)[1..], [(Differs::NotCompared, day(1), Some(day(4)))]);
+    let mails = pair.alder.mails().into_iter().filter(|mail| mail.subject.contains("were not compared from"));
+    assert_eq!(mails.count(), 2);
+    // Its partner is told when it is back.
+    let found_on = day_of(case.opened_at);
+    pair.birch.try_start().unwrap();
+    pair.birch.reconciles(&pair.alder, found_on).await.unwrap();
+    let theirs = pair.birch.cases().remove(0);
+    assert_eq!((theirs.opened.differs, theirs.opened.day), (Differs::Told, day(0)));
+    assert!(theirs.opened.says.contains("not_compared"), "{}", theirs.opened.says);
+}
+
+#[actix_web::test]
+async fn what_is_held_of_a_log_that_its_owner_ended_is_counted() {
+    let mut watched = Watched::in_force().await;
+    watched.birch.ingests(PLATE, watched.birch.clock.now().plus(-Instant::HOUR)).await;
+    watched.publish().await;
+    let backup = watched.birch.backs_up(watched.federation.folder(), "before");
+    assert!(matches!(watched.alder.queries(&watched.birch, PLATE).await, Gave::Reads { .. }));
+    watched.publish().await;
+    watched.birch.is_restored(&backup);
+    watched.birch.try_start().unwrap();
+    publishing::settled(watched.birch.node()).await.unwrap_err();
+    integration::epochs::opens_an_epoch(watched.birch.node(), &watched.birch.fiction).await;
+    watched.publish().await;
+    watched.set_clocks(watched.birch.clock.now().plus(8 * Instant::HOUR));
+    watched.publish().await;
+    let done = watched.alder.reconciles(&watched.birch, today()).await.unwrap();
+    assert!(done.found.counts.of_earlier_log > 0, "{:?}", done.found);
+}
+
+#[actix_web::test]
+async fn evidence_of_an_answer_that_nobody_asked_for_has_its_proof_and_not_what_it_says() {
+    let pair = asked_and_answered().await;
+    let answer = newest(&pair.birch, Kind::QueryAnswered);
+    let store = pair.alder.registry_store();
+    store.run("DELETE FROM receipt");
+    let ours = "SELECT idx FROM leaf WHERE kind IN ('query.asked', 'query.received')";
+    store.run(&format!("DELETE FROM detail WHERE idx IN ({ours})"));
+    pair.alder.reconciles(&pair.birch, today()).await.unwrap();
+    let case = pair.alder.cases().into_iter().find(|case| case.opened.differs == Differs::Unasked).unwrap();
+    assert_eq!(case.opened.about, hash(&answer));
+    let kept = concordat::evidence::Evidence::of(pair.alder.settings()).unwrap().read(case.opened.evidence[0]).await;
+    let kept: serde_json::Value = serde_json::from_slice(&kept.unwrap()).unwrap();
+    let members: Vec<&String> = kept.as_object().unwrap().keys().collect();
+    assert_eq!(members, ["leaf", "proof"]);
+    assert_eq!(kept["leaf"], serde_json::from_slice::<serde_json::Value>(&answer.leaf).unwrap());
+    assert!(kept["proof"].as_str().unwrap().contains("tlog-proof"));
 }

@@ -11,6 +11,7 @@ use diesel::result::{Error, QueryResult};
 use jiff::civil::Date;
 
 use super::compare::{Compared, Difference, Sides, compare};
+use super::fallen::Span;
 use super::fetching::{self, Whole};
 use super::holding::{self, Ours};
 use super::listing::{Listed, day_of};
@@ -129,7 +130,8 @@ pub async fn reconcile(node: &Node, desk: &Desk, partner: Ori, day: Date, by: Op
     unforked(node, &with, &before, &known, day).await?;
     let ours = desk.registry(|conn| holding::read(conn, &known, day))?;
     let log = log(node, &known, &head, &list, &ours).await?;
-    let compared = compared(desk, partner, day, &list.entries, &log, &ours)?;
+    let mut compared = compared(desk, partner, day, &list.entries, &log, &ours)?;
+    compared.counts.of_earlier_log = ours.of_earlier_log;
     // What is not in its log is no word of the partner's, but invented: that is a difference.
     let in_log = |listed: &&Listed| log.get(&listed.index) == Some(&listed.leaf);
     let says: Vec<&Listed> =
@@ -210,6 +212,20 @@ fn with(node: &Node, desk: &Desk, partner: &Partner, by: Option<&str>) -> Result
     Ok(With { partner: ori, them, agreement, custodians, by: by.map(str::to_owned) })
 }
 
+/// Opens the case of days that were never compared with a partner: its custodian is told as well.
+///
+/// # Errors
+/// See [`NotDone`].
+pub async fn not_compared(node: &Node, desk: &Desk, partner: Ori, span: &Span) -> Result<Vec<RequestId>, NotDone> {
+    let known = node.partners().find(partner).cloned().ok_or(NotDone::Stranger(partner))?;
+    let with = with(node, desk, &known, None)?;
+    let before = desk.registry(|conn| Before::read(conn, partner))?;
+    let about = Digest::of(span.first.to_string().as_bytes());
+    let says = cases::not_compared(span, partner, &with.them);
+    let case = Discrepancy { until: Some(span.last), says, ..case(&with, span.first, Differs::NotCompared, about) };
+    record(node, with, before, vec![case], None).await
+}
+
 /// Opens the case of a log that has two trails.
 async fn unforked(node: &Node, with: &With, before: &Before, partner: &Partner, day: Date) -> Result<(), NotDone> {
     let Some(evidence) = partner.forked() else { return Ok(()) };
@@ -272,7 +288,7 @@ fn case(with: &With, day: Date, differs: Differs, about: Digest) -> Discrepancy 
     }
 }
 
-/// A difference as a case, with the entry that the partner lists where nothing of it is held here yet.
+/// A difference as a case, with what proves the entry that the partner lists where nothing of it is held here yet.
 async fn discrepancy(
     node: &Node,
     partner: &Partner,
@@ -283,7 +299,7 @@ async fn discrepancy(
     let Difference { differs, leaf, rid, kind, other } = difference.clone();
     let mut evidence = Vec::new();
     if let (Differs::Unasked | Differs::Invented, Some(rid)) = (differs, rid)
-        && let Some(entry) = fetching::whole(node, partner, rid).await
+        && let Some(entry) = fetching::whole(node, partner, rid).await.as_deref().and_then(fetching::evidence)
     {
         let kept = async { Evidence::of(node.config())?.keep(entry).await };
         match kept.await {

@@ -74,6 +74,14 @@ pub struct Counts {
     pub asked: u64,
     /// Those of these to which the partner lists a reply.
     pub answered: u64,
+    /// Entries that this side holds and that are of a log that the partner has ended: they verify, and were not compared.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub of_earlier_log: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A reply that the partner has and that never came here.

@@ -33,11 +33,13 @@ pub enum Differs {
     Forked,
     /// The partner found a discrepancy.
     Told,
+    /// Days of the exchange were never compared, and are no longer caught up with.
+    NotCompared,
 }
 
 impl Differs {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::LeftOut,
         Self::Gone,
         Self::Altered,
@@ -46,6 +48,7 @@ impl Differs {
         Self::Unproven,
         Self::Forked,
         Self::Told,
+        Self::NotCompared,
     ];
 
     /// The written name, such as `left_out`.
@@ -60,6 +63,7 @@ impl Differs {
             Self::Unproven => "unproven",
             Self::Forked => "forked",
             Self::Told => "told",
+            Self::NotCompared => "not_compared",
         }
     }
 }
@@ -81,12 +85,15 @@ pub struct Discrepancy {
     pub to: Vec<To>,
     /// The other agency.
     pub partner: Ori,
-    /// The day of UTC that was reconciled.
+    /// The day of UTC that was reconciled; where several were not, the first of them.
     pub day: Date,
+    /// The last of several days.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<Date>,
     /// What differs.
     pub differs: Differs,
     /// The partner's entry that it is about, by its leaf hash; where it is forked, SHA-256 of the evidence; where it was told,
-    /// the partner's `discrepancy.opened`.
+    /// the partner's `discrepancy.opened`; where days were not compared, SHA-256 of the first one as it is written.
     pub about: Digest,
     /// The id of that entry.
     #[serde(default, skip_serializing_if = "Option::is_none")]

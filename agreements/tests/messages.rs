@@ -166,6 +166,7 @@ fn a_discrepancy() {
         to: to(),
         partner: ori(OWNER),
         day: date(2026, 11, 23),
+        until: None,
         differs: Differs::Altered,
         about: Digest::of(b"entry"),
         rid: Some(RequestId::new(agreements::time::Instant::from_micros(0), [3; 10])),

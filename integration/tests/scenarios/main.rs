@@ -35,6 +35,7 @@ mod policies;
 mod queries;
 mod receipts;
 mod reconcile;
+mod reconcile_hidden;
 mod recorded;
 mod renewal;
 mod replay;

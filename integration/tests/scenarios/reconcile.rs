@@ -19,30 +19,30 @@ use integration::witnesses::Watched;
 use integration::{Backend, TestNode};
 use jiff::civil::Date;
 
-const PLATE: &str = "7RCN001";
+pub(super) const PLATE: &str = "7RCN001";
 const LIST: &str = "stolen";
-const CUSTODIAN: &str = "custodian@alder.example";
+pub(super) const CUSTODIAN: &str = "custodian@alder.example";
 
 integration::nodes_on_both!(
     a_day_of_answers_denials_referrals_a_pull_and_a_question_without_answer_is_equal_on_both_sides
 );
 
 /// The day on which scenarios begin, of UTC.
-fn today() -> Date {
+pub(super) fn today() -> Date {
     day_of(integration::federation::start())
 }
 
 /// The newest entry of a kind.
-fn newest(node: &TestNode, kind: Kind) -> Row {
+pub(super) fn newest(node: &TestNode, kind: Kind) -> Row {
     node.entries(&Filter { kind: Some(kind), limit: 1, ..Filter::default() }).remove(0)
 }
 
-fn hash(row: &Row) -> Digest {
+pub(super) fn hash(row: &Row) -> Digest {
     agreements::entry::Leaf::hash_of(&row.leaf)
 }
 
 /// Alder asked Birch and was answered; by now it is the next night.
-async fn asked_and_answered() -> Pair {
+pub(super) async fn asked_and_answered() -> Pair {
     let pair = Pair::in_force().await;
     pair.birch_saw(PLATE).await;
     assert!(matches!(pair.alder.queries(&pair.birch, PLATE).await, Gave::Reads { .. }));

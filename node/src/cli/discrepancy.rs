@@ -1,5 +1,6 @@
 //! `concordat discrepancy`: where this trail and a partner's differ.
 
+use agreements::discrepancy::Differs;
 use agreements::ids::RequestId;
 use clap::{Args, Subcommand};
 use serde_json::json;
@@ -101,12 +102,15 @@ fn show(place: &Place, id: RequestId, out: &mut Output<'_>) -> Result<(), Proble
 
 fn text(case: &Case) -> String {
     let Case { id, opened_at, opened, closed } = case;
+    let until = opened.until.map(|until| format!(" to {until}")).unwrap_or_default();
     let mut lines = vec![
         format!("Discrepancy {id} with {}: {}", opened.partner, opened.differs),
-        format!("  opened {}, about {} (a day of UTC)", local::shown(*opened_at), opened.day),
+        format!("  opened {}, about {}{until} (a day of UTC)", local::shown(*opened_at), opened.day),
         format!("  {}", opened.says),
-        format!("  the entry: {}", opened.about),
     ];
+    if opened.differs != Differs::NotCompared {
+        lines.push(format!("  the entry: {}", opened.about));
+    }
     let named = [
         opened.rid.map(|rid| format!("  its id there: {rid}")),
         opened.kind.map(|kind| format!("  its kind: {kind}")),

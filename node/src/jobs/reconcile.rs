@@ -12,6 +12,7 @@ use super::notices::{Due, Source};
 use super::work::{Applied, JobError, Work};
 use crate::mail::{Audience, Notice};
 use crate::node::Node;
+use crate::reconciling::fallen::{self, Span};
 use crate::reconciling::run::{self, NotDone};
 use crate::reconciling::{self, LATE, listing};
 
@@ -23,33 +24,66 @@ pub(super) struct Reconcile {
 }
 
 /// The days that are due, by partner.
-type World = BTreeMap<Ori, Vec<Date>>;
+type Days = BTreeMap<Ori, Vec<Date>>;
 
-fn due(node: &Node) -> Result<World, JobError> {
+fn due(node: &Node) -> Result<Days, JobError> {
     let mut conn = node.registry().reader()?;
     let due = reconciling::due(&mut conn, &node.partners(), node.now())?;
     Ok(due.map_err(|what| Error::DeserializationError(what.into()))?)
 }
 
+/// What is due, and what fell out of it without being done.
+pub(super) struct World {
+    due: Days,
+    fallen: BTreeMap<Ori, Span>,
+}
+
+/// Something to be done with a partner.
+#[derive(Clone, PartialEq)]
+pub(super) enum Op {
+    /// Reconcile a day.
+    Day(Ori, Date),
+    /// Open a case for days that nothing catches up with any more.
+    Fallen(Ori, Span),
+}
+
 impl Work for Reconcile {
     type World = World;
-    type Op = (Ori, Date);
+    type Op = Op;
 
     async fn look(&self, node: &Node) -> Result<World, JobError> {
         let due = due(node)?;
         node.metrics().unreconciled(late(&due, node.now()).count());
-        Ok(due)
+        let fallen = fallen::fallen(&mut node.registry().reader()?, &node.partners(), node.now())?;
+        Ok(World { due, fallen: fallen.map_err(|what| Error::DeserializationError(what.into()))? })
     }
 
-    fn plan(&self, world: &World, _: Instant) -> Vec<(Ori, Date)> {
-        world.iter().flat_map(|(ori, days)| days.iter().map(|day| (*ori, *day))).collect()
+    fn plan(&self, world: &World, _: Instant) -> Vec<Op> {
+        let fallen = world.fallen.iter().map(|(ori, span)| Op::Fallen(*ori, *span));
+        let due = world.due.iter().flat_map(|(ori, days)| days.iter().map(|day| Op::Day(*ori, *day)));
+        fallen.chain(due).collect()
     }
 
-    fn says(&self, (ori, day): &(Ori, Date)) -> String {
-        format!("reconcile {day} with {ori}")
+    fn says(&self, op: &Op) -> String {
+        match op {
+            Op::Day(ori, day) => format!("reconcile {day} with {ori}"),
+            Op::Fallen(ori, span) => {
+                format!("open a case: {} to {} were not reconciled with {ori}", span.first, span.last)
+            }
+        }
     }
 
-    async fn apply(&mut self, node: &Node, (ori, day): &(Ori, Date)) -> Result<Applied, JobError> {
+    async fn apply(&mut self, node: &Node, op: &Op) -> Result<Applied, JobError> {
+        let (ori, day) = match op {
+            Op::Day(ori, day) => (ori, day),
+            Op::Fallen(ori, span) => {
+                return match run::not_compared(node, &node.desk(), *ori, span).await {
+                    Ok(_) => Ok(Applied::Done),
+                    Err(NotDone::Failure(error)) => Err(error.into()),
+                    Err(error) => Ok(Applied::Later(error.to_string())),
+                };
+            }
+        };
         if let Some(why) = self.away.get(ori) {
             return Ok(Applied::Later(why.clone()));
         }
@@ -65,7 +99,7 @@ impl Work for Reconcile {
 }
 
 /// The partners with whom a day could not be reconciled for [`LATE`] days, with the oldest such day.
-fn late(due: &World, now: Instant) -> impl Iterator<Item = (Ori, Date)> {
+fn late(due: &Days, now: Instant) -> impl Iterator<Item = (Ori, Date)> {
     let long_ago = listing::day_of(now.plus(-(LATE + 1) * Instant::DAY));
     due.iter().filter_map(move |(ori, days)| Some((*ori, *days.first().filter(|day| **day <= long_ago)?)))
 }
@@ -74,14 +108,14 @@ fn late(due: &World, now: Instant) -> impl Iterator<Item = (Ori, Date)> {
 pub(super) struct Unreconciled;
 
 impl Source for Unreconciled {
-    type World = World;
+    type World = Days;
     const PREFIX: &'static str = "unreconciled:";
 
-    fn look(&self, node: &Node) -> Result<World, JobError> {
+    fn look(&self, node: &Node) -> Result<Days, JobError> {
         due(node)
     }
 
-    fn due(world: &World, now: Instant) -> Vec<Due> {
+    fn due(world: &Days, now: Instant) -> Vec<Due> {
         late(world, now).map(|(ori, day)| of_partner(ori, day)).collect()
     }
 }
@@ -92,8 +126,8 @@ fn of_partner(ori: Ori, day: Date) -> Due {
         "{subject} (a day of UTC): each night this node asks for its list of what it recorded for this agency, and gets none \
          that it can hold to its log. Until then nobody knows whether the two trails agree.\n\n\
          See why, and try it again: concordat trail reconcile {ori} --day {day} --as USER\n\
-         Then call its administrator. Days are caught up with for {} days; what is older by then has to be reconciled by \
-         hand.\n",
+         Then call its administrator. Days are caught up with for {} days; what is older by then is a case, and has to be \
+         reconciled by hand.\n",
         reconciling::BACK
     );
     let dedup = format!("unreconciled:{ori}:{day}");

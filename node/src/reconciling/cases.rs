@@ -2,10 +2,11 @@
 
 use agreements::discrepancy::{Differs, Discrepancy};
 use agreements::entry::Kind;
-use agreements::ids::RequestId;
+use agreements::ids::{Ori, RequestId};
 use agreements::json::MAX_TEXT;
 use jiff::civil::Date;
 
+use super::fallen::Span;
 use crate::db::{Db, Tx};
 use crate::mail::{Audience, Notice};
 use crate::people::{self, PeopleError};
@@ -44,13 +45,42 @@ pub(super) fn says(differs: Differs, kind: Option<Kind>, them: &str) -> String {
             "The log of {them} showed two trails; nothing is exchanged with it. `concordat trail forks` has the evidence."
         ),
         Differs::Told => format!("{them} found that the two trails differ, and told this agency."),
+        Differs::NotCompared => format!(
+            "Days of the exchange with {them} were never compared, and are no longer caught up with: nobody knows whether the \
+             two trails agree on them."
+        ),
     }
+}
+
+/// What a custodian is told of days that were never compared with `them`.
+pub(super) fn not_compared(span: &Span, partner: Ori, them: &str) -> String {
+    let Span { first, last, count } = span;
+    let days = if count == &1 { "day" } else { "days" };
+    format!(
+        "{count} {days} of the exchange with {them} were never compared, from {first} to {last}, and are no longer caught up \
+         with: nobody knows whether the two trails agree on them. If it gives its lists again, compare them by hand: \
+         concordat trail reconcile {partner} --since {first} --as USER"
+    )
+}
+
+/// What a custodian is told of what `them` found: in words of this program, with nothing of theirs but names and hashes.
+pub(super) fn told(them: &str, theirs: &Discrepancy) -> String {
+    let Discrepancy { day, differs, about, .. } = theirs;
+    let kind = theirs.kind.map(|kind| format!(" of kind `{kind}`")).unwrap_or_default();
+    let days = theirs.until.map(|until| format!(" to {until}")).unwrap_or_default();
+    format!(
+        "{them} found that the two trails differ, for {day}{days}: {differs}, about the entry {about}{kind}. Its signed entry \
+         says more: ask its custodian."
+    )
 }
 
 /// The mail about new cases of a day.
 pub(super) fn notice(them: &str, day: Date, cases: &[(RequestId, Discrepancy)]) -> Option<Notice> {
-    let (first, _) = cases.first()?;
-    let subject = format!("The trails of this agency and {them} differ on {day}");
+    let (first, first_case) = cases.first()?;
+    let subject = match first_case.until {
+        None => format!("The trails of this agency and {them} differ on {day}"),
+        Some(until) => format!("The trails of this agency and {them} were not compared from {day} to {until}"),
+    };
     let lines: Vec<String> =
         cases.iter().map(|(id, case)| format!("{} ({id}):\n  {}", case.differs, case.says)).collect();
     let body = format!(

@@ -253,7 +253,8 @@ mod tests {
         let said = |hash| asked.contains(&hash);
         let sides = Sides { listed: &list, log: &log, held: &kept, named: &[], asked: &asked, said: &said };
         let compared = compare(&sides);
-        let counts = Counts { listed: 5, matched: 2, unheard: 1, not_received: 1, asked: 3, answered: 2 };
+        let counts =
+            Counts { listed: 5, matched: 2, unheard: 1, not_received: 1, asked: 3, answered: 2, of_earlier_log: 0 };
         assert_eq!((compared.counts, compared.differences), (counts, vec![]));
         assert_eq!(compared.not_received[0].rid, list[3].rid);
         // What our own trail names is known, and whether its proof is here still is another matter.

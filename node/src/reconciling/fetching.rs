@@ -2,16 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use agreements::entry::Leaf;
 use agreements::ids::{Digest, RequestId};
 use agreements::protocol;
 use agreements::time::Instant;
 use jiff::civil::Date;
+use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::listing::{DayList, Listed, bounds};
 use super::{SETTLED, run::NotDone};
 use crate::exchange::ask::problem;
 use crate::exchange::partner::Partner;
 use crate::exchange::tiles;
+use crate::exchange::wire::Envelope;
 use crate::node::Node;
 use crate::registry::heads;
 use crate::trail::note::Checkpoint;
@@ -118,6 +122,20 @@ pub(super) async fn log(
 pub(super) async fn whole(node: &Node, partner: &Partner, rid: RequestId) -> Option<Vec<u8>> {
     let reply = node.dialer().fetch(partner, &format!("log/entry/{rid}")).await.ok()?;
     (reply.status == 200).then(|| reply.body.to_vec())
+}
+
+/// What is kept for ever of an entry as evidence: its leaf and its proof, which is what convicts. What a question or an answer
+/// says is about somebody, and has an end; nor is the salt kept, by which a guess at it could be tried. `None` where it is no
+/// entry.
+pub(super) fn evidence(text: &[u8]) -> Option<Vec<u8>> {
+    #[derive(Serialize)]
+    struct Kept<'a> {
+        leaf: &'a RawValue,
+        proof: String,
+    }
+    let envelope = Envelope::parse(text).ok()?;
+    Leaf::from_bytes(envelope.entry.leaf.get().as_bytes()).ok()?;
+    serde_json::to_vec(&Kept { leaf: envelope.entry.leaf, proof: envelope.proof }).ok()
 }
 
 /// Whether a day is over by an hour here.

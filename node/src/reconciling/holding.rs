@@ -34,6 +34,8 @@ pub(super) struct Ours {
     pub(super) named: Vec<Named>,
     /// Our own entries for the partner, of that day and those around it, by their leaf hash.
     pub(super) said: BTreeMap<Digest, Listed>,
+    /// How many of the partner's entries of that day, or that came late on it, are held of a log that it has ended.
+    pub(super) of_earlier_log: u64,
 }
 
 /// Reads what there is.
@@ -51,20 +53,13 @@ pub(super) fn read(conn: &mut Conn, partner: &Partner, day: Date) -> QueryResult
         ours.named = named(conn, partner.ori(), since, until)?;
         hashes.extend(ours.named.iter().map(|named| named.leaf));
         for hash in hashes {
-            match receipt(conn, &partners, partner, hash)? {
-                Found::Held(held) => {
-                    ours.named.iter_mut().filter(|named| named.leaf == hash).for_each(|named| named.proven = true);
-                    // What was said on another day is that day's matter, unless it came late.
-                    let of_day = since <= held.at && held.at < until;
-                    let late = held.at < since;
-                    if of_day || late {
-                        ours.held.push(Held { late, ..held });
-                    }
-                }
-                Found::OfEarlierLog => {
-                    ours.named.iter_mut().filter(|named| named.leaf == hash).for_each(|named| named.proven = true);
-                }
-                Found::No => {}
+            let Some(held) = receipt(conn, &partners, partner, hash)? else { continue };
+            ours.named.iter_mut().filter(|named| named.leaf == hash).for_each(|named| named.proven = true);
+            match held {
+                // What was said on another day is that day's matter, unless it came late.
+                Found::Held(held) if held.at < until => ours.held.push(Held { late: held.at < since, ..held }),
+                Found::OfEarlierLog(at) if at < until => ours.of_earlier_log += 1,
+                Found::Held(_) | Found::OfEarlierLog(_) => {}
             }
         }
         heard(conn, partner.ori(), (since, until), &mut ours)?;
@@ -72,29 +67,29 @@ pub(super) fn read(conn: &mut Conn, partner: &Partner, day: Date) -> QueryResult
     })
 }
 
+/// A receipt that verifies.
 enum Found {
     Held(Held),
-    /// Of a log that the partner has ended: its log of today says nothing of it.
-    OfEarlierLog,
-    No,
+    /// Of a log that the partner has ended, and when it was said: its log of today says nothing of it.
+    OfEarlierLog(Instant),
 }
 
 /// The receipt of an entry of the partner, if it is kept and verifies.
-fn receipt(conn: &mut Conn, partners: &Partners, partner: &Partner, hash: Digest) -> QueryResult<Found> {
+fn receipt(conn: &mut Conn, partners: &Partners, partner: &Partner, hash: Digest) -> QueryResult<Option<Found>> {
     let receipt = match exchanged::receipt(conn, hash) {
         Ok(receipt) => receipt.filter(|receipt| receipt.origin == partner.ori()),
         // A row that was edited by hand proves nothing.
         Err(Error::DeserializationError(_)) => None,
         Err(error) => return Err(error),
     };
-    let Some(receipt) = receipt else { return Ok(Found::No) };
-    let Ok((included, _)) = auditing::verify_receipt_of(conn, partners, &receipt)? else { return Ok(Found::No) };
-    if included.checkpoint.origin != partner.log().name() {
-        return Ok(Found::OfEarlierLog);
-    }
-    let Ok(leaf) = Leaf::from_bytes(&receipt.leaf) else { return Ok(Found::No) };
+    let Some(receipt) = receipt else { return Ok(None) };
+    let Ok((included, _)) = auditing::verify_receipt_of(conn, partners, &receipt)? else { return Ok(None) };
+    let Ok(leaf) = Leaf::from_bytes(&receipt.leaf) else { return Ok(None) };
     let Leaf { at, kind, rid, .. } = leaf;
-    Ok(Found::Held(Held { leaf: hash, rid, kind: Some(kind), at, index: Some(included.index), late: false }))
+    if included.checkpoint.origin != partner.log().name() {
+        return Ok(Some(Found::OfEarlierLog(at)));
+    }
+    Ok(Some(Found::Held(Held { leaf: hash, rid, kind: Some(kind), at, index: Some(included.index), late: false })))
 }
 
 /// Adds the entries of the partner that were acted on and of which no receipt is kept, as of events: our own entry that

@@ -6,6 +6,7 @@
 
 pub mod cases;
 mod compare;
+pub mod fallen;
 mod fetching;
 mod holding;
 pub mod listing;

@@ -11,12 +11,13 @@ use diesel::result::{Error, QueryResult};
 use jiff::civil::Date;
 
 use super::compare::{Compared, Difference, Sides, compare};
+use super::fallen::Span;
 use super::fetching::{self, Whole};
 use super::holding::{self, Ours};
 use super::listing::{Listed, day_of};
 use super::{OLDEST, cases};
 use crate::config::MailAddress;
-use crate::db::{RecordError, Tx};
+use crate::db::{Conn, RecordError, Tx};
 use crate::evidence::Evidence;
 use crate::exchange::Failure;
 use crate::exchange::following;
@@ -32,6 +33,7 @@ use crate::registry::agreements as documents;
 use crate::registry::discrepancies::{self, Reconciled};
 use crate::trail::Facts;
 use crate::trail::note::Checkpoint;
+use crate::trail::told::{self, Which};
 
 /// So many cases are opened of one day; how many things differed is recorded with the day.
 const CASES: usize = 20;
@@ -119,23 +121,22 @@ pub async fn reconcile(node: &Node, desk: &Desk, partner: Ori, day: Date, by: Op
     }
     let known = node.partners().find(partner).cloned().ok_or(NotDone::Stranger(partner))?;
     let with = with(node, desk, &known, by)?;
-    unforked(node, &with, &known, day).await?;
+    let before = desk.registry(|conn| Before::read(conn, partner))?;
+    unforked(node, &with, &before, &known, day).await?;
     let list = fetching::list(node, &known, day).await?;
     let head = following::hold(node, &known).await?;
     // What was found on the way may convict its log.
     let known = node.partners().find(partner).cloned().ok_or(NotDone::Stranger(partner))?;
-    unforked(node, &with, &known, day).await?;
+    unforked(node, &with, &before, &known, day).await?;
     let ours = desk.registry(|conn| holding::read(conn, &known, day))?;
     let log = log(node, &known, &head, &list, &ours).await?;
-    let compared = compared(desk, partner, day, &list.entries, &log, &ours)?;
-    let mut found = Vec::new();
-    for difference in compared.differences.iter().take(CASES) {
-        found.push(discrepancy(node, &known, &with, day, difference).await?);
-    }
-    let theirs = list.entries.iter().filter(|listed| listed.kind == Kind::DiscrepancyOpened);
-    for listed in theirs.take(CASES) {
-        found.push(told(node, &known, &with, day, listed).await);
-    }
+    let mut compared = compared(desk, partner, day, &list.entries, &log, &ours)?;
+    compared.counts.of_earlier_log = ours.of_earlier_log;
+    // What is not in its log is no word of the partner's, but invented: that is a difference.
+    let in_log = |listed: &&Listed| log.get(&listed.index) == Some(&listed.leaf);
+    let says: Vec<&Listed> =
+        list.entries.iter().filter(|listed| listed.kind == Kind::DiscrepancyOpened).filter(in_log).collect();
+    let New { cases, unopened } = new(node, &known, &with, &before, day, (&compared.differences, &says)).await?;
     let reconciled = Reconciled {
         counts: compared.counts,
         day,
@@ -144,10 +145,63 @@ pub async fn reconcile(node: &Node, desk: &Desk, partner: Ori, day: Date, by: Op
         root: head.root,
         size: head.size,
         not_received: compared.not_received.into_iter().take(NAMED).collect(),
+        unopened: unopened.into_iter().take(NAMED).collect(),
         v: 1,
     };
-    let opened = record(node, with, found, Some(reconciled.clone())).await?;
+    let opened = record(node, with, before, cases, Some(reconciled.clone())).await?;
     Ok(Done { found: reconciled, opened })
+}
+
+/// The cases with a partner that there were when it was looked, without holding up who records.
+#[derive(Clone)]
+struct Before {
+    known: BTreeSet<(Differs, Digest)>,
+    /// What was opened from this position of the trail on is perhaps not among them.
+    until: u64,
+}
+
+impl Before {
+    fn read(conn: &mut Conn, partner: Ori) -> QueryResult<Self> {
+        let until = told::last(conn, Kind::DiscrepancyOpened)?.saturating_add(1).cast_unsigned();
+        let known = sound(discrepancies::opened(conn, Which::About(partner))?)?;
+        Ok(Self { known: known.iter().map(|case| (case.differs, case.about)).collect(), until })
+    }
+}
+
+/// What has no case yet.
+struct New {
+    cases: Vec<Discrepancy>,
+    /// What gets none in this run.
+    unopened: Vec<Digest>,
+}
+
+/// Makes cases of what differs and of what the partner says, but for what has one: so many each that what is left out gets its
+/// case when it is looked again, whatever was put in front of it.
+async fn new(
+    node: &Node,
+    partner: &Partner,
+    with: &With,
+    before: &Before,
+    day: Date,
+    (differences, says): (&[Difference], &[&Listed]),
+) -> Result<New, NotDone> {
+    let mut known = before.known.clone();
+    let differences = differences.iter().filter(|difference| known.insert((difference.differs, difference.leaf)));
+    let differences: Vec<&Difference> = differences.collect();
+    let says: Vec<&&Listed> = says.iter().filter(|listed| known.insert((Differs::Told, listed.leaf))).collect();
+    let (mut cases, mut unopened) = (Vec::new(), Vec::new());
+    for difference in differences.iter().take(CASES) {
+        cases.push(discrepancy(node, partner, with, day, difference).await?);
+    }
+    unopened.extend(differences.iter().skip(CASES).map(|difference| difference.leaf));
+    for listed in says.iter().take(CASES) {
+        match said(node, partner, with, day, listed).await {
+            Some(case) => cases.push(case),
+            None => unopened.push(listed.leaf),
+        }
+    }
+    unopened.extend(says.iter().skip(CASES).map(|listed| listed.leaf));
+    Ok(New { cases, unopened })
 }
 
 fn with(node: &Node, desk: &Desk, partner: &Partner, by: Option<&str>) -> Result<With, Failure> {
@@ -158,11 +212,25 @@ fn with(node: &Node, desk: &Desk, partner: &Partner, by: Option<&str>) -> Result
     Ok(With { partner: ori, them, agreement, custodians, by: by.map(str::to_owned) })
 }
 
+/// Opens the case of days that were never compared with a partner: its custodian is told as well.
+///
+/// # Errors
+/// See [`NotDone`].
+pub async fn not_compared(node: &Node, desk: &Desk, partner: Ori, span: &Span) -> Result<Vec<RequestId>, NotDone> {
+    let known = node.partners().find(partner).cloned().ok_or(NotDone::Stranger(partner))?;
+    let with = with(node, desk, &known, None)?;
+    let before = desk.registry(|conn| Before::read(conn, partner))?;
+    let about = Digest::of(span.first.to_string().as_bytes());
+    let says = cases::not_compared(span, partner, &with.them);
+    let case = Discrepancy { until: Some(span.last), says, ..case(&with, span.first, Differs::NotCompared, about) };
+    record(node, with, before, vec![case], None).await
+}
+
 /// Opens the case of a log that has two trails.
-async fn unforked(node: &Node, with: &With, partner: &Partner, day: Date) -> Result<(), NotDone> {
+async fn unforked(node: &Node, with: &With, before: &Before, partner: &Partner, day: Date) -> Result<(), NotDone> {
     let Some(evidence) = partner.forked() else { return Ok(()) };
     let case = case(with, day, Differs::Forked, evidence);
-    record(node, with.clone(), vec![case], None).await?;
+    record(node, with.clone(), before.clone(), vec![case], None).await?;
     Err(NotDone::Forked(evidence))
 }
 
@@ -209,6 +277,7 @@ fn case(with: &With, day: Date, differs: Differs, about: Digest) -> Discrepancy 
         to: with.agreement.map(|agreement| To { ori: with.partner, agreement }).into_iter().collect(),
         partner: with.partner,
         day,
+        until: None,
         differs,
         about,
         rid: None,
@@ -219,7 +288,7 @@ fn case(with: &With, day: Date, differs: Differs, about: Digest) -> Discrepancy 
     }
 }
 
-/// A difference as a case, with the entry that the partner lists where nothing of it is held here yet.
+/// A difference as a case, with what proves the entry that the partner lists where nothing of it is held here yet.
 async fn discrepancy(
     node: &Node,
     partner: &Partner,
@@ -230,7 +299,7 @@ async fn discrepancy(
     let Difference { differs, leaf, rid, kind, other } = difference.clone();
     let mut evidence = Vec::new();
     if let (Differs::Unasked | Differs::Invented, Some(rid)) = (differs, rid)
-        && let Some(entry) = fetching::whole(node, partner, rid).await
+        && let Some(entry) = fetching::whole(node, partner, rid).await.as_deref().and_then(fetching::evidence)
     {
         let kept = async { Evidence::of(node.config())?.keep(entry).await };
         match kept.await {
@@ -243,43 +312,47 @@ async fn discrepancy(
     Ok(Discrepancy { rid, kind, other, evidence, says, ..case(with, day, differs, leaf) })
 }
 
-/// What the partner found, as a case of our own: for nobody, so that it is not told back.
-async fn told(node: &Node, partner: &Partner, with: &With, day: Date, listed: &Listed) -> Discrepancy {
-    let mut own = Discrepancy {
-        to: Vec::new(),
-        rid: Some(listed.rid),
-        kind: Some(listed.kind),
-        ..case(with, day, Differs::Told, listed.leaf)
-    };
-    let Some(text) = fetching::whole(node, partner, listed.rid).await else { return own };
+/// What the partner found, as a case of our own: for nobody, so that it is not told back. `None` where it does not give the
+/// signed entry that it lists. What it says there in words is not repeated: it could be anything.
+async fn said(node: &Node, partner: &Partner, with: &With, day: Date, listed: &Listed) -> Option<Discrepancy> {
+    let text = fetching::whole(node, partner, listed.rid).await?;
     let sworn = Envelope::parse(&text).map_err(|error| error.to_string()).and_then(|envelope| {
         let sworn: Result<Sworn<Discrepancy>, _> =
             sworn::verify(&envelope, Kind::DiscrepancyOpened, partner, node.ori(), node.checkpoints());
         sworn.map_err(|error| error.to_string())
     });
-    match sworn {
-        Ok(sworn) if sworn.evidence().leaf_hash == listed.leaf => {
-            let theirs = sworn.message();
-            let quoted: String = theirs.says.chars().take(600).collect();
-            own.day = theirs.day;
-            own.other = Some(theirs.about);
-            own.says = format!("{} found, for {}: {} In its words: {quoted}", with.them, theirs.day, theirs.differs);
+    let theirs = match &sworn {
+        Ok(sworn) if sworn.evidence().leaf_hash != listed.leaf => {
+            tracing::warn!(partner = %listed.rid, "a partner gives another discrepancy than it lists");
+            return None;
         }
-        Ok(_) => tracing::warn!(partner = %listed.rid, "a partner gives another discrepancy than it lists"),
-        Err(why) => tracing::warn!(why, "what a partner says of a discrepancy does not verify"),
-    }
-    own
+        Ok(sworn) => sworn.message(),
+        Err(why) => {
+            tracing::warn!(why, "what a partner says of a discrepancy does not verify");
+            return None;
+        }
+    };
+    Some(Discrepancy {
+        to: Vec::new(),
+        rid: Some(listed.rid),
+        kind: Some(listed.kind),
+        other: Some(theirs.about),
+        says: cases::told(&with.them, theirs),
+        // It cannot have found what is of a later day.
+        ..case(with, theirs.day.min(day), Differs::Told, listed.leaf)
+    })
 }
 
 /// Opens the cases that are new, and records what was found of the day if that was not recorded so. The new cases.
 async fn record(
     node: &Node,
     with: With,
+    before: Before,
     found: Vec<Discrepancy>,
     day: Option<Reconciled>,
 ) -> Result<Vec<RequestId>, NotDone> {
     let job = move |tx: &mut Tx<'_>| {
-        let opened = open_new(tx, &with, found)?;
+        let opened = open_new(tx, &with, &before, found)?;
         let first_day = opened.first().map(|(_, case)| case.day);
         if let Some(day) = day {
             append_day(tx, &with, &day)?;
@@ -299,15 +372,21 @@ async fn record(
     Ok(opened)
 }
 
-fn open_new(tx: &mut Tx<'_>, with: &With, found: Vec<Discrepancy>) -> QueryResult<Vec<(RequestId, Discrepancy)>> {
+fn open_new(
+    tx: &mut Tx<'_>,
+    with: &With,
+    before: &Before,
+    found: Vec<Discrepancy>,
+) -> QueryResult<Vec<(RequestId, Discrepancy)>> {
     let mut opened: Vec<(RequestId, Discrepancy)> = Vec::new();
     if found.is_empty() {
         return Ok(opened);
     }
-    let known = sound(discrepancies::all(tx.conn())?)?;
+    // Another run may have opened some since it was looked.
+    let since = sound(discrepancies::opened(tx.conn(), Which::From(before.until))?)?;
     for case in found {
-        let before = known.iter().map(|known| &known.opened).chain(opened.iter().map(|(_, case)| case));
-        if before.into_iter().any(|before| before.is(&case)) {
+        let mut others = since.iter().chain(opened.iter().map(|(_, case)| case));
+        if before.known.contains(&(case.differs, case.about)) || others.any(|other| other.is(&case)) {
             continue;
         }
         let decision = Some(case.differs.as_str().to_owned());
@@ -325,7 +404,7 @@ fn append_day(tx: &mut Tx<'_>, with: &With, found: &Reconciled) -> QueryResult<(
     if before.is_some_and(|before| before.found_the_same(found)) {
         return Ok(());
     }
-    let decision = if found.differs == 0 { "equal" } else { "differs" };
+    let decision = if found.is_equal() { "equal" } else { "differs" };
     let facts = Facts { partner: Some(with.partner), decision: Some(decision.to_owned()), ..Facts::default() };
     match &with.by {
         Some(by) => people::record(tx, Kind::TrailReconciled, found, by, facts),

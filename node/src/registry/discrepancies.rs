@@ -74,6 +74,14 @@ pub struct Counts {
     pub asked: u64,
     /// Those of these to which the partner lists a reply.
     pub answered: u64,
+    /// Entries that this side holds and that are of a log that the partner has ended: they verify, and were not compared.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub of_earlier_log: u64,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(count: &u64) -> bool {
+    *count == 0
 }
 
 /// A reply that the partner has and that never came here.
@@ -107,6 +115,10 @@ pub struct Reconciled {
     /// The first replies that never came here.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub not_received: Vec<NotReceived>,
+    /// The first entries of the partner with which something is wrong, or in which it says so, and that have no case: those
+    /// beyond what is opened in one run, and what it says and does not prove. By their leaf hashes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unopened: Vec<Digest>,
     /// The version of this message.
     pub v: u16,
 }
@@ -115,18 +127,37 @@ impl Reconciled {
     /// Whether it found the same as another run of that day, whatever head it was under.
     #[must_use]
     pub fn found_the_same(&self, other: &Self) -> bool {
-        (self.counts, self.differs, &self.not_received) == (other.counts, other.differs, &other.not_received)
+        let found = |of: &Self| (of.counts, of.differs, of.not_received.clone(), of.unopened.clone());
+        found(self) == found(other)
+    }
+
+    /// Whether nothing differs, and the partner says of nothing that it does.
+    #[must_use]
+    pub fn is_equal(&self) -> bool {
+        self.differs == 0 && self.unopened.is_empty()
     }
 }
 
 /// Every case, oldest first; the inner error says which entry is not as it was recorded.
 pub fn all(conn: &mut Conn) -> QueryResult<Result<Vec<Case>, String>> {
-    let opened = match told::told(conn, Kind::DiscrepancyOpened, Which::All)? {
+    cases(conn, Which::All)
+}
+
+/// The cases that an index names, oldest first.
+pub(crate) fn cases(conn: &mut Conn, which: Which) -> QueryResult<Result<Vec<Case>, String>> {
+    let opened = match told::told(conn, Kind::DiscrepancyOpened, which)? {
         Ok(opened) => opened,
         Err(what) => return Ok(Err(what)),
     };
-    let closed = told::told(conn, Kind::DiscrepancyClosed, Which::All)?;
+    let closed = told::told(conn, Kind::DiscrepancyClosed, which)?;
     Ok(closed.and_then(|closed| folded(&opened, &closed)))
+}
+
+/// What was opened, whether or not it was closed since, oldest first.
+pub(crate) fn opened(conn: &mut Conn, which: Which) -> QueryResult<Result<Vec<Discrepancy>, String>> {
+    let told = told::told(conn, Kind::DiscrepancyOpened, which)?;
+    let read = |told: Told| json::parse(&told.message).map_err(|error| error.to_string());
+    Ok(told.and_then(|told| told.into_iter().map(read).collect()))
 }
 
 fn folded(opened: &[Told], closed: &[Told]) -> Result<Vec<Case>, String> {
@@ -194,6 +225,7 @@ mod tests {
             to: Vec::new(),
             partner,
             day: jiff::civil::date(2026, 11, 23),
+            until: None,
             differs: Differs::LeftOut,
             about: Digest::of(b"entry"),
             rid: None,

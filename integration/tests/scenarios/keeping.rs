@@ -1,7 +1,7 @@
 //! S25: what entries say is deleted after two years, never under a hold; and whatever else is missing was taken away.
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,10 +9,16 @@ use std::time::Duration;
 
 use agreements::entry::Kind;
 use agreements::hold::Covers;
-use agreements::ids::RequestId;
+use agreements::ids::{Digest, RequestId};
 use agreements::retention::kept_until;
+use agreements::status::Status;
 use agreements::time::Instant;
+use concordat::clock::Clock as _;
+use concordat::config::{Config, FILE_NAME};
+use concordat::confirming::Unconfirmed;
 use concordat::db::Conn;
+use concordat::demo::agency::{ALDER, BIRCH, CEDAR};
+use concordat::exchange::ask::Whom;
 use concordat::exchange::own_entry;
 use concordat::exporting::shown::Shown;
 use concordat::exporting::static_log;
@@ -33,23 +39,25 @@ use concordat::trail::{proof, verify};
 use integration::database::Backend;
 use integration::federation::{Federation, start};
 use integration::node::CASE;
-use integration::pair::Pair;
+use integration::pair::{Pair, Terms, agree};
 use integration::process::program;
 use integration::registry::draft;
 use integration::{TestNode, nodes_on_both, tamper};
+use serde_json::{Value, json};
 
 const PLATE: &str = "7RET025";
 const OTHER: &str = "7RET026";
+const HIT: &str = "8RET027";
 
 nodes_on_both!(
     s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_tree_and_the_receipts_verify,
     s25_what_other_hands_took_away_or_brought_back_is_found,
 );
 
-/// Closes the doors of both, and with them their own drivers of jobs: nobody deletes but the test.
-fn nobody_else_deletes(pair: &mut Pair) {
-    pair.alder.closes_its_doors();
-    pair.birch.closes_its_doors();
+/// Closes the doors of the node that is to delete, and with them its own driver of jobs: nobody deletes there but the test. Its
+/// partner confirms its clock, and deletes nothing itself: nobody can be reached to confirm the partner's.
+fn nobody_else_deletes(deleting: &mut TestNode) {
+    deleting.closes_its_doors();
 }
 
 /// Deletes what is due, as the custodian.
@@ -112,8 +120,13 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
 ) {
     let mut pair = Pair::in_force_on(backend).await;
     pair.birch_saw(PLATE).await;
+    pair.birch.lists("wanted", &[HIT]).await;
+    pair.birch_saw(HIT).await;
+    assert_eq!(pair.birch.hits(HIT).len(), 1);
+    // What is on the list is not what was read.
+    pair.birch.lists("wanted", &["9RET999"]).await;
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.birch);
     let (asked, answered) = (only(&pair.alder, Kind::QueryAsked), only(&pair.birch, Kind::QueryAnswered));
     let files = tempfile::tempdir().unwrap();
     let vkey = log_vkey(pair.birch.settings()).unwrap();
@@ -132,7 +145,7 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
     };
     assert!(export(&pair.birch).receipts > 0);
     // Each word of the exchange, wherever it stands in the files.
-    let words = [CASE, PLATE, "alder.investigator"];
+    let words = [CASE, PLATE, "alder.investigator", HIT];
     let standing = || words.into_iter().filter(|word| stands_in_files(&pair.birch, word)).collect::<Vec<_>>();
     assert!(backend == Backend::Postgres || standing() == words);
     let until = kept_until(answered.at, 2).unwrap();
@@ -150,7 +163,7 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
         assert!(matches!(refused, Err(RetentionError::Refused(_))), "{role}: {refused:?}");
     }
 
-    pair.set_clocks(until);
+    pair.years_go_by(until);
     let done = deletes(&pair.birch).await.unwrap();
     assert_eq!(standing(), [] as [&str; 0], "erased means erased");
     let expired: Vec<search::Row> =
@@ -161,6 +174,7 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
     assert_eq!(silent(&pair.birch), expired.iter().map(|row| row.index).collect(), "and nothing else");
     assert_eq!(pair.birch.trail_size(), size + 1);
     assert_eq!(pair.birch.receipts(answered.rid).len(), 0);
+    assert_eq!(pair.birch.hits(HIT).len(), 0, "a hit goes with the entry that recorded it");
     assert!(exchanged::receipts(&mut pair.birch.conn(), None, 100).unwrap().iter().all(|kept| kept.of != answered.rid));
     assert!(pair.birch.entries(&Filter { plate: Some(PLATE.to_owned()), ..Filter::default() }).is_empty());
 
@@ -202,12 +216,12 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
 async fn s25_the_nights_job_deletes_what_is_due_and_a_search_for_it_says_so() {
     let mut pair = Pair::in_force().await;
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.birch);
     let job = jobs::TABLE.iter().find(|job| job.name == "retention").unwrap();
     let run = async || jobs::driver(pair.birch.node()).run_now(job).await.unwrap();
     assert_eq!(run().await.applied, 0);
     assert_eq!(silent(&pair.birch), BTreeSet::new());
-    pair.set_clocks(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
+    pair.years_go_by(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
     let report = run().await;
     assert_eq!((report.outcome, report.applied), (Outcome::Done, 1), "{:?}", report.said);
     assert!(!silent(&pair.birch).is_empty());
@@ -237,7 +251,7 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
     other.reference = Some("case:2026-777".parse().unwrap());
     pair.alder.asks(other).await.unwrap();
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.alder);
     let (asked, received) = (of_kind(&pair.alder, Kind::QueryAsked), of_kind(&pair.alder, Kind::QueryReceived));
     let exchange = [&asked[1], &received[1]];
     let (db, people) = (pair.alder.node().registry(), |role| pair.alder.fiction.person(role));
@@ -254,7 +268,7 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
 
     // Nobody decided yet, and it protects.
     let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
-    pair.set_clocks(until);
+    pair.years_go_by(until);
     stands(State::Requested).await;
     assert!(!says(&pair.alder, asked[0].rid) && !says(&pair.alder, received[0].rid), "the other is not held");
     assert_eq!(pair.alder.receipts(asked[0].rid).len(), 0);
@@ -267,8 +281,8 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
     }
     holding::approve(db, hold, Waiting::Request, &people("supervisor")).await.unwrap();
     stands(State::InForce).await;
-    // Ten years later it is what it was.
-    pair.set_clocks(until.plus(8 * 366 * Instant::DAY));
+    // Four years later it is what it was.
+    pair.years_go_by(until.plus(2 * 366 * Instant::DAY));
     stands(State::InForce).await;
     holding::release(db, hold, why(), &people("supervisor")).await.unwrap();
     stands(State::ReleaseAsked).await;
@@ -287,21 +301,27 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
 async fn s25_a_hold_covers_by_plate_partner_person_time_and_single_entries_and_hiding_it_deletes_nothing() {
     let mut pair = Pair::in_force().await;
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
-    let asked = only(&pair.alder, Kind::QueryAsked);
+    nobody_else_deletes(&mut pair.alder);
+    let (asked, received) = (only(&pair.alder, Kind::QueryAsked), only(&pair.alder, Kind::QueryReceived));
     let by = pair.alder.fiction.person("supervisor");
     let db = pair.alder.node().registry();
-    pair.set_clocks(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
-    for covers in [
-        Covers { plate: Some(PLATE.to_owned()), ..Covers::default() },
-        Covers { partner: Some(pair.birch.ori()), ..Covers::default() },
-        Covers { username: Some(pair.alder.fiction.person("investigator")), ..Covers::default() },
-        Covers { since: Some(asked.at), until: Some(asked.at.plus(1)), ..Covers::default() },
-        Covers { entries: vec![asked.rid], ..Covers::default() },
+    pair.years_go_by(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
+    for (covers, count) in [
+        (Covers { plate: Some(PLATE.to_owned()), ..Covers::default() }, 1),
+        (Covers { partner: Some(pair.birch.ori()), ..Covers::default() }, 2),
+        (Covers { username: Some(pair.alder.fiction.person("investigator")), ..Covers::default() }, 1),
+        (Covers { since: Some(asked.at), until: Some(asked.at.plus(1)), ..Covers::default() }, 2),
+        (Covers { entries: vec![asked.rid], ..Covers::default() }, 1),
+        // What came of it says of itself that it came of it.
+        (Covers { entries: vec![received.rid], ..Covers::default() }, 1),
+        // Named twice, counted once.
+        (Covers { entries: vec![asked.rid], plate: Some(PLATE.to_owned()), ..Covers::default() }, 1),
     ] {
         let hold = asks_to_hold(&pair.alder, covers.clone()).await;
         assert!(deletes(&pair.alder).await.unwrap().held >= 2, "{covers:?}");
-        assert!(says(&pair.alder, asked.rid), "{covers:?}");
+        assert!(says(&pair.alder, asked.rid) && says(&pair.alder, received.rid), "{covers:?}");
+        assert_eq!(pair.alder.receipts(asked.rid).len(), 1, "{covers:?}");
+        assert_eq!(holding::covered(&mut pair.alder.conn(), hold).unwrap(), Some(count), "{covers:?}");
         let why = "there is no such case".to_owned();
         holding::refuse(db, hold, Waiting::Request, why, &by).await.unwrap();
     }
@@ -349,7 +369,7 @@ async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backen
     pair.birch.clock.forward(Instant::DAY);
     pair.alder.clock.forward(Instant::DAY);
     pair.alder.queries(&pair.birch, OTHER).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.birch);
     let answers = of_kind(&pair.birch, Kind::QueryAnswered);
     let (old, young) = (answers[0].index, answers[1].index);
     let birch = pair.birch.registry_store();
@@ -384,7 +404,7 @@ async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backen
     assert_eq!(*pair.birch.node().changed(), []);
 
     // Beside what a certificate names: what is young yet.
-    pair.set_clocks(kept_until(answers[0].at, 2).unwrap());
+    pair.years_go_by(kept_until(answers[0].at, 2).unwrap());
     let done = deletes(&pair.birch).await.unwrap();
     assert!(done.deleted > 0 && silent(&pair.birch).contains(&old) && !silent(&pair.birch).contains(&young));
     assert_eq!(problems(&pair.birch), []);
@@ -415,7 +435,7 @@ async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backen
 async fn s25_and_s36_nothing_is_deleted_by_a_clock_that_jumped_or_was_set_back() {
     let mut pair = Pair::in_force().await;
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.birch);
     let now = pair.birch.clock_now();
     pair.birch.clock.jumps(kept_until(now, 3).unwrap());
     let jumped = deletes(&pair.birch).await;
@@ -442,14 +462,11 @@ async fn fill(node: &TestNode, count: u64) {
 }
 
 /// What a trail that was interrupted has to be: everything is there, or is gone with its certificate.
-fn nothing_is_half(node: &TestNode, before: usize) -> usize {
-    let mut conn = node.conn();
-    let report =
-        verify::verify(&mut conn, &log_vkey(node.settings()).unwrap(), &mut |_, _| {}, &AtomicBool::new(false));
-    let report = report.unwrap();
+fn nothing_is_half(conn: &mut Conn, config: &Config, before: usize) -> usize {
+    let report = verify::verify(conn, &log_vkey(config).unwrap(), &mut |_, _| {}, &AtomicBool::new(false)).unwrap();
     assert_eq!(report.problems, []);
-    assert_eq!(report.without_detail, certified(&mut conn).len() as u64);
-    let gone = certified(&mut conn).len();
+    assert_eq!(report.without_detail, certified(conn).len() as u64);
+    let gone = certified(conn).len();
     assert!(gone >= before, "nothing comes back");
     gone
 }
@@ -458,8 +475,8 @@ fn nothing_is_half(node: &TestNode, before: usize) -> usize {
 async fn s25_a_deletion_that_is_stopped_between_two_batches_goes_on_later() {
     let mut pair = Pair::in_force().await;
     fill(&pair.birch, 2500).await;
-    nobody_else_deletes(&mut pair);
-    pair.set_clocks(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
+    nobody_else_deletes(&mut pair.birch);
+    pair.years_go_by(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
     let stop = Arc::new(AtomicBool::new(false));
     let stopping = Arc::clone(&stop);
     let progress = move |now: Progress| {
@@ -469,10 +486,10 @@ async fn s25_a_deletion_that_is_stopped_between_two_batches_goes_on_later() {
     };
     let first = retention::run(pair.birch.node(), None, progress, stop).await.unwrap();
     assert!(first.stopped && first.certificates == 1 && (900..=1000).contains(&first.deleted), "{first:?}");
-    assert_eq!(nothing_is_half(&pair.birch, 0) as u64, first.deleted);
+    assert_eq!(nothing_is_half(&mut pair.birch.conn(), pair.birch.settings(), 0) as u64, first.deleted);
     let rest = deletes(&pair.birch).await.unwrap();
     assert!(!rest.stopped && rest.certificates == 2 && rest.deleted >= 1500, "{rest:?}");
-    nothing_is_half(&pair.birch, 2500);
+    nothing_is_half(&mut pair.birch.conn(), pair.birch.settings(), 2500);
 }
 
 /// Waits until a process has recorded one more certificate, or has ended.
@@ -498,15 +515,20 @@ async fn s25_a_deletion_that_is_killed_leaves_nothing_half() {
     let mut random = fastrand::Rng::with_seed(seed);
     let begins = integration::process::now().plus(-(2 * 366 + 30) * Instant::DAY);
     let federation = Federation::found_at(Backend::Sqlite, begins);
-    let mut birch = TestNode::found(&federation, concordat::demo::agency::BIRCH).await;
+    let alder = TestNode::found(&federation, ALDER).await;
+    let mut birch = TestNode::found(&federation, BIRCH).await;
+    alder.enrols(&birch).await;
+    birch.enrols(&alder).await;
     fill(&birch, 8000).await;
-    let folder = birch.registry_file().parent().unwrap().to_owned();
     let file = birch.registry_file();
-    let before = nothing_is_half(&birch, 0);
+    let folder = is_left_to_processes(&federation, &alder, &mut birch);
+    let mut conn = tamper::open(&file);
+    let before = nothing_is_half(&mut conn, birch.settings(), 0);
     assert_eq!(before, 0);
     let (mut kills, mut gone, mut certificates) = (0, before, 0);
     loop {
-        birch.stop();
+        // It is the partner that the clock is compared with.
+        alder.clock.set(integration::process::now());
         let mut command = Command::new(program());
         command.args(["retention", "run", "--json", "--as", "birch.custodian", "--dir"]).arg(&folder);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -514,9 +536,8 @@ async fn s25_a_deletion_that_is_killed_leaves_nothing_half() {
         std::thread::sleep(Duration::from_micros(random.u64(..20_000)));
         child.kill().unwrap();
         child.wait().unwrap();
-        birch.try_start().unwrap();
-        gone = nothing_is_half(&birch, gone);
-        certificates = deleted::newest(&mut birch.conn(), 1000).unwrap().len();
+        gone = nothing_is_half(&mut conn, birch.settings(), gone);
+        certificates = deleted::newest(&mut conn, 1000).unwrap().len();
         if let Some(ended) = ended {
             assert!(ended.success(), "{ended}");
             break;
@@ -525,4 +546,180 @@ async fn s25_a_deletion_that_is_killed_leaves_nothing_half() {
     }
     assert!(kills >= 2, "it was killed in the middle");
     assert_eq!(gone, 8000);
+    birch.clock.set(integration::process::now());
+    birch.try_start().unwrap();
+    assert_eq!(problems(&birch), []);
+}
+
+/// Years went by, and the programs find `birch` as it is now, by the machine's clock. Its folder.
+fn is_left_to_processes(federation: &Federation, alder: &TestNode, birch: &mut TestNode) -> PathBuf {
+    let now = integration::process::now();
+    birch.stop();
+    std::fs::write(birch.settings().keys.tls_cert(), federation.pki.again(birch, now)).unwrap();
+    alder.clock.set(now);
+    federation.pki.renews_all(&[alder], now);
+    let folder = birch.registry_file().parent().unwrap().to_owned();
+    std::fs::write(folder.join(FILE_NAME), birch.settings().to_toml()).unwrap();
+    folder
+}
+
+/// The machine was off, and says another time when it starts again: nothing in it knows better.
+fn starts_with(node: &mut TestNode, now: Instant) {
+    node.stop();
+    node.clock.jumps(now);
+    node.clock.reboots();
+    node.try_start().unwrap();
+    node.closes_its_doors();
+    assert!(node.node().clock().jump().is_none());
+}
+
+#[actix_web::test]
+async fn s25_and_s36_a_machine_that_starts_with_a_clock_years_ahead_deletes_nothing_unless_a_partner_confirms_it() {
+    let mut pair = Pair::in_force().await;
+    pair.alder.queries(&pair.birch, PLATE).await;
+    let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
+    // Nobody can be reached: by this clock nobody's certificate counts.
+    starts_with(&mut pair.birch, until);
+    let refused = deletes(&pair.birch).await.unwrap_err();
+    assert!(matches!(refused, RetentionError::Unconfirmed(Unconfirmed::Nobody { asked: 1, .. })), "{refused:?}");
+    assert!(refused.to_string().starts_with("nothing deleted: nobody confirms the clock"), "{refused}");
+    let job = jobs::TABLE.iter().find(|job| job.name == "retention").unwrap();
+    let report = jobs::driver(pair.birch.node()).run_now(job).await.unwrap();
+    assert_eq!((report.outcome, report.applied), (Outcome::Failed, 0));
+    assert!(format!("{:?}", report.said).contains("nothing deleted: nobody confirms the clock"), "{:?}", report.said);
+    assert_eq!(silent(&pair.birch), BTreeSet::new());
+
+    // A partner can be reached, and its clock says otherwise.
+    for there in
+        [until.plus(-40 * Instant::DAY), until.plus(-5 * Instant::MINUTE - 1), until.plus(5 * Instant::MINUTE + 1)]
+    {
+        pair.alder.clock.set(there);
+        pair.federation.pki.renews_all(&[&pair.alder, &pair.birch], until.plus(-41 * Instant::DAY));
+        let refused = deletes(&pair.birch).await.unwrap_err();
+        let partner = pair.alder.ori();
+        assert!(
+            matches!(&refused, RetentionError::Unconfirmed(Unconfirmed::Differs { partner: found, there: at, .. })
+                if *found == partner && *at == there),
+            "{refused:?}"
+        );
+        assert_eq!(silent(&pair.birch), BTreeSet::new());
+        assert_eq!(pair.birch.node().now(), until, "a partner moves no clock");
+    }
+    pair.alder.clock.set(until.plus(-5 * Instant::MINUTE));
+    assert!(deletes(&pair.birch).await.unwrap().deleted > 0);
+    assert_eq!(problems(&pair.birch), []);
+}
+
+#[actix_web::test]
+async fn s25_where_an_agreement_names_a_witness_policy_a_node_without_one_deletes_nothing() {
+    let mut pair = Pair::in_force().await;
+    pair.alder.queries(&pair.birch, PLATE).await;
+    let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
+    pair.years_go_by(until);
+    for node in [&pair.alder, &pair.birch] {
+        node.checks().await;
+    }
+    let mut terms = Terms { witnesses: Some(Digest::of(b"a policy")), ..Terms::default() };
+    (terms.effective_on, terms.sunset_on) = (until.date().unwrap(), until.plus(30 * Instant::DAY).date().unwrap());
+    let id = agree(&pair.alder, &pair.birch, &terms).await.unwrap();
+    assert!(matches!(pair.birch.status(id), Status::InForce { .. }), "{:?}", pair.birch.status(id));
+    nobody_else_deletes(&mut pair.birch);
+    let refused = deletes(&pair.birch).await.unwrap_err();
+    assert!(matches!(refused, RetentionError::Unconfirmed(Unconfirmed::NoPolicy(found)) if found == id), "{refused:?}");
+    assert_eq!(silent(&pair.birch), BTreeSet::new());
+    // Its sunset ends what was promised under it.
+    pair.set_clocks(until.plus(31 * Instant::DAY));
+    assert!(deletes(&pair.birch).await.unwrap().deleted > 0);
+}
+
+#[actix_web::test]
+async fn s25_a_hold_on_a_partner_covers_questions_that_went_to_several() {
+    let federation = Federation::found();
+    let mut alder = TestNode::found(&federation, ALDER).await;
+    let others = [TestNode::found(&federation, BIRCH).await, TestNode::found(&federation, CEDAR).await];
+    for other in &others {
+        alder.enrols(other).await;
+        other.enrols(&alder).await;
+        agree(&alder, other, &Terms::default()).await.unwrap();
+    }
+    let [birch, cedar] = &others;
+    let mut both = alder.asking(birch, PLATE);
+    both.whom = Whom::These(vec![birch.ori(), cedar.ori()]);
+    alder.asks(both).await.unwrap();
+    alder.queries(birch, OTHER).await;
+    nobody_else_deletes(&mut alder);
+    let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
+    for node in [&alder, birch, cedar] {
+        node.clock.set(until);
+    }
+    federation.pki.renews_all(&[&alder, birch, cedar], until);
+    let (asked, received) = (of_kind(&alder, Kind::QueryAsked), of_kind(&alder, Kind::QueryReceived));
+    assert!(asked[0].facts.partner.is_none() && received[0].facts.partner.is_none(), "the index has room for one");
+    let hold = asks_to_hold(&alder, Covers { partner: Some(cedar.ori()), ..Covers::default() }).await;
+    let wrong = asks_to_hold(&alder, Covers { plate: Some("7RET999".to_owned()), ..Covers::default() }).await;
+    assert_eq!(holding::covered(&mut alder.conn(), hold).unwrap(), Some(2));
+    assert_eq!(holding::covered(&mut alder.conn(), wrong).unwrap(), Some(0));
+    assert_eq!(deletes(&alder).await.unwrap().held, 2);
+    assert!(says(&alder, asked[0].rid) && says(&alder, received[0].rid));
+    assert_eq!(alder.receipts(asked[0].rid).len(), 2);
+    assert!(!says(&alder, asked[1].rid) && !says(&alder, received[1].rid), "the other went to the other alone");
+}
+
+#[actix_web::test]
+async fn holds_are_shown_to_whom_they_concern_and_that_somebody_looked_is_recorded() {
+    let pair = Pair::in_force().await;
+    let hold = asks_to_hold(&pair.alder, Covers { plate: Some(PLATE.to_owned()), ..Covers::default() }).await;
+    let (db, person) = (pair.alder.node().registry(), |role| pair.alder.fiction.person(role));
+    let size = pair.alder.trail_size();
+    for role in ["admin", "agreements"] {
+        for one in [None, Some(hold)] {
+            let refused = holding::seen(db, one, true, &person(role)).await;
+            assert!(matches!(refused, Err(PeopleError::Refused(_))), "{role}: {refused:?}");
+        }
+    }
+    assert!(matches!(holding::seen(db, None, true, "nobody").await, Err(PeopleError::Refused(_))));
+    assert_eq!(pair.alder.trail_size(), size);
+    for role in ["investigator", "supervisor", "custodian", "auditor"] {
+        for one in [None, Some(hold)] {
+            assert_eq!(holding::seen(db, one, false, &person(role)).await.unwrap().len(), 1, "{role}");
+            let (row, message) = pair.alder.newest();
+            assert_eq!((row.kind, row.facts.username), (Kind::TrailSearched, Some(person(role))));
+            let expected = match one {
+                None => json!({"found": 1, "v": 1, "what": "holds"}),
+                Some(hold) => json!({"found": 1, "hold": hold, "v": 1, "what": "holds"}),
+            };
+            assert_eq!(message, expected);
+        }
+    }
+}
+
+#[actix_web::test]
+async fn the_program_says_how_much_a_hold_covers_and_warns_when_that_is_nothing() {
+    let federation = Federation::found_at(Backend::Sqlite, integration::process::now());
+    let mut birch = TestNode::found(&federation, BIRCH).await;
+    fill(&birch, 500).await;
+    let row = birch.entries(&Filter { kind: Some(Kind::QueryAnswered), limit: 1, ..Filter::default() }).remove(0);
+    birch.stop();
+    let folder = birch.registry_file().parent().unwrap().to_owned();
+    let asks = |more: &[&str]| {
+        let mut command = Command::new(program());
+        command.args(["hold", "request", "--case", "2026-1", "--reason", "trial in spring", "--contact", "desk 5"]);
+        let done = command.args(["--as", "birch.investigator", "--dir"]).arg(&folder).args(more).output().unwrap();
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8(done.stdout).unwrap()
+    };
+    let rid = row.rid.to_string();
+    let one = asks(&["--entry", &rid]);
+    assert!(one.contains("covers 1 entries") && !one.contains("WARNING"), "{one}");
+    let none = asks(&["--plate", "7TYP000"]);
+    assert!(none.contains("WARNING: it covers NO entry"), "{none}");
+    let said: Value = serde_json::from_str(&asks(&["--plate", "7TYP000", "--json"])).unwrap();
+    assert_eq!(said["covered"], 0);
+    let id = said["hold"].as_str().unwrap();
+    let done = Command::new(program())
+        .args(["hold", "approve", id, "--as", "birch.supervisor", "--dir"])
+        .arg(&folder)
+        .output()
+        .unwrap();
+    assert!(String::from_utf8(done.stdout).unwrap().contains("WARNING"));
 }

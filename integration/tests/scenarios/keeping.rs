@@ -47,7 +47,8 @@ use serde_json::{Value, json};
 
 const PLATE: &str = "7RET025";
 const OTHER: &str = "7RET026";
-const HIT: &str = "8RET027";
+const HIT: &str = "8RETO27";
+const LISTED: &str = "8RET027";
 
 nodes_on_both!(
     s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_tree_and_the_receipts_verify,
@@ -120,11 +121,10 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
 ) {
     let mut pair = Pair::in_force_on(backend).await;
     pair.birch_saw(PLATE).await;
-    pair.birch.lists("wanted", &[HIT]).await;
+    // What was read is not quite what is on the list, so that it stands nowhere else.
+    pair.birch.lists("wanted", &[LISTED]).await;
     pair.birch_saw(HIT).await;
     assert_eq!(pair.birch.hits(HIT).len(), 1);
-    // What is on the list is not what was read.
-    pair.birch.lists("wanted", &["9RET999"]).await;
     pair.alder.queries(&pair.birch, PLATE).await;
     nobody_else_deletes(&mut pair.birch);
     let (asked, answered) = (only(&pair.alder, Kind::QueryAsked), only(&pair.birch, Kind::QueryAnswered));
@@ -281,8 +281,8 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
     }
     holding::approve(db, hold, Waiting::Request, &people("supervisor")).await.unwrap();
     stands(State::InForce).await;
-    // Four years later it is what it was.
-    pair.years_go_by(until.plus(2 * 366 * Instant::DAY));
+    // Three years later it is what it was.
+    pair.years_go_by(until.plus(366 * Instant::DAY));
     stands(State::InForce).await;
     holding::release(db, hold, why(), &people("supervisor")).await.unwrap();
     stands(State::ReleaseAsked).await;
@@ -612,24 +612,27 @@ async fn s25_and_s36_a_machine_that_starts_with_a_clock_years_ahead_deletes_noth
 
 #[actix_web::test]
 async fn s25_where_an_agreement_names_a_witness_policy_a_node_without_one_deletes_nothing() {
-    let mut pair = Pair::in_force().await;
-    pair.alder.queries(&pair.birch, PLATE).await;
+    let (federation, alder, mut birch) = Pair::enrolled().await;
+    fill(&birch, 500).await;
     let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
-    pair.years_go_by(until);
-    for node in [&pair.alder, &pair.birch] {
-        node.checks().await;
+    for node in [&alder, &birch] {
+        node.clock.set(until);
+        node.checks_sources().await;
     }
+    federation.pki.renews_all(&[&alder, &birch], until);
     let mut terms = Terms { witnesses: Some(Digest::of(b"a policy")), ..Terms::default() };
     (terms.effective_on, terms.sunset_on) = (until.date().unwrap(), until.plus(30 * Instant::DAY).date().unwrap());
-    let id = agree(&pair.alder, &pair.birch, &terms).await.unwrap();
-    assert!(matches!(pair.birch.status(id), Status::InForce { .. }), "{:?}", pair.birch.status(id));
-    nobody_else_deletes(&mut pair.birch);
-    let refused = deletes(&pair.birch).await.unwrap_err();
+    let id = agree(&alder, &birch, &terms).await.unwrap();
+    assert!(matches!(birch.status(id), Status::InForce { .. }), "{:?}", birch.status(id));
+    nobody_else_deletes(&mut birch);
+    let refused = deletes(&birch).await.unwrap_err();
     assert!(matches!(refused, RetentionError::Unconfirmed(Unconfirmed::NoPolicy(found)) if found == id), "{refused:?}");
-    assert_eq!(silent(&pair.birch), BTreeSet::new());
+    assert_eq!(silent(&birch), BTreeSet::new());
     // Its sunset ends what was promised under it.
-    pair.set_clocks(until.plus(31 * Instant::DAY));
-    assert!(deletes(&pair.birch).await.unwrap().deleted > 0);
+    for node in [&alder, &birch] {
+        node.clock.set(until.plus(31 * Instant::DAY));
+    }
+    assert!(deletes(&birch).await.unwrap().deleted > 0);
 }
 
 #[actix_web::test]

@@ -9,11 +9,10 @@ use std::time::Duration;
 
 use agreements::entry::Kind;
 use agreements::hold::Covers;
-use agreements::ids::{Digest, RequestId};
+use agreements::ids::RequestId;
 use agreements::retention::kept_until;
 use agreements::status::Status;
 use agreements::time::Instant;
-use concordat::clock::Clock as _;
 use concordat::config::{Config, FILE_NAME};
 use concordat::confirming::Unconfirmed;
 use concordat::db::Conn;
@@ -26,7 +25,7 @@ use concordat::holds::{self as holding, NewHold, Waiting};
 use concordat::jobs;
 use concordat::node::log_vkey;
 use concordat::people::PeopleError;
-use concordat::publishing::Cosigned;
+use concordat::publishing::{self, Cosigned};
 use concordat::receipts::{self, Demands, Parts};
 use concordat::registry::exchanged;
 use concordat::registry::holds::{self, State};
@@ -34,6 +33,7 @@ use concordat::registry::job_runs::Outcome;
 use concordat::retention::{self, Progress, RetentionError, Summary};
 use concordat::tampering::Table;
 use concordat::trail::deleted::{self, Certified, MISSING};
+use concordat::trail::policy::Policy;
 use concordat::trail::search::{self, Filter};
 use concordat::trail::{proof, verify};
 use integration::database::Backend;
@@ -42,6 +42,7 @@ use integration::node::CASE;
 use integration::pair::{Pair, Terms, agree};
 use integration::process::program;
 use integration::registry::draft;
+use integration::witnesses::Watched;
 use integration::{TestNode, nodes_on_both, tamper};
 use serde_json::{Value, json};
 
@@ -612,7 +613,7 @@ async fn s25_and_s36_a_machine_that_starts_with_a_clock_years_ahead_deletes_noth
 
 #[actix_web::test]
 async fn s25_where_an_agreement_names_a_witness_policy_a_node_without_one_deletes_nothing() {
-    let (federation, alder, mut birch) = Pair::enrolled().await;
+    let (federation, mut alder, mut birch) = Pair::enrolled().await;
     fill(&birch, 500).await;
     let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
     for node in [&alder, &birch] {
@@ -620,10 +621,26 @@ async fn s25_where_an_agreement_names_a_witness_policy_a_node_without_one_delete
         node.checks_sources().await;
     }
     federation.pki.renews_all(&[&alder, &birch], until);
-    let mut terms = Terms { witnesses: Some(Digest::of(b"a policy")), ..Terms::default() };
+    // It asks for no witness.
+    let (path, text) = (federation.folder().join("federation.policy"), "quorum none\n");
+    std::fs::write(&path, text).unwrap();
+    for node in [&mut alder, &mut birch] {
+        node.restart_with(|config| config.trail.witness_policy = Some(path.display().to_string()));
+    }
+    let policy = Policy::parse(text.as_bytes()).unwrap();
+    let mut terms = Terms { witnesses: Some(policy.sha256()), ..Terms::default() };
     (terms.effective_on, terms.sunset_on) = (until.date().unwrap(), until.plus(30 * Instant::DAY).date().unwrap());
     let id = agree(&alder, &birch, &terms).await.unwrap();
     assert!(matches!(birch.status(id), Status::InForce { .. }), "{:?}", birch.status(id));
+    nobody_else_deletes(&mut birch);
+    alder.clock.set(until.plus(Instant::HOUR));
+    let refused = deletes(&birch).await.unwrap_err();
+    let differs = matches!(refused, RetentionError::Unconfirmed(Unconfirmed::Differs { .. }));
+    assert!(differs, "what asks for no witness vouches for no time: {refused:?}");
+    alder.clock.set(until);
+    birch.stop();
+    birch.settings_mut().trail.witness_policy = None;
+    birch.try_start().unwrap();
     nobody_else_deletes(&mut birch);
     let refused = deletes(&birch).await.unwrap_err();
     assert!(matches!(refused, RetentionError::Unconfirmed(Unconfirmed::NoPolicy(found)) if found == id), "{refused:?}");
@@ -633,6 +650,20 @@ async fn s25_where_an_agreement_names_a_witness_policy_a_node_without_one_delete
         node.clock.set(until.plus(31 * Instant::DAY));
     }
     assert!(deletes(&birch).await.unwrap().deleted > 0);
+}
+
+#[actix_web::test]
+async fn s25_where_a_quorum_of_witnesses_vouches_for_the_time_no_partner_is_asked() {
+    let mut watched = Watched::in_force().await;
+    fill(&watched.birch, 500).await;
+    let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
+    watched.set_clocks(until);
+    watched.federation.pki.renews_all(&[&watched.alder, &watched.birch, &watched.cedar], until);
+    nobody_else_deletes(&mut watched.birch);
+    publishing::publish(watched.birch.node()).await.unwrap();
+    watched.alder.clock.set(until.plus(Instant::HOUR));
+    assert!(deletes(&watched.birch).await.unwrap().deleted >= 500);
+    assert_eq!(problems(&watched.birch), []);
 }
 
 #[actix_web::test]

@@ -1,5 +1,8 @@
 //! S25: what entries say is deleted after two years, never under a hold; and whatever else is missing was taken away.
 
+mod confirming;
+mod holding;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -11,21 +14,18 @@ use agreements::entry::Kind;
 use agreements::hold::Covers;
 use agreements::ids::RequestId;
 use agreements::retention::kept_until;
-use agreements::status::Status;
 use agreements::time::Instant;
 use concordat::config::{Config, FILE_NAME};
-use concordat::confirming::Unconfirmed;
 use concordat::db::Conn;
-use concordat::demo::agency::{ALDER, BIRCH, CEDAR};
-use concordat::exchange::ask::Whom;
+use concordat::demo::agency::{ALDER, BIRCH};
 use concordat::exchange::own_entry;
 use concordat::exporting::shown::Shown;
 use concordat::exporting::static_log;
-use concordat::holds::{self as holding, NewHold, Waiting};
+use concordat::holds::{self as service, NewHold, Waiting};
 use concordat::jobs;
 use concordat::node::log_vkey;
 use concordat::people::PeopleError;
-use concordat::publishing::{self, Cosigned};
+use concordat::publishing::Cosigned;
 use concordat::receipts::{self, Demands, Parts};
 use concordat::registry::exchanged;
 use concordat::registry::holds::{self, State};
@@ -33,18 +33,15 @@ use concordat::registry::job_runs::Outcome;
 use concordat::retention::{self, Progress, RetentionError, Summary};
 use concordat::tampering::Table;
 use concordat::trail::deleted::{self, Certified, MISSING};
-use concordat::trail::policy::Policy;
 use concordat::trail::search::{self, Filter};
 use concordat::trail::{proof, verify};
 use integration::database::Backend;
 use integration::federation::{Federation, start};
 use integration::node::CASE;
-use integration::pair::{Pair, Terms, agree};
+use integration::pair::Pair;
 use integration::process::program;
 use integration::registry::draft;
-use integration::witnesses::Watched;
 use integration::{TestNode, nodes_on_both, tamper};
-use serde_json::{Value, json};
 
 const PLATE: &str = "7RET025";
 const OTHER: &str = "7RET026";
@@ -238,7 +235,7 @@ async fn asks_to_hold(node: &TestNode, covers: Covers) -> RequestId {
         contact: "desk 5".to_owned(),
         covers,
     };
-    holding::request(node.node().registry(), new, &node.fiction.person("investigator")).await.unwrap()
+    service::request(node.node().registry(), new, &node.fiction.person("investigator")).await.unwrap()
 }
 
 fn state(node: &TestNode, id: RequestId) -> State {
@@ -275,22 +272,22 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
     assert_eq!(pair.alder.receipts(asked[0].rid).len(), 0);
     // S32: nobody approves their own, and not everybody may.
     for role in ["investigator", "admin", "auditor"] {
-        let refused = holding::approve(db, hold, Waiting::Request, &people(role)).await;
+        let refused = service::approve(db, hold, Waiting::Request, &people(role)).await;
         assert!(matches!(refused, Err(PeopleError::Refused(_))), "{role}");
-        let refused = holding::refuse(db, hold, Waiting::Request, why(), &people(role)).await;
+        let refused = service::refuse(db, hold, Waiting::Request, why(), &people(role)).await;
         assert!(matches!(refused, Err(PeopleError::Refused(_))), "{role}");
     }
-    holding::approve(db, hold, Waiting::Request, &people("supervisor")).await.unwrap();
+    service::approve(db, hold, Waiting::Request, &people("supervisor")).await.unwrap();
     stands(State::InForce).await;
     // Three years later it is what it was.
     pair.years_go_by(until.plus(366 * Instant::DAY));
     stands(State::InForce).await;
-    holding::release(db, hold, why(), &people("supervisor")).await.unwrap();
+    service::release(db, hold, why(), &people("supervisor")).await.unwrap();
     stands(State::ReleaseAsked).await;
-    let alone = holding::approve(db, hold, Waiting::Release, &people("supervisor")).await;
+    let alone = service::approve(db, hold, Waiting::Release, &people("supervisor")).await;
     assert!(matches!(alone, Err(PeopleError::Refused(why)) if why.contains("another person")));
     stands(State::ReleaseAsked).await;
-    holding::approve(db, hold, Waiting::Release, &people("custodian")).await.unwrap();
+    service::approve(db, hold, Waiting::Release, &people("custodian")).await.unwrap();
     assert_eq!(state(&pair.alder, hold), State::Released);
     assert_eq!(deletes(&pair.alder).await.unwrap().held, 0);
     assert!(exchange.iter().all(|row| !says(&pair.alder, row.rid)));
@@ -322,9 +319,9 @@ async fn s25_a_hold_covers_by_plate_partner_person_time_and_single_entries_and_h
         assert!(deletes(&pair.alder).await.unwrap().held >= 2, "{covers:?}");
         assert!(says(&pair.alder, asked.rid) && says(&pair.alder, received.rid), "{covers:?}");
         assert_eq!(pair.alder.receipts(asked.rid).len(), 1, "{covers:?}");
-        assert_eq!(holding::covered(&mut pair.alder.conn(), hold).unwrap(), Some(count), "{covers:?}");
+        assert_eq!(service::covered(&mut pair.alder.conn(), hold).unwrap(), Some(count), "{covers:?}");
         let why = "there is no such case".to_owned();
-        holding::refuse(db, hold, Waiting::Request, why, &by).await.unwrap();
+        service::refuse(db, hold, Waiting::Request, why, &by).await.unwrap();
     }
     // Somebody hides the hold, or that it covers this, from whoever looks.
     let covers = Covers { plate: Some(PLATE.to_owned()), ..Covers::default() };
@@ -562,198 +559,4 @@ fn is_left_to_processes(federation: &Federation, alder: &TestNode, birch: &mut T
     let folder = birch.registry_file().parent().unwrap().to_owned();
     std::fs::write(folder.join(FILE_NAME), birch.settings().to_toml()).unwrap();
     folder
-}
-
-/// The machine was off, and says another time when it starts again: nothing in it knows better.
-fn starts_with(node: &mut TestNode, now: Instant) {
-    node.stop();
-    node.clock.jumps(now);
-    node.clock.reboots();
-    node.try_start().unwrap();
-    node.closes_its_doors();
-    assert!(node.node().clock().jump().is_none());
-}
-
-#[actix_web::test]
-async fn s25_and_s36_a_machine_that_starts_with_a_clock_years_ahead_deletes_nothing_unless_a_partner_confirms_it() {
-    let mut pair = Pair::in_force().await;
-    pair.alder.queries(&pair.birch, PLATE).await;
-    let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
-    // Nobody can be reached: by this clock nobody's certificate counts.
-    starts_with(&mut pair.birch, until);
-    let refused = deletes(&pair.birch).await.unwrap_err();
-    assert!(matches!(refused, RetentionError::Unconfirmed(Unconfirmed::Nobody { asked: 1, .. })), "{refused:?}");
-    assert!(refused.to_string().starts_with("nothing deleted: nobody confirms the clock"), "{refused}");
-    let job = jobs::TABLE.iter().find(|job| job.name == "retention").unwrap();
-    let report = jobs::driver(pair.birch.node()).run_now(job).await.unwrap();
-    assert_eq!((report.outcome, report.applied), (Outcome::Failed, 0));
-    assert!(format!("{:?}", report.said).contains("nothing deleted: nobody confirms the clock"), "{:?}", report.said);
-    assert_eq!(silent(&pair.birch), BTreeSet::new());
-
-    // A partner can be reached, and its clock says otherwise.
-    for there in
-        [until.plus(-40 * Instant::DAY), until.plus(-5 * Instant::MINUTE - 1), until.plus(5 * Instant::MINUTE + 1)]
-    {
-        pair.alder.clock.set(there);
-        pair.federation.pki.renews_all(&[&pair.alder, &pair.birch], until.plus(-41 * Instant::DAY));
-        let refused = deletes(&pair.birch).await.unwrap_err();
-        let partner = pair.alder.ori();
-        assert!(
-            matches!(&refused, RetentionError::Unconfirmed(Unconfirmed::Differs { partner: found, there: at, .. })
-                if *found == partner && *at == there),
-            "{refused:?}"
-        );
-        assert_eq!(silent(&pair.birch), BTreeSet::new());
-        assert_eq!(pair.birch.node().now(), until, "a partner moves no clock");
-    }
-    pair.alder.clock.set(until.plus(-5 * Instant::MINUTE));
-    assert!(deletes(&pair.birch).await.unwrap().deleted > 0);
-    assert_eq!(problems(&pair.birch), []);
-}
-
-#[actix_web::test]
-async fn s25_where_an_agreement_names_a_witness_policy_a_node_without_one_deletes_nothing() {
-    let (federation, mut alder, mut birch) = Pair::enrolled().await;
-    fill(&birch, 500).await;
-    let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
-    for node in [&alder, &birch] {
-        node.clock.set(until);
-        node.checks_sources().await;
-    }
-    federation.pki.renews_all(&[&alder, &birch], until);
-    // It asks for no witness.
-    let (path, text) = (federation.folder().join("federation.policy"), "quorum none\n");
-    std::fs::write(&path, text).unwrap();
-    for node in [&mut alder, &mut birch] {
-        node.restart_with(|config| config.trail.witness_policy = Some(path.display().to_string()));
-    }
-    let policy = Policy::parse(text.as_bytes()).unwrap();
-    let mut terms = Terms { witnesses: Some(policy.sha256()), ..Terms::default() };
-    (terms.effective_on, terms.sunset_on) = (until.date().unwrap(), until.plus(30 * Instant::DAY).date().unwrap());
-    let id = agree(&alder, &birch, &terms).await.unwrap();
-    assert!(matches!(birch.status(id), Status::InForce { .. }), "{:?}", birch.status(id));
-    nobody_else_deletes(&mut birch);
-    alder.clock.set(until.plus(Instant::HOUR));
-    let refused = deletes(&birch).await.unwrap_err();
-    let differs = matches!(refused, RetentionError::Unconfirmed(Unconfirmed::Differs { .. }));
-    assert!(differs, "what asks for no witness vouches for no time: {refused:?}");
-    alder.clock.set(until);
-    birch.stop();
-    birch.settings_mut().trail.witness_policy = None;
-    birch.try_start().unwrap();
-    nobody_else_deletes(&mut birch);
-    let refused = deletes(&birch).await.unwrap_err();
-    assert!(matches!(refused, RetentionError::Unconfirmed(Unconfirmed::NoPolicy(found)) if found == id), "{refused:?}");
-    assert_eq!(silent(&birch), BTreeSet::new());
-    // Its sunset ends what was promised under it.
-    for node in [&alder, &birch] {
-        node.clock.set(until.plus(31 * Instant::DAY));
-    }
-    assert!(deletes(&birch).await.unwrap().deleted > 0);
-}
-
-#[actix_web::test]
-async fn s25_where_a_quorum_of_witnesses_vouches_for_the_time_no_partner_is_asked() {
-    let mut watched = Watched::in_force().await;
-    fill(&watched.birch, 500).await;
-    let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
-    watched.set_clocks(until);
-    watched.federation.pki.renews_all(&[&watched.alder, &watched.birch, &watched.cedar], until);
-    nobody_else_deletes(&mut watched.birch);
-    publishing::publish(watched.birch.node()).await.unwrap();
-    watched.alder.clock.set(until.plus(Instant::HOUR));
-    assert!(deletes(&watched.birch).await.unwrap().deleted >= 500);
-    assert_eq!(problems(&watched.birch), []);
-}
-
-#[actix_web::test]
-async fn s25_a_hold_on_a_partner_covers_questions_that_went_to_several() {
-    let federation = Federation::found();
-    let mut alder = TestNode::found(&federation, ALDER).await;
-    let others = [TestNode::found(&federation, BIRCH).await, TestNode::found(&federation, CEDAR).await];
-    for other in &others {
-        alder.enrols(other).await;
-        other.enrols(&alder).await;
-        agree(&alder, other, &Terms::default()).await.unwrap();
-    }
-    let [birch, cedar] = &others;
-    let mut both = alder.asking(birch, PLATE);
-    both.whom = Whom::These(vec![birch.ori(), cedar.ori()]);
-    alder.asks(both).await.unwrap();
-    alder.queries(birch, OTHER).await;
-    nobody_else_deletes(&mut alder);
-    let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
-    for node in [&alder, birch, cedar] {
-        node.clock.set(until);
-    }
-    federation.pki.renews_all(&[&alder, birch, cedar], until);
-    let (asked, received) = (of_kind(&alder, Kind::QueryAsked), of_kind(&alder, Kind::QueryReceived));
-    assert!(asked[0].facts.partner.is_none() && received[0].facts.partner.is_none(), "the index has room for one");
-    let hold = asks_to_hold(&alder, Covers { partner: Some(cedar.ori()), ..Covers::default() }).await;
-    let wrong = asks_to_hold(&alder, Covers { plate: Some("7RET999".to_owned()), ..Covers::default() }).await;
-    assert_eq!(holding::covered(&mut alder.conn(), hold).unwrap(), Some(2));
-    assert_eq!(holding::covered(&mut alder.conn(), wrong).unwrap(), Some(0));
-    assert_eq!(deletes(&alder).await.unwrap().held, 2);
-    assert!(says(&alder, asked[0].rid) && says(&alder, received[0].rid));
-    assert_eq!(alder.receipts(asked[0].rid).len(), 2);
-    assert!(!says(&alder, asked[1].rid) && !says(&alder, received[1].rid), "the other went to the other alone");
-}
-
-#[actix_web::test]
-async fn holds_are_shown_to_whom_they_concern_and_that_somebody_looked_is_recorded() {
-    let pair = Pair::in_force().await;
-    let hold = asks_to_hold(&pair.alder, Covers { plate: Some(PLATE.to_owned()), ..Covers::default() }).await;
-    let (db, person) = (pair.alder.node().registry(), |role| pair.alder.fiction.person(role));
-    let size = pair.alder.trail_size();
-    for role in ["admin", "agreements"] {
-        for one in [None, Some(hold)] {
-            let refused = holding::seen(db, one, true, &person(role)).await;
-            assert!(matches!(refused, Err(PeopleError::Refused(_))), "{role}: {refused:?}");
-        }
-    }
-    assert!(matches!(holding::seen(db, None, true, "nobody").await, Err(PeopleError::Refused(_))));
-    assert_eq!(pair.alder.trail_size(), size);
-    for role in ["investigator", "supervisor", "custodian", "auditor"] {
-        for one in [None, Some(hold)] {
-            assert_eq!(holding::seen(db, one, false, &person(role)).await.unwrap().len(), 1, "{role}");
-            let (row, message) = pair.alder.newest();
-            assert_eq!((row.kind, row.facts.username), (Kind::TrailSearched, Some(person(role))));
-            let expected = match one {
-                None => json!({"found": 1, "v": 1, "what": "holds"}),
-                Some(hold) => json!({"found": 1, "hold": hold, "v": 1, "what": "holds"}),
-            };
-            assert_eq!(message, expected);
-        }
-    }
-}
-
-#[actix_web::test]
-async fn the_program_says_how_much_a_hold_covers_and_warns_when_that_is_nothing() {
-    let federation = Federation::found_at(Backend::Sqlite, integration::process::now());
-    let mut birch = TestNode::found(&federation, BIRCH).await;
-    fill(&birch, 500).await;
-    let row = birch.entries(&Filter { kind: Some(Kind::QueryAnswered), limit: 1, ..Filter::default() }).remove(0);
-    birch.stop();
-    let folder = birch.registry_file().parent().unwrap().to_owned();
-    let asks = |more: &[&str]| {
-        let mut command = Command::new(program());
-        command.args(["hold", "request", "--case", "2026-1", "--reason", "trial in spring", "--contact", "desk 5"]);
-        let done = command.args(["--as", "birch.investigator", "--dir"]).arg(&folder).args(more).output().unwrap();
-        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
-        String::from_utf8(done.stdout).unwrap()
-    };
-    let rid = row.rid.to_string();
-    let one = asks(&["--entry", &rid]);
-    assert!(one.contains("covers 1 entries") && !one.contains("WARNING"), "{one}");
-    let none = asks(&["--plate", "7TYP000"]);
-    assert!(none.contains("WARNING: it covers NO entry"), "{none}");
-    let said: Value = serde_json::from_str(&asks(&["--plate", "7TYP000", "--json"])).unwrap();
-    assert_eq!(said["covered"], 0);
-    let id = said["hold"].as_str().unwrap();
-    let done = Command::new(program())
-        .args(["hold", "approve", id, "--as", "birch.supervisor", "--dir"])
-        .arg(&folder)
-        .output()
-        .unwrap();
-    assert!(String::from_utf8(done.stdout).unwrap().contains("WARNING"));
 }

@@ -214,9 +214,7 @@ fn says(covered: Option<u64>) -> String {
         Some(0) => "WARNING: it covers NO entry today, so nothing that is there is kept by it. Compare what it names (`concordat \
                     hold show`) with `concordat trail search`, and ask for another hold if it is wrong."
             .to_owned(),
-        Some(count) => {
-            format!("It covers {count} entries today that would be deleted some day, and what came of the questions among them.")
-        }
+        Some(count) => format!("Entries that it covers today: {count}, and what came of the questions among them."),
         None => "How much it covers cannot be told: run `concordat trail verify`.".to_owned(),
     }
 }

@@ -462,10 +462,14 @@ impl Explain for VerifyError {}
 impl Explain for crate::retention::RetentionError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Unconfirmed(Unconfirmed::Open(_) | Unconfirmed::Store(_)) => Exit::Failure,
+            Self::Unconfirmed(Unconfirmed::Open(_) | Unconfirmed::Store(_))
+            | Self::Open(_)
+            | Self::Store(_)
+            | Self::Key(_)
+            | Self::Panicked
+            | Self::NotErased => Exit::Failure,
             Self::Refused(_) | Self::Unready(_) | Self::Unconfirmed(_) => Exit::Refused,
             Self::Record(error) => error.exit(),
-            Self::Open(_) | Self::Store(_) | Self::Key(_) | Self::Panicked | Self::NotErased => Exit::Failure,
         }
     }
 

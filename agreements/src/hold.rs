@@ -43,8 +43,8 @@ pub struct About<'a> {
     pub rid: RequestId,
     /// When it happened.
     pub at: Instant,
-    /// The other agency.
-    pub partner: Option<Ori>,
+    /// The other agencies.
+    pub partners: &'a [Ori],
     /// The plate, normalised.
     pub plate: Option<&'a str>,
     /// The file.
@@ -82,7 +82,7 @@ impl Covers {
         let same = |wanted: &Option<String>, found: Option<&str>| wanted.as_deref().is_none_or(|it| found == Some(it));
         entries.contains(&about.rid)
             || self.has_terms()
-                && partner.is_none_or(|partner| about.partner == Some(partner))
+                && partner.is_none_or(|partner| about.partners.contains(&partner))
                 && same(plate, about.plate)
                 && same(reference, about.reference)
                 && same(username, about.username)
@@ -90,7 +90,9 @@ impl Covers {
                 && until.is_none_or(|until| about.at < until)
     }
 
-    fn has_terms(&self) -> bool {
+    /// Whether it says more than single entries.
+    #[must_use]
+    pub fn has_terms(&self) -> bool {
         let Self { entries: _, partner, plate, reference, since, until, username } = self;
         let texts = [plate, reference, username].iter().any(|text| text.is_some());
         texts || partner.is_some() || since.is_some() || until.is_some()
@@ -110,10 +112,11 @@ mod tests {
         let text = |text: &str| Some(text.to_owned());
         let rid = |n| RequestId::new(at(0), [n; 10]);
         let partner: Ori = "CA0990100".parse().unwrap();
+        let other: Ori = "CA0990300".parse().unwrap();
         let about = About {
             rid: rid(1),
             at: at(0),
-            partner: Some(partner),
+            partners: &[other, partner],
             plate: Some("7ABC123"),
             reference: Some("case:2026-1"),
             username: Some("indigo"),
@@ -143,6 +146,8 @@ mod tests {
         }
         let one = Covers { entries: vec![rid(1)], ..none };
         assert!(one.covers(&about) && !one.covers(&About { rid: rid(2), ..about }));
+        let both = Covers { partner: Some(other), ..all.clone() };
+        assert!(both.covers(&about), "it is about each of them");
         let unknown = About { plate: None, ..about };
         assert!(!all.covers(&unknown), "what says no plate is not about this one");
         assert!(Covers { until: Some(at(0)), ..all }.problem().is_some());

@@ -21,6 +21,7 @@ use rustls::{ClientConfig, RootCertStore};
 
 use crate::clock::TestClock;
 use crate::federation::start;
+use crate::node::TestNode;
 
 /// Longer than any scenario.
 pub const LONG: i64 = 390 * Instant::DAY;
@@ -110,6 +111,29 @@ impl TestPki {
         let folder = CaFolder::open(&self.ca.folder).unwrap();
         let line = folder.lines().unwrap().into_iter().find(|line| line.ori == ori).unwrap();
         folder.revoke(line.serial, Reason::KeyCompromise, now, LONG).unwrap();
+    }
+
+    /// The certificate of a node's own key, issued again at `now`, as it is each year. Nobody has put it into its place yet.
+    pub fn again(&self, node: &TestNode, now: Instant) -> Vec<u8> {
+        let request = std::fs::read(node.settings().keys.folder.join("tls.csr")).unwrap();
+        let hosts = [node.fiction.host().parse().unwrap()];
+        let folder = CaFolder::open(&self.ca.folder).unwrap();
+        let key = certs::csr::proven_key(&request).unwrap();
+        folder.issue(node.ori(), &key, &Order::Node(&hosts), now, LONG).unwrap().pem
+    }
+
+    /// Publishes the revocation list again.
+    pub fn publishes_its_list(&self, now: Instant) {
+        CaFolder::open(&self.ca.folder).unwrap().publish(now, LONG).unwrap();
+    }
+
+    /// Years went by, and everybody's certificate was renewed in time: so it is at `now`, and these follow.
+    pub fn renews_all(&self, nodes: &[&TestNode], now: Instant) {
+        self.publishes_its_list(now);
+        for node in nodes {
+            std::fs::write(node.settings().keys.tls_cert(), self.again(node, now)).unwrap();
+            concordat::upkeep::follow(node.node());
+        }
     }
 
     /// A TLS client that trusts this authority and presents `credentials`, or nothing.

@@ -6,11 +6,13 @@ use agreements::hold::Covers;
 use agreements::ids::RequestId;
 use agreements::screen;
 use diesel::result::QueryResult;
+use serde::Serialize;
 
-use crate::db::{Db, Tx};
+use crate::db::{Conn, Db, Tx};
 use crate::people::{self, PeopleError, Refusable, settled};
 use crate::registry::accounts::{Action, operator};
 use crate::registry::holds::{self, Agreed, Hold, Requested, Said, State};
+use crate::retention;
 use crate::trail::Facts;
 
 /// The longest case number or contact, in characters.
@@ -28,6 +30,20 @@ pub struct NewHold {
     /// What is held.
     pub covers: Covers,
 }
+
+/// The message of a `trail.searched` entry about holds.
+#[derive(Serialize)]
+struct HoldsListed {
+    found: usize,
+    /// The hold that was asked for; absent when it is any.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hold: Option<RequestId>,
+    what: &'static str,
+    v: u16,
+}
+
+/// Whoever works with holds may see them, and whoever reads the trail.
+const SEEN_BY: [Action; 3] = [Action::AskHolds, Action::ApproveHolds, Action::ReadTrail];
 
 /// About what a second person decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -163,6 +179,56 @@ pub async fn release(db: &Db, id: RequestId, reason: String, by: &str) -> Result
     settled(db.record(job).await?)
 }
 
+/// The holds that protect, or all of them, or the one `hold`, for the account `by`; oldest first. They say which plate, person
+/// and file an investigation is about, so that somebody looked is an entry before they are shown (VIII-03).
+///
+/// # Errors
+/// The person may not see them, the look is not recorded, or a hold is not as it was recorded.
+pub async fn seen(db: &Db, hold: Option<RequestId>, all: bool, by: &str) -> Result<Vec<Hold>, PeopleError> {
+    let by = by.to_owned();
+    let job = move |tx: &mut Tx<'_>| {
+        if let Err(why) = sees(tx, &by)? {
+            return Ok(Err(why));
+        }
+        let mut found = match holds::all(tx.conn())? {
+            Ok(found) => found,
+            Err(what) => return Ok(Err(format!("{what}; run `concordat trail verify`"))),
+        };
+        found.retain(|one| match hold {
+            Some(id) => one.id == id,
+            None => all || one.state.protects(),
+        });
+        let message = HoldsListed { found: found.len(), hold, what: "holds", v: 1 };
+        people::record(tx, Kind::TrailSearched, &message, &by, Facts::default())?;
+        Ok(Ok(found))
+    };
+    settled(db.record(job).await?)
+}
+
+/// Whether `by` may see holds; why not by the first of what would let them.
+fn sees(tx: &mut Tx<'_>, by: &str) -> QueryResult<Refusable<()>> {
+    let mut refused = None;
+    for action in SEEN_BY {
+        match operator(tx.conn(), by, action)? {
+            Ok(_) => return Ok(Ok(())),
+            Err(why) => refused = refused.or(Some(why)),
+        }
+    }
+    Ok(refused.map_or(Ok(()), Err))
+}
+
+/// How many entries a hold covers today, for whoever was just told of it.
+///
+/// # Errors
+/// The registry failed.
+pub fn covered(conn: &mut Conn, id: RequestId) -> QueryResult<Option<u64>> {
+    let Ok(all) = holds::all(conn)? else { return Ok(None) };
+    match all.into_iter().find(|hold| hold.id == id) {
+        Some(hold) => retention::covered(conn, &hold.requested.covers).map(Some),
+        None => Ok(None),
+    }
+}
+
 fn facts(hold: &Hold, decision: &str) -> Facts {
     let covers = &hold.requested.covers;
     Facts {
@@ -177,7 +243,7 @@ fn facts(hold: &Hold, decision: &str) -> Facts {
 fn find(tx: &mut Tx<'_>, id: RequestId) -> QueryResult<Refusable<Hold>> {
     Ok(holds::all(tx.conn())?.and_then(|all| {
         let found = all.into_iter().find(|hold| hold.id == id);
-        found.ok_or_else(|| format!("there is no hold {id}; `concordat hold list` shows those that there are"))
+        found.ok_or_else(|| format!("there is no hold {id}; `concordat hold list --all` shows those that there are"))
     }))
 }
 

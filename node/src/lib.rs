@@ -13,6 +13,7 @@ pub mod cli;
 pub mod clock;
 pub mod compliance;
 pub mod config;
+pub mod confirming;
 pub mod console;
 pub mod db;
 pub mod demo;

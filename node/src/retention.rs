@@ -1,28 +1,29 @@
 //! Deleting what the trail's entries say after its retention (V-14, IX-05; XI): message, note and their salts together, with
-//! the receipts that belong to them; never before two years of the calendar, never under a hold, never what the node stands
+//! the receipts that belong to them and the rows of hits; never before two years of the calendar, never under a hold, never what the node stands
 //! on (see [`agreements::retention`]). Leaves and tiles stay, so that the tree verifies.
 //!
 //! Each batch is one commit: what it deletes, and the certificate that says so.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use agreements::entry::Kind;
 use agreements::hold::{About, Covers};
-use agreements::ids::RequestId;
+use agreements::ids::{Ori, RequestId};
 use agreements::retention::{CLAUSES, kept_until};
 use agreements::time::Instant;
 use diesel::result::{Error, QueryResult};
 use serde::Serialize;
 
+use crate::confirming::{self, Unconfirmed};
 use crate::db::{Conn, DbError, RecordError, Tx};
 use crate::exchange::Failure;
 use crate::node::{Node, log_vkey};
 use crate::people::{self, Refusable};
 use crate::publishing;
 use crate::registry::accounts::{Action, operator};
-use crate::registry::{exchanged, holds};
+use crate::registry::{exchanged, hits, holds};
 use crate::trail::deleted::{self, Deleted, MISSING};
 use crate::trail::expiring::{self, Saying};
 use crate::trail::verify::{self, VerifyError};
@@ -43,6 +44,9 @@ pub enum RetentionError {
     /// No quorum of witnesses vouches for the trail, or entries are hidden.
     #[error("nothing is deleted: {0}")]
     Unready(#[source] Failure),
+    /// Nobody else says that it is the time that this node's clock says.
+    #[error("nothing deleted: {0}")]
+    Unconfirmed(#[source] Unconfirmed),
     /// The registry cannot be opened.
     #[error("the registry: {0}")]
     Open(#[from] DbError),
@@ -103,6 +107,8 @@ pub struct Due {
 /// By what it is judged whether something may be deleted.
 struct Judge {
     holds: Vec<Covers>,
+    /// The questions to which single entries that are held came in answer.
+    questions: BTreeSet<i64>,
     now: Instant,
     years: u16,
 }
@@ -116,11 +122,12 @@ enum Verdict {
 impl Judge {
     /// With the holds of this state of the database. Where they cannot be told, nothing may be deleted: the inner error.
     fn read(conn: &mut Conn, now: Instant, years: u16) -> QueryResult<Refusable<Self>> {
-        let holds = holds::protecting(conn)?;
-        let wrong = |what| {
-            format!("nothing is deleted, because it cannot be told what is held: {what}; run `concordat trail verify`")
-        };
-        Ok(holds.map(|holds| Self { holds, now, years }).map_err(wrong))
+        match holds::protecting(conn)? {
+            Ok(holds) => Ok(Ok(Self { questions: questions_of(conn, &holds)?, holds, now, years })),
+            Err(what) => Ok(Err(format!(
+                "nothing is deleted, because it cannot be told what is held: {what}; run `concordat trail verify`"
+            ))),
+        }
     }
 
     fn verdict(&self, conn: &mut Conn, saying: &Saying) -> QueryResult<Verdict> {
@@ -134,7 +141,7 @@ impl Judge {
         if self.holds.is_empty() {
             return Ok(false);
         }
-        if self.covers(saying) {
+        if self.questions.contains(&saying.index) || self.covers(saying) {
             return Ok(true);
         }
         // What came of a question is held with the question, which alone says what it was about.
@@ -147,17 +154,56 @@ impl Judge {
     }
 
     fn covers(&self, saying: &Saying) -> bool {
-        let Facts { partner, username, reference, plate, .. } = &saying.facts;
-        let about = About {
-            rid: saying.leaf.rid,
-            at: saying.leaf.at,
-            partner: *partner,
-            plate: plate.as_deref(),
-            reference: reference.as_deref(),
-            username: username.as_deref(),
-        };
-        self.holds.iter().any(|covers| covers.covers(&about))
+        self.holds.iter().any(|covers| covered_by(covers, saying))
     }
+}
+
+/// Whether a hold covers an entry for what the entry itself says.
+fn covered_by(covers: &Covers, saying: &Saying) -> bool {
+    let Facts { partner, username, reference, plate, .. } = &saying.facts;
+    // What is about several agencies is about each of them: the index has room for one. Nothing is read for who does not ask.
+    let mut partners: Vec<Ori> = partner.iter().copied().collect();
+    if covers.partner.is_some() {
+        partners.extend(expiring::partners_of(&saying.message));
+    }
+    covers.covers(&About {
+        rid: saying.leaf.rid,
+        at: saying.leaf.at,
+        partners: &partners,
+        plate: plate.as_deref(),
+        reference: reference.as_deref(),
+        username: username.as_deref(),
+    })
+}
+
+/// The questions of those single entries that say what came of one: without it nobody knows what they were about.
+fn questions_of(conn: &mut Conn, holds: &[Covers]) -> QueryResult<BTreeSet<i64>> {
+    let mut found = BTreeSet::new();
+    for entry in holds.iter().flat_map(|covers| &covers.entries) {
+        found.extend(expiring::question_of_entry(conn, *entry)?);
+    }
+    Ok(found)
+}
+
+/// How many of the entries that may ever be deleted these covers name today, what came of questions apart.
+///
+/// # Errors
+/// The registry failed.
+pub fn covered(conn: &mut Conn, covers: &Covers) -> QueryResult<u64> {
+    let terms = Covers { entries: Vec::new(), ..covers.clone() };
+    let (mut count, mut after) = (0_u64, -1);
+    while terms.has_terms()
+        && let Some(page) = expiring::candidates(conn, &terms, after, BATCH)?
+    {
+        after = page.last;
+        let covered = page.saying.iter().filter(|saying| covered_by(&terms, saying)).count();
+        count = count.saturating_add(covered as u64);
+    }
+    for entry in &covers.entries {
+        let single = expiring::by_rid(conn, *entry)?.is_some_and(|saying| !covered_by(&terms, &saying));
+        count = count.saturating_add(u64::from(single));
+    }
+    Ok(count)
 }
 
 /// What may be deleted at `now`, and what is held. Stops at the first that may be when only that is wanted.
@@ -216,6 +262,15 @@ pub async fn run(
     }
     // What is hidden from whoever looks for holds must not be why something is deleted.
     publishing::disclosable(node).await.map_err(RetentionError::Unready)?;
+    // One clock alone may say anything after its machine was off.
+    match confirming::confirmed(node, &stop).await {
+        Ok(()) => {}
+        Err(Unconfirmed::Stopped) => {
+            summary.stopped = true;
+            return Ok(summary);
+        }
+        Err(why) => return Err(RetentionError::Unconfirmed(why)),
+    }
     if !sound(node, &progress, &stop).await? {
         summary.stopped = true;
         return Ok(summary);
@@ -330,6 +385,7 @@ fn batch(tx: &mut Tx<'_>, after: i64, years: u16, by: Option<&str>) -> QueryResu
     let rids: Vec<RequestId> = going.iter().map(|saying| saying.leaf.rid).collect();
     batch.deleted = expiring::delete(tx.conn(), &entries)? as u64;
     batch.receipts = exchanged::forget(tx.conn(), &rids)? as u64;
+    hits::forget(tx.conn(), &rids)?;
     if batch.deleted != going.len() as u64 {
         return Err(Error::NotFound);
     }

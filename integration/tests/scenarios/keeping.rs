@@ -1,7 +1,10 @@
 //! S25: what entries say is deleted after two years, never under a hold; and whatever else is missing was taken away.
 
+mod confirming;
+mod holding;
+
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,11 +15,13 @@ use agreements::hold::Covers;
 use agreements::ids::RequestId;
 use agreements::retention::kept_until;
 use agreements::time::Instant;
+use concordat::config::{Config, FILE_NAME};
 use concordat::db::Conn;
+use concordat::demo::agency::{ALDER, BIRCH};
 use concordat::exchange::own_entry;
 use concordat::exporting::shown::Shown;
 use concordat::exporting::static_log;
-use concordat::holds::{self as holding, NewHold, Waiting};
+use concordat::holds::{self as service, NewHold, Waiting};
 use concordat::jobs;
 use concordat::node::log_vkey;
 use concordat::people::PeopleError;
@@ -40,16 +45,18 @@ use integration::{TestNode, nodes_on_both, tamper};
 
 const PLATE: &str = "7RET025";
 const OTHER: &str = "7RET026";
+const HIT: &str = "8RETO27";
+const LISTED: &str = "8RET027";
 
 nodes_on_both!(
     s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_tree_and_the_receipts_verify,
     s25_what_other_hands_took_away_or_brought_back_is_found,
 );
 
-/// Closes the doors of both, and with them their own drivers of jobs: nobody deletes but the test.
-fn nobody_else_deletes(pair: &mut Pair) {
-    pair.alder.closes_its_doors();
-    pair.birch.closes_its_doors();
+/// Closes the doors of the node that is to delete, and with them its own driver of jobs: nobody deletes there but the test. Its
+/// partner confirms its clock, and deletes nothing itself: nobody can be reached to confirm the partner's.
+fn nobody_else_deletes(deleting: &mut TestNode) {
+    deleting.closes_its_doors();
 }
 
 /// Deletes what is due, as the custodian.
@@ -112,8 +119,12 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
 ) {
     let mut pair = Pair::in_force_on(backend).await;
     pair.birch_saw(PLATE).await;
+    // What was read is not quite what is on the list, so that it stands nowhere else.
+    pair.birch.lists("wanted", &[LISTED]).await;
+    pair.birch_saw(HIT).await;
+    assert_eq!(pair.birch.hits(HIT).len(), 1);
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.birch);
     let (asked, answered) = (only(&pair.alder, Kind::QueryAsked), only(&pair.birch, Kind::QueryAnswered));
     let files = tempfile::tempdir().unwrap();
     let vkey = log_vkey(pair.birch.settings()).unwrap();
@@ -132,7 +143,7 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
     };
     assert!(export(&pair.birch).receipts > 0);
     // Each word of the exchange, wherever it stands in the files.
-    let words = [CASE, PLATE, "alder.investigator"];
+    let words = [CASE, PLATE, "alder.investigator", HIT];
     let standing = || words.into_iter().filter(|word| stands_in_files(&pair.birch, word)).collect::<Vec<_>>();
     assert!(backend == Backend::Postgres || standing() == words);
     let until = kept_until(answered.at, 2).unwrap();
@@ -150,7 +161,7 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
         assert!(matches!(refused, Err(RetentionError::Refused(_))), "{role}: {refused:?}");
     }
 
-    pair.set_clocks(until);
+    pair.years_go_by(until);
     let done = deletes(&pair.birch).await.unwrap();
     assert_eq!(standing(), [] as [&str; 0], "erased means erased");
     let expired: Vec<search::Row> =
@@ -161,6 +172,7 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
     assert_eq!(silent(&pair.birch), expired.iter().map(|row| row.index).collect(), "and nothing else");
     assert_eq!(pair.birch.trail_size(), size + 1);
     assert_eq!(pair.birch.receipts(answered.rid).len(), 0);
+    assert_eq!(pair.birch.hits(HIT).len(), 0, "a hit goes with the entry that recorded it");
     assert!(exchanged::receipts(&mut pair.birch.conn(), None, 100).unwrap().iter().all(|kept| kept.of != answered.rid));
     assert!(pair.birch.entries(&Filter { plate: Some(PLATE.to_owned()), ..Filter::default() }).is_empty());
 
@@ -202,12 +214,12 @@ async fn s25_details_are_deleted_two_years_later_and_not_a_day_before_while_the_
 async fn s25_the_nights_job_deletes_what_is_due_and_a_search_for_it_says_so() {
     let mut pair = Pair::in_force().await;
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.birch);
     let job = jobs::TABLE.iter().find(|job| job.name == "retention").unwrap();
     let run = async || jobs::driver(pair.birch.node()).run_now(job).await.unwrap();
     assert_eq!(run().await.applied, 0);
     assert_eq!(silent(&pair.birch), BTreeSet::new());
-    pair.set_clocks(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
+    pair.years_go_by(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
     let report = run().await;
     assert_eq!((report.outcome, report.applied), (Outcome::Done, 1), "{:?}", report.said);
     assert!(!silent(&pair.birch).is_empty());
@@ -223,7 +235,7 @@ async fn asks_to_hold(node: &TestNode, covers: Covers) -> RequestId {
         contact: "desk 5".to_owned(),
         covers,
     };
-    holding::request(node.node().registry(), new, &node.fiction.person("investigator")).await.unwrap()
+    service::request(node.node().registry(), new, &node.fiction.person("investigator")).await.unwrap()
 }
 
 fn state(node: &TestNode, id: RequestId) -> State {
@@ -237,7 +249,7 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
     other.reference = Some("case:2026-777".parse().unwrap());
     pair.alder.asks(other).await.unwrap();
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.alder);
     let (asked, received) = (of_kind(&pair.alder, Kind::QueryAsked), of_kind(&pair.alder, Kind::QueryReceived));
     let exchange = [&asked[1], &received[1]];
     let (db, people) = (pair.alder.node().registry(), |role| pair.alder.fiction.person(role));
@@ -254,28 +266,28 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
 
     // Nobody decided yet, and it protects.
     let until = kept_until(start(), 2).unwrap().plus(Instant::HOUR);
-    pair.set_clocks(until);
+    pair.years_go_by(until);
     stands(State::Requested).await;
     assert!(!says(&pair.alder, asked[0].rid) && !says(&pair.alder, received[0].rid), "the other is not held");
     assert_eq!(pair.alder.receipts(asked[0].rid).len(), 0);
     // S32: nobody approves their own, and not everybody may.
     for role in ["investigator", "admin", "auditor"] {
-        let refused = holding::approve(db, hold, Waiting::Request, &people(role)).await;
+        let refused = service::approve(db, hold, Waiting::Request, &people(role)).await;
         assert!(matches!(refused, Err(PeopleError::Refused(_))), "{role}");
-        let refused = holding::refuse(db, hold, Waiting::Request, why(), &people(role)).await;
+        let refused = service::refuse(db, hold, Waiting::Request, why(), &people(role)).await;
         assert!(matches!(refused, Err(PeopleError::Refused(_))), "{role}");
     }
-    holding::approve(db, hold, Waiting::Request, &people("supervisor")).await.unwrap();
+    service::approve(db, hold, Waiting::Request, &people("supervisor")).await.unwrap();
     stands(State::InForce).await;
-    // Ten years later it is what it was.
-    pair.set_clocks(until.plus(8 * 366 * Instant::DAY));
+    // Three years later it is what it was.
+    pair.years_go_by(until.plus(366 * Instant::DAY));
     stands(State::InForce).await;
-    holding::release(db, hold, why(), &people("supervisor")).await.unwrap();
+    service::release(db, hold, why(), &people("supervisor")).await.unwrap();
     stands(State::ReleaseAsked).await;
-    let alone = holding::approve(db, hold, Waiting::Release, &people("supervisor")).await;
+    let alone = service::approve(db, hold, Waiting::Release, &people("supervisor")).await;
     assert!(matches!(alone, Err(PeopleError::Refused(why)) if why.contains("another person")));
     stands(State::ReleaseAsked).await;
-    holding::approve(db, hold, Waiting::Release, &people("custodian")).await.unwrap();
+    service::approve(db, hold, Waiting::Release, &people("custodian")).await.unwrap();
     assert_eq!(state(&pair.alder, hold), State::Released);
     assert_eq!(deletes(&pair.alder).await.unwrap().held, 0);
     assert!(exchange.iter().all(|row| !says(&pair.alder, row.rid)));
@@ -287,23 +299,29 @@ async fn s25_a_held_record_is_never_deleted_until_two_people_release_it() {
 async fn s25_a_hold_covers_by_plate_partner_person_time_and_single_entries_and_hiding_it_deletes_nothing() {
     let mut pair = Pair::in_force().await;
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
-    let asked = only(&pair.alder, Kind::QueryAsked);
+    nobody_else_deletes(&mut pair.alder);
+    let (asked, received) = (only(&pair.alder, Kind::QueryAsked), only(&pair.alder, Kind::QueryReceived));
     let by = pair.alder.fiction.person("supervisor");
     let db = pair.alder.node().registry();
-    pair.set_clocks(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
-    for covers in [
-        Covers { plate: Some(PLATE.to_owned()), ..Covers::default() },
-        Covers { partner: Some(pair.birch.ori()), ..Covers::default() },
-        Covers { username: Some(pair.alder.fiction.person("investigator")), ..Covers::default() },
-        Covers { since: Some(asked.at), until: Some(asked.at.plus(1)), ..Covers::default() },
-        Covers { entries: vec![asked.rid], ..Covers::default() },
+    pair.years_go_by(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
+    for (covers, count) in [
+        (Covers { plate: Some(PLATE.to_owned()), ..Covers::default() }, 1),
+        (Covers { partner: Some(pair.birch.ori()), ..Covers::default() }, 2),
+        (Covers { username: Some(pair.alder.fiction.person("investigator")), ..Covers::default() }, 1),
+        (Covers { since: Some(asked.at), until: Some(asked.at.plus(1)), ..Covers::default() }, 2),
+        (Covers { entries: vec![asked.rid], ..Covers::default() }, 1),
+        // What came of it says of itself that it came of it.
+        (Covers { entries: vec![received.rid], ..Covers::default() }, 1),
+        // Named twice, counted once.
+        (Covers { entries: vec![asked.rid], plate: Some(PLATE.to_owned()), ..Covers::default() }, 1),
     ] {
         let hold = asks_to_hold(&pair.alder, covers.clone()).await;
         assert!(deletes(&pair.alder).await.unwrap().held >= 2, "{covers:?}");
-        assert!(says(&pair.alder, asked.rid), "{covers:?}");
+        assert!(says(&pair.alder, asked.rid) && says(&pair.alder, received.rid), "{covers:?}");
+        assert_eq!(pair.alder.receipts(asked.rid).len(), 1, "{covers:?}");
+        assert_eq!(service::covered(&mut pair.alder.conn(), hold).unwrap(), Some(count), "{covers:?}");
         let why = "there is no such case".to_owned();
-        holding::refuse(db, hold, Waiting::Request, why, &by).await.unwrap();
+        service::refuse(db, hold, Waiting::Request, why, &by).await.unwrap();
     }
     // Somebody hides the hold, or that it covers this, from whoever looks.
     let covers = Covers { plate: Some(PLATE.to_owned()), ..Covers::default() };
@@ -349,7 +367,7 @@ async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backen
     pair.birch.clock.forward(Instant::DAY);
     pair.alder.clock.forward(Instant::DAY);
     pair.alder.queries(&pair.birch, OTHER).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.birch);
     let answers = of_kind(&pair.birch, Kind::QueryAnswered);
     let (old, young) = (answers[0].index, answers[1].index);
     let birch = pair.birch.registry_store();
@@ -384,7 +402,7 @@ async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backen
     assert_eq!(*pair.birch.node().changed(), []);
 
     // Beside what a certificate names: what is young yet.
-    pair.set_clocks(kept_until(answers[0].at, 2).unwrap());
+    pair.years_go_by(kept_until(answers[0].at, 2).unwrap());
     let done = deletes(&pair.birch).await.unwrap();
     assert!(done.deleted > 0 && silent(&pair.birch).contains(&old) && !silent(&pair.birch).contains(&young));
     assert_eq!(problems(&pair.birch), []);
@@ -415,7 +433,7 @@ async fn s25_what_other_hands_took_away_or_brought_back_is_found(backend: Backen
 async fn s25_and_s36_nothing_is_deleted_by_a_clock_that_jumped_or_was_set_back() {
     let mut pair = Pair::in_force().await;
     pair.alder.queries(&pair.birch, PLATE).await;
-    nobody_else_deletes(&mut pair);
+    nobody_else_deletes(&mut pair.birch);
     let now = pair.birch.clock_now();
     pair.birch.clock.jumps(kept_until(now, 3).unwrap());
     let jumped = deletes(&pair.birch).await;
@@ -442,14 +460,11 @@ async fn fill(node: &TestNode, count: u64) {
 }
 
 /// What a trail that was interrupted has to be: everything is there, or is gone with its certificate.
-fn nothing_is_half(node: &TestNode, before: usize) -> usize {
-    let mut conn = node.conn();
-    let report =
-        verify::verify(&mut conn, &log_vkey(node.settings()).unwrap(), &mut |_, _| {}, &AtomicBool::new(false));
-    let report = report.unwrap();
+fn nothing_is_half(conn: &mut Conn, config: &Config, before: usize) -> usize {
+    let report = verify::verify(conn, &log_vkey(config).unwrap(), &mut |_, _| {}, &AtomicBool::new(false)).unwrap();
     assert_eq!(report.problems, []);
-    assert_eq!(report.without_detail, certified(&mut conn).len() as u64);
-    let gone = certified(&mut conn).len();
+    assert_eq!(report.without_detail, certified(conn).len() as u64);
+    let gone = certified(conn).len();
     assert!(gone >= before, "nothing comes back");
     gone
 }
@@ -458,8 +473,8 @@ fn nothing_is_half(node: &TestNode, before: usize) -> usize {
 async fn s25_a_deletion_that_is_stopped_between_two_batches_goes_on_later() {
     let mut pair = Pair::in_force().await;
     fill(&pair.birch, 2500).await;
-    nobody_else_deletes(&mut pair);
-    pair.set_clocks(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
+    nobody_else_deletes(&mut pair.birch);
+    pair.years_go_by(kept_until(start(), 2).unwrap().plus(Instant::HOUR));
     let stop = Arc::new(AtomicBool::new(false));
     let stopping = Arc::clone(&stop);
     let progress = move |now: Progress| {
@@ -469,10 +484,10 @@ async fn s25_a_deletion_that_is_stopped_between_two_batches_goes_on_later() {
     };
     let first = retention::run(pair.birch.node(), None, progress, stop).await.unwrap();
     assert!(first.stopped && first.certificates == 1 && (900..=1000).contains(&first.deleted), "{first:?}");
-    assert_eq!(nothing_is_half(&pair.birch, 0) as u64, first.deleted);
+    assert_eq!(nothing_is_half(&mut pair.birch.conn(), pair.birch.settings(), 0) as u64, first.deleted);
     let rest = deletes(&pair.birch).await.unwrap();
     assert!(!rest.stopped && rest.certificates == 2 && rest.deleted >= 1500, "{rest:?}");
-    nothing_is_half(&pair.birch, 2500);
+    nothing_is_half(&mut pair.birch.conn(), pair.birch.settings(), 2500);
 }
 
 /// Waits until a process has recorded one more certificate, or has ended.
@@ -498,15 +513,20 @@ async fn s25_a_deletion_that_is_killed_leaves_nothing_half() {
     let mut random = fastrand::Rng::with_seed(seed);
     let begins = integration::process::now().plus(-(2 * 366 + 30) * Instant::DAY);
     let federation = Federation::found_at(Backend::Sqlite, begins);
-    let mut birch = TestNode::found(&federation, concordat::demo::agency::BIRCH).await;
+    let alder = TestNode::found(&federation, ALDER).await;
+    let mut birch = TestNode::found(&federation, BIRCH).await;
+    alder.enrols(&birch).await;
+    birch.enrols(&alder).await;
     fill(&birch, 8000).await;
-    let folder = birch.registry_file().parent().unwrap().to_owned();
     let file = birch.registry_file();
-    let before = nothing_is_half(&birch, 0);
+    let folder = is_left_to_processes(&federation, &alder, &mut birch);
+    let mut conn = tamper::open(&file);
+    let before = nothing_is_half(&mut conn, birch.settings(), 0);
     assert_eq!(before, 0);
     let (mut kills, mut gone, mut certificates) = (0, before, 0);
     loop {
-        birch.stop();
+        // It is the partner that the clock is compared with.
+        alder.clock.set(integration::process::now());
         let mut command = Command::new(program());
         command.args(["retention", "run", "--json", "--as", "birch.custodian", "--dir"]).arg(&folder);
         let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
@@ -514,9 +534,8 @@ async fn s25_a_deletion_that_is_killed_leaves_nothing_half() {
         std::thread::sleep(Duration::from_micros(random.u64(..20_000)));
         child.kill().unwrap();
         child.wait().unwrap();
-        birch.try_start().unwrap();
-        gone = nothing_is_half(&birch, gone);
-        certificates = deleted::newest(&mut birch.conn(), 1000).unwrap().len();
+        gone = nothing_is_half(&mut conn, birch.settings(), gone);
+        certificates = deleted::newest(&mut conn, 1000).unwrap().len();
         if let Some(ended) = ended {
             assert!(ended.success(), "{ended}");
             break;
@@ -525,4 +544,19 @@ async fn s25_a_deletion_that_is_killed_leaves_nothing_half() {
     }
     assert!(kills >= 2, "it was killed in the middle");
     assert_eq!(gone, 8000);
+    birch.clock.set(integration::process::now());
+    birch.try_start().unwrap();
+    assert_eq!(problems(&birch), []);
+}
+
+/// Years went by, and the programs find `birch` as it is now, by the machine's clock. Its folder.
+fn is_left_to_processes(federation: &Federation, alder: &TestNode, birch: &mut TestNode) -> PathBuf {
+    let now = integration::process::now();
+    birch.stop();
+    std::fs::write(birch.settings().keys.tls_cert(), federation.pki.again(birch, now)).unwrap();
+    alder.clock.set(now);
+    federation.pki.renews_all(&[alder], now);
+    let folder = birch.registry_file().parent().unwrap().to_owned();
+    std::fs::write(folder.join(FILE_NAME), birch.settings().to_toml()).unwrap();
+    folder
 }

@@ -7,6 +7,7 @@ use crate::ca_folder::CaFolderError;
 use crate::changes::ChangeError;
 use crate::compliance::bundle::BundleError;
 use crate::compliance::policies::PolicyError;
+use crate::confirming::Unconfirmed;
 use crate::db::{DbError, RecordError};
 use crate::evidence::EvidenceError;
 use crate::exchange::Failure;
@@ -461,15 +462,21 @@ impl Explain for VerifyError {}
 impl Explain for crate::retention::RetentionError {
     fn exit(&self) -> Exit {
         match self {
-            Self::Refused(_) | Self::Unready(_) => Exit::Refused,
+            Self::Unconfirmed(Unconfirmed::Open(_) | Unconfirmed::Store(_))
+            | Self::Open(_)
+            | Self::Store(_)
+            | Self::Key(_)
+            | Self::Panicked
+            | Self::NotErased => Exit::Failure,
+            Self::Refused(_) | Self::Unready(_) | Self::Unconfirmed(_) => Exit::Refused,
             Self::Record(error) => error.exit(),
-            Self::Open(_) | Self::Store(_) | Self::Key(_) | Self::Panicked | Self::NotErased => Exit::Failure,
         }
     }
 
     fn hint(&self) -> Option<String> {
         match self {
             Self::Unready(error) => error.hint(),
+            Self::Unconfirmed(error) => error.hint(),
             Self::Record(error) => error.hint(),
             Self::Open(error) => error.hint(),
             _ => None,

@@ -11,9 +11,9 @@ use serde_json::json;
 use super::exit::Exit;
 use super::place::{As, Place};
 use super::{Output, Problem, local};
-use crate::db::Conn;
+use crate::db::Db;
 use crate::holds::{self as service, NewHold, Waiting};
-use crate::registry::holds::{self, Hold, State, Step};
+use crate::registry::holds::{Hold, State, Step};
 
 /// Keep records beyond their retention, and release them.
 #[derive(Debug, Subcommand)]
@@ -38,11 +38,13 @@ pub enum HoldCommand {
         after_help = "Example:\n  concordat hold release 01940a2b-0000-7000-8000-000000000001 \\\n      --reason \"final disposition was reached\" --as alder.investigator\n\nThen: concordat hold approve ID --release --as SOMEBODY-ELSE"
     )]
     Release(Release),
-    /// Show the holds that protect, or all of them
-    #[command(after_help = "Examples:\n  concordat hold list\n  concordat hold list --all")]
+    /// Show the holds that protect, or all of them. The look itself is recorded (VIII-03)
+    #[command(
+        after_help = "Examples:\n  concordat hold list --as alder.custodian\n  concordat hold list --all --as alder.auditor"
+    )]
     List(List),
-    /// Show one hold
-    #[command(after_help = "Example:\n  concordat hold show 01940a2b-0000-7000-8000-000000000001")]
+    /// Show one hold. The look itself is recorded (VIII-03)
+    #[command(after_help = "Example:\n  concordat hold show 01940a2b-0000-7000-8000-000000000001 --as alder.custodian")]
     Show(One),
 }
 
@@ -128,6 +130,8 @@ pub struct List {
     /// Those that were refused or released, too
     #[arg(long)]
     all: bool,
+    #[command(flatten)]
+    person: As,
 }
 
 /// Arguments of `hold show`.
@@ -135,15 +139,23 @@ pub struct List {
 pub struct One {
     /// The hold
     id: RequestId,
+    #[command(flatten)]
+    person: As,
 }
 
 pub(super) async fn run(place: &Place, command: HoldCommand, out: &mut Output<'_>) -> Result<Exit, Problem> {
     match command {
         HoldCommand::Request(args) => request(place, args, out).await?,
         HoldCommand::Approve(Approve { id, release, person }) => {
-            service::approve(&place.registry()?, id, waiting(release), &person.user).await?;
+            let db = place.registry()?;
+            service::approve(&db, id, waiting(release), &person.user).await?;
             let what = if release { "released: what it covered is deleted after its retention" } else { "in force" };
-            out.one(&json!({"hold": id, "release": release}), |_| format!("The hold {id} is {what}."))?;
+            let count = covered(&db, id)?;
+            out.one(&json!({"hold": id, "release": release, "covered": count}), |_| {
+                let mut lines = vec![format!("The hold {id} is {what}.")];
+                lines.extend((!release).then(|| says(count)));
+                lines.join("\n")
+            })?;
         }
         HoldCommand::Refuse(Refuse { id, release, reason, person }) => {
             service::refuse(&place.registry()?, id, waiting(release), reason, &person.user).await?;
@@ -158,8 +170,8 @@ pub(super) async fn run(place: &Place, command: HoldCommand, out: &mut Output<'_
                 )
             })?;
         }
-        HoldCommand::List(List { all }) => list(place, all, out)?,
-        HoldCommand::Show(One { id }) => show(place, id, out)?,
+        HoldCommand::List(List { all, person }) => list(place, all, &person, out).await?,
+        HoldCommand::Show(One { id, person }) => show(place, id, &person, out).await?,
     }
     Ok(Exit::Done)
 }
@@ -180,23 +192,35 @@ async fn request(place: &Place, args: Request, out: &mut Output<'_>) -> Result<(
         username,
     };
     let new = NewHold { case_number: case, reason, contact, covers };
-    let id = service::request(&place.registry()?, new, &person.user).await?;
-    Ok(out.one(&json!({"hold": id}), |_| {
+    let db = place.registry()?;
+    let id = service::request(&db, new, &person.user).await?;
+    let count = covered(&db, id)?;
+    Ok(out.one(&json!({"hold": id, "covered": count}), |_| {
         format!(
-            "Asked for the hold {id}. What it covers is not deleted from now on; another person decides:\n  concordat hold \
-             approve {id} --as USER"
+            "Asked for the hold {id}. What it covers is not deleted from now on.\n{}\nAnother person decides:\n  concordat hold \
+             approve {id} --as USER",
+            says(count)
         )
     })?)
 }
 
-fn known(conn: &mut Conn) -> Result<Vec<Hold>, Problem> {
-    let hint = || Some("run `concordat trail verify`".to_owned());
-    holds::all(conn)?.map_err(|what| Problem::failure(what, hint()))
+/// How many entries it covers today. The hold stands whether that can be told or not.
+fn covered(db: &Db, id: RequestId) -> Result<Option<u64>, Problem> {
+    Ok(service::covered(&mut db.reader()?, id)?)
 }
 
-fn list(place: &Place, all: bool, out: &mut Output<'_>) -> Result<(), Problem> {
-    let mut holds = known(&mut place.registry()?.reader()?)?;
-    holds.retain(|hold| all || hold.state.protects());
+fn says(covered: Option<u64>) -> String {
+    match covered {
+        Some(0) => "WARNING: it covers NO entry today, so nothing that is there is kept by it. Compare what it names (`concordat \
+                    hold show`) with `concordat trail search`, and ask for another hold if it is wrong."
+            .to_owned(),
+        Some(count) => format!("Entries that it covers today: {count}, and what came of the questions among them."),
+        None => "How much it covers cannot be told: run `concordat trail verify`.".to_owned(),
+    }
+}
+
+async fn list(place: &Place, all: bool, person: &As, out: &mut Output<'_>) -> Result<(), Problem> {
+    let holds = service::seen(&place.registry()?, None, all, &person.user).await?;
     Ok(out.list(&["hold", "case", "asked by", "asked", "covers", "state"], &holds, |hold| {
         vec![
             hold.id.to_string(),
@@ -223,9 +247,9 @@ fn covers(covers: &Covers) -> Vec<String> {
     said
 }
 
-fn show(place: &Place, id: RequestId, out: &mut Output<'_>) -> Result<(), Problem> {
-    let holds = known(&mut place.registry()?.reader()?)?;
-    let Some(hold) = holds.into_iter().find(|hold| hold.id == id) else {
+async fn show(place: &Place, id: RequestId, person: &As, out: &mut Output<'_>) -> Result<(), Problem> {
+    let holds = service::seen(&place.registry()?, Some(id), true, &person.user).await?;
+    let Some(hold) = holds.into_iter().next() else {
         let hint = "`concordat hold list --all` shows those that there are".to_owned();
         return Err(Problem::refused(format!("there is no hold {id}"), Some(hint)));
     };

@@ -155,7 +155,7 @@ pub enum Command {
     #[command(subcommand, after_help = "Example:\n  concordat discrepancy list")]
     Discrepancy(discrepancy::DiscrepancyCommand),
     /// Keep records beyond their retention, and release them
-    #[command(subcommand, after_help = "Example:\n  concordat hold list")]
+    #[command(subcommand, after_help = "Example:\n  concordat hold list --as alder.custodian")]
     Hold(hold::HoldCommand),
     /// See how long the trail keeps what its entries say, and delete what is due
     #[command(subcommand, after_help = "Example:\n  concordat retention show")]

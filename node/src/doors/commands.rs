@@ -13,8 +13,6 @@ const JOBS: &[Kind] = &[
     Kind::ReviewOpened,
     Kind::TrailReconciled,
 ];
-const HOLDS: Recorded =
-    Recorded::Not("for which case people here hold what, each of which is an entry; no entry that it covers is shown");
 const AUTHORITY: Recorded = Recorded::Not("an authority is no node and has no trail; its folder has a list of its own");
 const WITNESS: Recorded = Recorded::Not("a witness alone has no trail, and knows of no more than signed heads");
 
@@ -87,11 +85,11 @@ pub const ALL: &[(&str, Recorded)] = &[
     ("hit list", Recorded::First(&[Kind::HitListed])),
     ("hit verify", Recorded::First(&[Kind::HitVerified])),
     ("hold approve", Recorded::First(&[Kind::HoldApproved, Kind::HoldReleased])),
-    ("hold list", HOLDS),
+    ("hold list", Recorded::First(&[Kind::TrailSearched])),
     ("hold refuse", Recorded::First(&[Kind::HoldRefused])),
     ("hold release", Recorded::First(&[Kind::HoldReleaseAsked])),
     ("hold request", Recorded::First(&[Kind::HoldRequested])),
-    ("hold show", HOLDS),
+    ("hold show", Recorded::First(&[Kind::TrailSearched])),
     ("hotlist accept", Recorded::First(&[Kind::HotlistAccepted, Kind::HotlistErased])),
     ("hotlist list", Recorded::Not("names, versions and counts of lists; no entry of one is shown")),
     ("hotlist load", Recorded::First(&[Kind::HotlistLoaded])),

@@ -205,3 +205,14 @@ pub fn verify(conn: &mut Conn, id: RequestId, status: HitStatus, by: &str, at: I
     let found = (hit::status.eq(status.as_str()), hit::verified_at.eq(at.micros()), hit::verified_by.eq(by));
     Ok(diesel::update(row).set(found).execute(conn)? == 1)
 }
+
+/// Deletes the hits that these entries recorded. How many there were.
+pub fn forget(conn: &mut Conn, of: &[RequestId]) -> QueryResult<usize> {
+    let mut forgotten: usize = 0;
+    for some in of.chunks(500) {
+        let ids: Vec<Vec<u8>> = some.iter().map(|rid| rid.as_bytes().to_vec()).collect();
+        let gone = diesel::delete(hit::table.filter(hit::id.eq_any(ids))).execute(conn)?;
+        forgotten = forgotten.saturating_add(gone);
+    }
+    Ok(forgotten)
+}

@@ -2,11 +2,13 @@
 //! is for [`crate::retention`] to say.
 
 use agreements::entry::{Kind, Leaf};
-use agreements::ids::{Digest, Salt};
+use agreements::hold::Covers;
+use agreements::ids::{Digest, Ori, RequestId, Salt};
 use agreements::message::Received;
 use agreements::time::Instant;
 use agreements::{json, retention};
 use diesel::prelude::*;
+use serde::Deserialize;
 
 use super::append::{self, Facts};
 use super::schema::{detail, fact, leaf};
@@ -102,6 +104,95 @@ pub(crate) fn question_of(conn: &mut Conn, index: i64, message: &[u8]) -> QueryR
     question.first(conn).optional()
 }
 
+/// The question that the single entry `rid` is about, if it says what came of one.
+pub(crate) fn question_of_entry(conn: &mut Conn, rid: RequestId) -> QueryResult<Option<i64>> {
+    let found: Option<(i64, Vec<u8>)> = detail::table
+        .inner_join(leaf::table)
+        .filter(leaf::rid.eq(rid.as_bytes().to_vec()).and(leaf::kind.eq(Kind::QueryReceived.as_str())))
+        .select((detail::idx, detail::message))
+        .first(conn)
+        .optional()?;
+    match found {
+        Some((index, message)) => question_of(conn, index, &message),
+        None => Ok(None),
+    }
+}
+
+/// An agency that a message names.
+#[derive(Deserialize)]
+struct Named {
+    ori: Ori,
+}
+
+/// What a message says of agencies: to whom it goes, or from whom answers came.
+#[derive(Deserialize)]
+struct Agencies {
+    #[serde(default)]
+    to: Vec<Named>,
+    #[serde(default)]
+    answers: Vec<Named>,
+}
+
+/// The agencies that a message went to, or that answered.
+pub(crate) fn partners_of(message: &[u8]) -> Vec<Ori> {
+    let Ok(Agencies { to, answers }) = json::parse::<Agencies>(message) else { return Vec::new() };
+    to.into_iter().chain(answers).map(|named| named.ori).collect()
+}
+
+/// What expires among the next `limit` entries behind `after` of which the index says that the terms of `covers` may be about
+/// them; `None` when there are no more.
+pub(crate) fn candidates(conn: &mut Conn, covers: &Covers, after: i64, limit: i64) -> QueryResult<Option<Page>> {
+    let Covers { entries: _, partner, plate, reference, since, until, username } = covers;
+    let mut query = detail::table
+        .inner_join(leaf::table.inner_join(fact::table))
+        .filter(detail::idx.gt(after))
+        .order(detail::idx)
+        .limit(limit)
+        .select((detail::idx, leaf::body, (detail::message, detail::message_salt), (detail::note, detail::note_salt)))
+        .into_boxed();
+    if let Some(partner) = partner {
+        // What is about several has none in the index.
+        query = query.filter(fact::partner.eq(partner.as_str()).or(fact::partner.is_null()));
+    }
+    if let Some(plate) = plate {
+        query = query.filter(fact::plate.eq(plate));
+    }
+    if let Some(reference) = reference {
+        query = query.filter(fact::reference.eq(reference));
+    }
+    if let Some(username) = username {
+        query = query.filter(fact::username.eq(username));
+    }
+    if let Some(since) = since {
+        query = query.filter(leaf::at.ge(since.micros()));
+    }
+    if let Some(until) = until {
+        query = query.filter(leaf::at.lt(until.micros()));
+    }
+    let rows: Vec<Row> = query.load(conn)?;
+    let Some((last, ..)) = rows.last() else { return Ok(None) };
+    let last = *last;
+    let saying = rows.into_iter().filter_map(expires).collect();
+    Ok(Some(Page { saying, unclear: 0, last }))
+}
+
+/// The single entry `rid`, if it expires and still says something.
+pub(crate) fn by_rid(conn: &mut Conn, rid: RequestId) -> QueryResult<Option<Saying>> {
+    let index: Option<i64> =
+        leaf::table.filter(leaf::rid.eq(rid.as_bytes().to_vec())).select(leaf::idx).first(conn).optional()?;
+    match index {
+        Some(index) => one(conn, index),
+        None => Ok(None),
+    }
+}
+
+fn expires(row: Row) -> Option<Saying> {
+    match saying(row) {
+        Said::Expires(saying) => Some(*saying),
+        Said::Kept(_) | Said::Unclear => None,
+    }
+}
+
 /// One entry that expires and still says something; `None` if it does not, or is not as it was recorded.
 pub(crate) fn one(conn: &mut Conn, index: i64) -> QueryResult<Option<Saying>> {
     let row: Option<Row> = detail::table
@@ -110,10 +201,7 @@ pub(crate) fn one(conn: &mut Conn, index: i64) -> QueryResult<Option<Saying>> {
         .select((detail::idx, leaf::body, (detail::message, detail::message_salt), (detail::note, detail::note_salt)))
         .first(conn)
         .optional()?;
-    Ok(match row.map(saying) {
-        Some(Said::Expires(saying)) => Some(*saying),
-        Some(Said::Kept(_) | Said::Unclear) | None => None,
-    })
+    Ok(row.and_then(expires))
 }
 
 /// Runs of neighbours among positions in their order.

@@ -128,7 +128,7 @@ impl Digest {
     /// The SHA-256 of all `parts`, one after the other.
     #[must_use]
     pub fn of_all(parts: &[&[u8]]) -> Self {
-        Self(parts.iter().fold(Sha256::new(), |hasher, part| hasher.chain_update(part)).finalize().into())
+        Self(parts.iter().fold(Sha256::new(), Sha256::chain_update).finalize().into())
     }
 
     /// The SHA-256 of `salt` followed by `bytes`: a commitment that says nothing about `bytes` once `salt` is gone.
@@ -142,21 +142,19 @@ impl FromStr for Digest {
     type Err = DigestError;
 
     fn from_str(text: &str) -> Result<Self, DigestError> {
-        /// What each byte is worth as a digit; more than 15 for what is none.
-        const WORTH: [u8; 256] = {
-            let mut worth = [0xff; 256];
-            let mut digit = 0;
-            while digit < 16 {
-                worth[b"0123456789abcdef"[digit as usize] as usize] = digit;
-                digit += 1;
+        /// What a byte is worth as a digit; more than 15 for what is none.
+        fn worth(byte: u8) -> u8 {
+            match byte {
+                b'0'..=b'9' => byte - b'0',
+                b'a'..=b'f' => byte - b'a' + 10,
+                _ => 0xff,
             }
-            worth
-        };
+        }
         let (pairs, []) = text.as_bytes().as_chunks::<2>() else { return Err(DigestError) };
         let pairs: &[[u8; 2]; 32] = pairs.try_into().map_err(|_| DigestError)?;
         let mut all = 0;
         let out = pairs.map(|[high, low]| {
-            let (high, low) = (WORTH[usize::from(high)], WORTH[usize::from(low)]);
+            let (high, low) = (worth(high), worth(low));
             all |= high | low;
             high << 4 | low & 15
         });

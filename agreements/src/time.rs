@@ -118,13 +118,11 @@ impl<'de> Deserialize<'de> for Instant {
     /// Only the one written form, so that equal times are equal bytes.
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
-        match Self::from_written(&text) {
-            Some(instant) => Ok(instant),
-            None => {
-                let instant: Self = text.parse().map_err(serde::de::Error::custom)?;
-                Err(serde::de::Error::custom(format_args!("write this time as {instant}")))
-            }
+        if let Some(instant) = Self::from_written(&text) {
+            return Ok(instant);
         }
+        let instant: Self = text.parse().map_err(serde::de::Error::custom)?;
+        Err(serde::de::Error::custom(format_args!("write this time as {instant}")))
     }
 }
 

@@ -120,7 +120,7 @@ fn measure(folder: &Path, vkey: &Vkey) {
         let mut helpers: Vec<Conn> = (0..helpers).map(|_| conn()).collect();
         let begun = Instant::now();
         let mut progress = |done, all| {
-            if begun.elapsed().as_millis() % 50 == 0 {
+            if begun.elapsed().as_millis().is_multiple_of(50) {
                 eprint!("\r{done} of {all} entries");
             }
         };

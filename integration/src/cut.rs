@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
@@ -27,6 +27,8 @@ pub enum Lost {
 pub struct Cut {
     at: AtomicUsize,
     passed: AtomicUsize,
+    /// Whether those after it are cut, too.
+    lasting: AtomicBool,
     lost: Lost,
     /// Requests for other paths pass, and are not counted.
     only: Option<&'static str>,
@@ -35,17 +37,35 @@ pub struct Cut {
 impl Cut {
     /// None yet: see [`Self::arms`].
     pub fn of(lost: Lost) -> Arc<Self> {
-        Arc::new(Self { at: AtomicUsize::new(usize::MAX), passed: AtomicUsize::default(), lost, only: None })
+        Arc::new(Self {
+            at: AtomicUsize::new(usize::MAX),
+            passed: AtomicUsize::default(),
+            lasting: AtomicBool::default(),
+            lost,
+            only: None,
+        })
     }
 
     /// The same of the requests for one path: whatever else nodes send by themselves passes.
     pub fn of_path(lost: Lost, path: &'static str) -> Arc<Self> {
-        Arc::new(Self { at: AtomicUsize::new(usize::MAX), passed: AtomicUsize::default(), lost, only: Some(path) })
+        Arc::new(Self {
+            at: AtomicUsize::new(usize::MAX),
+            passed: AtomicUsize::default(),
+            lasting: AtomicBool::default(),
+            lost,
+            only: Some(path),
+        })
     }
 
     /// The `nth` request from now on, the first being 0.
     pub fn arms(&self, nth: usize) {
         self.at.store(self.passed.load(Ordering::SeqCst) + nth, Ordering::SeqCst);
+    }
+
+    /// The next request, and all after it: also when it is sent once more, as over a line that had been kept open.
+    pub fn cuts_all(&self) {
+        self.lasting.store(true, Ordering::SeqCst);
+        self.arms(0);
     }
 
     /// Whether it came to that.
@@ -57,7 +77,8 @@ impl Cut {
         if self.only.is_some_and(|only| only != path) {
             return None;
         }
-        let here = self.passed.fetch_add(1, Ordering::SeqCst) == self.at.load(Ordering::SeqCst);
+        let (number, at) = (self.passed.fetch_add(1, Ordering::SeqCst), self.at.load(Ordering::SeqCst));
+        let here = number == at || number > at && self.lasting.load(Ordering::SeqCst);
         here.then_some(self.lost)
     }
 }

@@ -17,7 +17,7 @@ use crate::trail::verify::{self, Report, VerifyError};
 /// How long after its start a node begins: those who wait for it come first.
 const FIRST: Duration = Duration::from_secs(10);
 /// How long after the end of one recomputation the next begins.
-const AGAIN: Duration = Duration::from_hours(24);
+const AGAIN: Duration = Duration::from_secs(24 * 60 * 60);
 /// For how much of the time it works: one part of so many. The rest is for who asks.
 const SHARE: u32 = 4;
 
@@ -158,9 +158,10 @@ pub fn check(node: &Node, share: u32) {
         Err(CheckError::Verify(VerifyError::Cancelled)) => Check::Waiting,
         Err(error) => Check::Failed { at: node.now(), why: error.to_string() },
     };
-    match said.alarm() {
-        Some(alarm) => tracing::error!(alarm, "ALARM"),
-        None => tracing::info!(what = said.says(), "the trail"),
+    if let Some(alarm) = said.alarm() {
+        tracing::error!(alarm, "ALARM");
+    } else {
+        tracing::info!(what = said.says(), "the trail");
     }
     match &said {
         Check::Done { report, .. } => node.metrics().trail_checked(report.entries, report.problems.len()),

@@ -114,7 +114,7 @@ async fn an_answer_that_was_lost_on_its_way_is_explained_and_counts_as_disclosed
     let mut pair = Pair::in_force().await;
     pair.birch_saw(PLATE).await;
     let (_line, cut) = cut_line(&mut pair.alder, &pair.birch, Lost::Reply).await;
-    cut.arms(0);
+    cut.cuts_all();
     let lost = pair.alder.queries(&pair.birch, PLATE).await;
     assert!(matches!(lost, Gave::Unreachable { .. }) && cut.happened(), "{lost:?}");
     pair.nights_later(1);
@@ -238,7 +238,7 @@ async fn an_answer_to_a_question_that_this_trail_does_not_have_is_found() {
     let mut pair = Pair::in_force().await;
     pair.birch_saw(PLATE).await;
     let (_line, cut) = cut_line(&mut pair.alder, &pair.birch, Lost::Reply).await;
-    cut.arms(0);
+    cut.cuts_all();
     let lost = pair.alder.queries(&pair.birch, PLATE).await;
     assert!(matches!(lost, Gave::Unreachable { .. }) && cut.happened(), "{lost:?}");
     let question = newest(&pair.alder, Kind::QueryAsked);

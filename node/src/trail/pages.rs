@@ -41,6 +41,27 @@ const BESIDE: i64 = 4 * 256;
 /// Message and its salt, note and its salt.
 type Salted = (Vec<u8>, Vec<u8>, Vec<u8>, Vec<u8>);
 
+/// What the index says of a leaf.
+pub(super) enum Indexed {
+    /// There is no row.
+    Nothing,
+    /// It says what is no text.
+    Garbled,
+    /// This.
+    Says(FactRow),
+}
+
+impl Indexed {
+    /// Whether there is a row, and it does not say what it should.
+    pub(super) fn is_other_than(&self, should: impl FnOnce(&FactRow) -> bool) -> bool {
+        match self {
+            Self::Nothing => false,
+            Self::Garbled => true,
+            Self::Says(facts) => !should(facts),
+        }
+    }
+}
+
 /// A leaf with what belongs to it.
 pub(super) struct Stored {
     pub(super) idx: i64,
@@ -49,8 +70,7 @@ pub(super) struct Stored {
     pub(super) at: i64,
     pub(super) hash: Vec<u8>,
     pub(super) body: Vec<u8>,
-    /// `None` where there is no row; the inner one where it has what is no text.
-    pub(super) facts: Option<Option<FactRow>>,
+    pub(super) facts: Indexed,
     pub(super) detail: Option<Salted>,
 }
 
@@ -67,7 +87,11 @@ type LeafRow = (i64, Vec<u8>, Vec<u8>, i64, Vec<u8>, Vec<u8>);
 type Bytes = Option<Vec<u8>>;
 type Facts = (Bytes, Bytes, Bytes, Bytes, Bytes, Bytes, Bytes);
 
-fn texts((partner, username, purpose, reference, plate, decision, rule): Facts) -> Option<FactRow> {
+fn texts(facts: Facts) -> Indexed {
+    all_texts(facts).map_or(Indexed::Garbled, Indexed::Says)
+}
+
+fn all_texts((partner, username, purpose, reference, plate, decision, rule): Facts) -> Option<FactRow> {
     let text = |bytes: Bytes| bytes.map(String::from_utf8).transpose().ok();
     Some((
         text(partner)?,
@@ -119,7 +143,7 @@ impl Page {
             .load(conn)?;
         let (mut facts, mut details) = (Beside::new(facts), Beside::new(details));
         let rows = leaves.into_iter().map(|(idx, rid, kind, at, hash, body)| {
-            let (facts, detail) = (facts.of(idx).map(texts), details.of(idx));
+            let (facts, detail) = (facts.of(idx).map_or(Indexed::Nothing, texts), details.of(idx));
             Stored { idx, rid, kind, at, hash, body, facts, detail }
         });
         let rows = rows.collect();

@@ -67,7 +67,7 @@ impl Rebuilt {
     /// The root of the one stretch that this tree has, with the number of its tiles.
     pub(super) fn stretch(&self) -> Option<(Hash, u64)> {
         let (above, below) = self.levels.get(..=ABOVE)?.split_last()?;
-        let whole = self.size % STRETCH == 0 && below.iter().all(|growing| growing.hashes.is_empty());
+        let whole = self.size.is_multiple_of(STRETCH) && below.iter().all(|growing| growing.hashes.is_empty());
         let root = above.hashes.as_slice().try_into().ok().filter(|_| whole)?;
         Some((Hash(root), self.tiles))
     }

@@ -15,7 +15,7 @@ use super::append::{self, FactRow, Facts};
 use super::deleted::{self, Certified};
 use super::head::{Head, HeadError};
 use super::note::Vkey;
-use super::pages::{Page, Stored};
+use super::pages::{Indexed, Page, Stored};
 use super::rebuild::{Rebuilt, STRETCH};
 use super::schema::{leaf, tile};
 use super::tiles::TreeError;
@@ -337,7 +337,7 @@ impl Run {
         self.first = self.first.or(Some(leaf.at));
         self.last = Some(leaf.at);
         self.newest = self.newest.max(self.last);
-        if row.facts.is_none() {
+        if matches!(row.facts, Indexed::Nothing) {
             self.report.add(Some(index), "the leaf has no row in the search index");
         }
         if let Some(what) = self.uncertified(conn, index, &leaf, row.detail.is_some())? {
@@ -346,7 +346,7 @@ impl Run {
         let Some((message, message_salt, note, note_salt)) = &row.detail else {
             self.report.without_detail += 1;
             let nothing = |facts: &FactRow| Facts::from_row(facts.clone()).is_ok_and(|facts| facts == Facts::default());
-            if row.facts.as_ref().is_some_and(|facts| !facts.as_ref().is_some_and(nothing)) {
+            if row.facts.is_other_than(nothing) {
                 self.report.add(Some(index), "the search index says something of an entry that says nothing");
             }
             return Ok(());
@@ -356,8 +356,7 @@ impl Run {
         }
         if !commits(leaf.note, note_salt, note) {
             self.report.add(Some(index), "the note is not the one that the leaf commits to");
-        } else if row.facts.as_ref().is_some_and(|facts| !facts.as_ref().is_some_and(|facts| append::says(note, facts)))
-        {
+        } else if row.facts.is_other_than(|facts| append::says(note, facts)) {
             self.report.add(Some(index), "the search index says something else than the note");
         }
         Ok(())

@@ -47,8 +47,6 @@ pub struct Opened {
     pub checkpoint: String,
     /// Who showed it.
     pub witness: String,
-    /// How many entries the registry had when this was decided: those after them, up to the last head's, are lost.
-    pub kept: u64,
     /// This node's keys, the log's under its new name.
     pub keys: Keys,
     /// Who proposed it.
@@ -155,7 +153,6 @@ pub(crate) fn open(
         last: last.clone(),
         checkpoint: behind.checkpoint.clone(),
         witness: behind.witness.clone(),
-        kept: behind.here,
         keys: keys.clone(),
         by: approved.proposed_by().to_owned(),
         approved_by: approved.approved_by().to_owned(),

@@ -3,7 +3,7 @@
 //! on under another name; its first entry names the last head that was witnessed; and every agreement counts as suspended by
 //! this agency until what it said under it is back from the partner, and the custodian resumes it.
 //!
-//! In scope: opening an epoch, and taking back own events ([`recovering`]). Out of scope: finding out that the registry was
+//! In scope: opening an epoch, and taking back own events (`recovering`). Out of scope: finding out that the registry was
 //! set back (see [`crate::publishing`]), and how partners come to know the new name ([`crate::rotation`]).
 
 pub(crate) mod recovering;

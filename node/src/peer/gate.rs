@@ -162,9 +162,9 @@ async fn may_say(request: &ServiceRequest, node: &Node) -> Result<(), Failure> {
     }
     // What bears a head or a proof under the present one.
     let sworn = request.method() == Method::POST || path.starts_with("log/entry/") || path.starts_with("log/day/");
-    match publishing::heard(node).await {
+    match publishing::settled(node).await {
         // Those that are left look themselves: of an agreement no event is given, and of the log what witnesses cosigned.
-        Err(Failure::Behind(_) | Failure::Unheard(_)) if !sworn => Ok(()),
+        Err(Failure::Behind(_)) if !sworn => Ok(()),
         said => said,
     }
 }
@@ -194,7 +194,7 @@ async fn introduced(mut request: ServiceRequest, node: &Arc<Node>) -> Result<Ser
     if node.trust().objection(&identity, node.now()).is_some() || node.over_introductions(identity.ori) {
         return Err(request);
     }
-    if publishing::heard(node).await.is_err() {
+    if publishing::settled(node).await.is_err() {
         return Err(request);
     }
     let payload = request.extract::<actix_web::web::Payload>().await;

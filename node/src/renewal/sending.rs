@@ -115,7 +115,7 @@ pub async fn send(node: &Node, owed: &Owed) -> Sent {
 
 async fn try_send(node: &Node, owed: &Owed) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| error.to_string();
-    publishing::heard(node).await.map_err(|error| failed(&error))?;
+    publishing::settled(node).await.map_err(|error| failed(&error))?;
     let partner = node.partners().find(owed.partner).cloned().ok_or("it is not enrolled")?;
     let v = versions::agree(node, std::slice::from_ref(&partner)).await.v;
     let id = owed.packet;

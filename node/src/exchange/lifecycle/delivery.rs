@@ -237,7 +237,7 @@ async fn again_if_overtaken(node: &Node, id: AgreementId) -> Result<Together, Un
 }
 
 async fn together(node: &Node, id: AgreementId) -> Result<Together, Undelivered> {
-    publishing::heard(node).await?;
+    publishing::settled(node).await?;
     let desk = node.desk();
     let found = desk.registry(|conn| standing::verified(conn, id))?;
     let found = found.ok_or_else(|| Undelivered::Other("there is no such agreement".to_owned()))?;
@@ -444,7 +444,7 @@ pub fn show(
     wanted: Wanted,
 ) -> Result<Option<View>, Failure> {
     let from = |after: u32| usize::try_from(after).unwrap_or(usize::MAX);
-    let (now, silent) = (node.now(), node.watch().behind().is_some() || !node.watch().is_heard());
+    let (now, silent) = (node.now(), node.watch().behind().is_some());
     let shown = desk.registry(|conn| {
         let Some(found) = standing::verified(conn, id)? else { return Ok(None) };
         let Some(stream) = stream_of(&found, partner.ori()) else { return Ok(None) };

@@ -139,7 +139,7 @@ impl<'a> By<'a> {
 /// `by` may not, or the document has problems, is not between us and an enrolled partner, or describes either of us
 /// otherwise than the descriptors do.
 pub async fn propose(node: &Node, document: Vec<u8>, by: &str) -> Result<(AgreementId, Delivery), ActError> {
-    publishing::heard(node).await?;
+    publishing::settled(node).await?;
     let agreement = acceptable(node, &document)?;
     let id = agreement.id;
     let partner = other(node, &agreement)?;

@@ -24,7 +24,7 @@ pub const CONTACT: &str = "(555) 010-0177";
 impl TestNode {
     /// A folder of this test that is not the node's.
     fn outside(&self) -> PathBuf {
-        let folder = self.settings().keys.folder.with_extension("sources");
+        let folder = self.settings().keys.folder.parent().unwrap().with_extension("sources");
         std::fs::create_dir_all(&folder).unwrap();
         folder
     }

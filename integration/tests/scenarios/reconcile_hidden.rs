@@ -158,8 +158,9 @@ async fn days_that_a_partner_never_lists_are_a_case_when_they_are_no_longer_caug
     let found_on = day_of(case.opened_at);
     pair.birch.try_start().unwrap();
     pair.birch.reconciles(&pair.alder, found_on).await.unwrap();
-    let theirs = pair.birch.cases().remove(0);
-    assert_eq!((theirs.opened.differs, theirs.opened.day), (Differs::Told, day(0)));
+    // It was away itself, and may have a case of its own by then.
+    let theirs = pair.birch.cases().into_iter().find(|case| case.opened.differs == Differs::Told).unwrap();
+    assert_eq!(theirs.opened.day, day(0));
     assert!(theirs.opened.says.contains("not_compared"), "{}", theirs.opened.says);
 }
 

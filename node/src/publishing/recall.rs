@@ -120,7 +120,6 @@ async fn word(node: &Node, target: &Target, origin: &str, keys: &[[u8; 32]]) -> 
                     tracing::warn!(witness = target.name(), "it shows a head of this trail without its own line");
                 }
             }
-            // A door that is not there says that it keeps nothing that could be shown.
             // It knows none; a later one it may know.
             404 => {}
             status if found.is_empty() => return Word::Nothing(format!("status {status}")),

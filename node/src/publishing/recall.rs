@@ -120,8 +120,8 @@ async fn word(node: &Node, target: &Target, origin: &str, keys: &[[u8; 32]]) -> 
                     tracing::warn!(witness = target.name(), "it shows a head of this trail without its own line");
                 }
             }
-            // It knows none; a later one it may know.
-            404 => {}
+            // It knows none, or has no door that would show one; a later one it may know.
+            404 | 405 | 501 => {}
             status if found.is_empty() => return Word::Nothing(format!("status {status}")),
             _ => break,
         }
